@@ -1,0 +1,1 @@
+"""The contract that every stage of storefleet speaks; it opens no socket at import and knows no stage."""

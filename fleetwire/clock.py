@@ -1,0 +1,43 @@
+"""The two clocks: business time runs at the lab's ``time_scale``, network time never does.
+
+Business time (working day, heartbeats, business dates) = ``business_start`` + (now - ``real_start``) x ``time_scale``.
+Network time (keep-alive, latency, back-off, deadlines) is the monotonic clock, which no test and no scale may touch.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+
+class BusinessClock(NamedTuple):
+    """Maps host time to business time; a pure value, so that every process of a lab agrees."""
+
+    real_start_s: float
+    business_start_s: float
+    time_scale: float
+
+    def now_s(self) -> float:
+        """Business time now, in unix seconds."""
+        return self.at_s(time.time())
+
+    def at_s(self, real_s: float) -> float:
+        """Business time at a host time, both in unix seconds."""
+        return self.business_start_s + (real_s - self.real_start_s) * self.time_scale
+
+    def real_seconds(self, business_seconds: float) -> float:
+        """How long a span of business time takes on the wall."""
+        return business_seconds / self.time_scale
+
+
+def now_ms() -> int:
+    """Host time in unix milliseconds: what ledgers and witnesses are stamped with."""
+    return time.time_ns() // 1_000_000
+
+
+def utc_text(unix_s: float) -> str:
+    """RFC 3339 in UTC with milliseconds, the one time format of the contract."""
+    milliseconds = round(unix_s * 1000)
+    whole = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"

@@ -1,0 +1,165 @@
+"""What one incarnation of one instance of a stage has seen; the lab's checker takes the union over all of them.
+
+A witness only grows, so a late or missing snapshot can understate what a stage saw, never overstate it. Snapshots carry
+only the sources that changed since the one before, each with its whole set, so that a lost one heals with the next full
+one. The journey ring keeps the last 20,000 events' times for ``storefleet trace``; it forgets the oldest first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from typing import Final
+
+from msgspec import Struct, field
+
+from fleetwire.intervals import Interval, IntervalSet
+
+JOURNEY_LIMIT: Final = 20_000
+SET_NAMES: Final = ("taken", "handed_on", "first_taken_on_retry")
+
+SourceSets = dict[str, list[Interval]]
+
+
+class Snapshot(Struct, kw_only=True):
+    """One report of a witness. Times are unix milliseconds of the stage's own host clock."""
+
+    stage: str
+    instance: int
+    incarnation: int
+    at_ms: int
+    taken: SourceSets = field(default_factory=dict)
+    handed_on: SourceSets = field(default_factory=dict)
+    first_taken_on_retry: SourceSets = field(default_factory=dict)
+    duplicates_absorbed: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+    """Dead letters by reason (:data:`fleetwire.reasons.REASONS`)."""
+    counters: dict[str, float] = field(default_factory=dict)
+    """The stage's own figures, by name with unit, e.g. ``taken_total``, ``backlog``, ``lag_ms``."""
+    state: dict[str, object] = field(default_factory=dict)
+    """Registers by view that changed since the last snapshot, e.g. ``{"store_board": {"taco.west.s0001": "OPEN"}}``."""
+    loop_stall_ms: float = 0.0
+    """Longest time since the last snapshot during which the stage's event loop did not run."""
+
+
+class Step(Struct, kw_only=True):
+    """What a stage did with one event; ``handed_on_ms`` 0 means not (yet)."""
+
+    taken_ms: int
+    handed_on_ms: int = 0
+    attempt: int = 1
+    did: str = ""
+
+
+class Witness:
+    """The interval sets and counts of this process; cheap enough to be called for every event."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, IntervalSet] = {}
+        self.handed_on: dict[str, IntervalSet] = {}
+        self.first_taken_on_retry: dict[str, IntervalSet] = {}
+        self.duplicates_absorbed = 0
+        self.rejects: Counter[str] = Counter()
+        self.counters: dict[str, float] = {"taken_total": 0, "handed_on_total": 0}
+        self._changed: set[str] = set()
+        self._state: dict[str, dict[str, object]] = {}
+        self._state_changed: dict[str, set[str]] = {}
+        self._journeys: OrderedDict[tuple[str, int], Step] = OrderedDict()
+
+    def take(self, source: str, sequence: int, attempt: int = 1) -> bool:
+        """The stage received this event; False when it had received it before."""
+        self.counters["taken_total"] += 1
+        seen = self.taken.get(source)
+        if seen is None:
+            seen = self.taken[source] = IntervalSet()
+        fresh = seen.add(sequence)
+        if not fresh:
+            self.duplicates_absorbed += 1
+            return False
+        self._changed.add(source)
+        if attempt > 1:
+            self.first_taken_on_retry.setdefault(source, IntervalSet()).add(sequence)
+        self._journeys[source, sequence] = Step(taken_ms=time.time_ns() // 1_000_000, attempt=attempt)
+        if len(self._journeys) > JOURNEY_LIMIT:
+            self._journeys.popitem(last=False)
+        return True
+
+    def hand_on(self, source: str, sequence: int, did: str = "") -> None:
+        """The next party has it by its own word (PUBACK, HTTP 201, commit)."""
+        self.counters["handed_on_total"] += 1
+        sets = self.handed_on.get(source)
+        if sets is None:
+            sets = self.handed_on[source] = IntervalSet()
+        if sets.add(sequence):
+            self._changed.add(source)
+        step = self._journeys.get((source, sequence))
+        if step is not None and not step.handed_on_ms:
+            step.handed_on_ms = time.time_ns() // 1_000_000
+            step.did = did
+
+    def reject(self, reason: str, source: str, sequence: int, did: str = "") -> None:
+        """The stage put it into a dead letter. ``sequence`` 0: the message had no usable key."""
+        self.rejects[reason] += 1
+        step = self._journeys.get((source, sequence))
+        if step is not None:
+            step.did = did or f"rejected: {reason}"
+
+    def register(self, view: str, name: str, value: object) -> None:
+        """A register of a view has this value now; it goes out with the next snapshot."""
+        self._state.setdefault(view, {})[name] = value
+        self._state_changed.setdefault(view, set()).add(name)
+
+    def journey(self, source: str, sequence: int) -> Step | None:
+        """What happened to one event here, if it is recent."""
+        return self._journeys.get((source, sequence))
+
+    def journeys(self) -> dict[str, Step]:
+        """All that the ring remembers, by key text."""
+        return {f"{source}.{sequence}": step for (source, sequence), step in self._journeys.items()}
+
+    def snapshot(self, stage: str, instance: int, incarnation: int, *, full: bool, loop_stall_ms: float) -> Snapshot:
+        """What changed since the last snapshot, or everything; the next one starts from here."""
+        sources = self._sources() if full else self._changed
+        result = Snapshot(
+            stage=stage,
+            instance=instance,
+            incarnation=incarnation,
+            at_ms=time.time_ns() // 1_000_000,
+            taken=_lists(self.taken, sources),
+            handed_on=_lists(self.handed_on, sources),
+            first_taken_on_retry=_lists(self.first_taken_on_retry, sources),
+            duplicates_absorbed=self.duplicates_absorbed,
+            rejects=dict(self.rejects),
+            counters={name: float(value) for name, value in self.counters.items()},
+            state=self._state_report(full=full),
+            loop_stall_ms=round(loop_stall_ms, 1),
+        )
+        self._changed = set()
+        self._state_changed = {}
+        return result
+
+    def _sources(self) -> set[str]:
+        return self.taken.keys() | self.handed_on.keys() | self.first_taken_on_retry.keys()
+
+    def _state_report(self, *, full: bool) -> dict[str, object]:
+        if full:
+            return {view: dict(registers) for view, registers in self._state.items()}
+        return {
+            view: {name: self._state[view][name] for name in names} for view, names in self._state_changed.items()
+        }
+
+
+def _lists(sets: dict[str, IntervalSet], sources: set[str]) -> SourceSets:
+    return {source: sets[source].to_list() for source in sources if source in sets}
+
+
+class ViewRead(Struct, kw_only=True):
+    """The final read of one view for one source: which events it holds, and what each says.
+
+    ``hashes`` is the base64 of the 8-byte content hashes of all numbers in ``intervals``, ascending. ``repeated`` lists
+    ``[sequence, times]`` for every event whose effect the view holds more than once.
+    """
+
+    intervals: list[Interval]
+    hashes: bytes
+    repeated: list[tuple[int, int]] = field(default_factory=list)
