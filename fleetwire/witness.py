@@ -156,7 +156,7 @@ def _lists(sets: dict[str, IntervalSet], sources: set[str]) -> SourceSets:
 class ViewRead(Struct, kw_only=True):
     """The final read of one view for one source: which events it holds, and what each says.
 
-    ``hashes`` is the base64 of the 8-byte content hashes of all numbers in ``intervals``, ascending. ``repeated`` lists
+    ``hashes`` are the 8-byte content hashes of all numbers in ``intervals``, ascending (in JSON: base64). ``repeated`` lists
     ``[sequence, times]`` for every event whose effect the view holds more than once.
     """
 

@@ -1,0 +1,124 @@
+"""Dead letters: where a message goes that a stage cannot use, so that it neither stops the stage nor vanishes.
+
+The original bytes are the payload; why, by whom and from where are user properties. Only when the broker has the letter
+is the terminal told (``rejected``, if the message has a usable key), and only then is the message acknowledged.
+A letter that the broker refuses for its size goes out with its payload cut to CUT_BYTES, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from fleetwire.delivery import Delivery, Parcel
+from fleetwire.errors import BadPayload
+from fleetwire.identity import Key, Terminal
+from fleetwire.mqtt.values import Message
+from fleetwire.outcomes import Outcome, Rejection, encode
+from fleetwire.reasons import REASONS
+from fleetwire.topics import Topics
+from fleetwire.witness import Witness
+
+DETAIL_CHARACTERS: Final = 500
+CUT_BYTES: Final = 4_096
+UNKNOWN: Final = "unknown"
+JSON: Final = "application/json"
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """What is wrong with a message; ``key`` is None when topic and user properties give none."""
+
+    reason: str
+    detail: str
+    topic: str
+    payload: bytes
+    key: Key | None = None
+    tell_terminal: bool = True
+    """False when the key itself may well be applied, as after a key conflict."""
+
+
+class DeadLetterOffice:
+    """Publishes the dead letters of one stage and tells the terminals."""
+
+    def __init__(self, delivery: Delivery, topics: Topics, stage: str, witness: Witness) -> None:
+        self._delivery = delivery
+        self._topics = topics
+        self._stage = stage
+        self._witness = witness
+
+    def post(self, letter: DeadLetter, done: Callable[[], None]) -> None:
+        """Publish a letter, count it, tell the terminal; then call ``done``."""
+        assert letter.reason in REASONS, f"{letter.reason!r} is no reason of fleetwire.reasons"
+        parcel = Parcel(
+            topic=self._topics.dead_letter(self._stage, letter.reason, _source(letter, self._topics)),
+            payload=letter.payload,
+            properties=self._properties(letter),
+            nobody_may_listen=True,
+            done=lambda: self._posted(letter, done),
+            too_large=lambda: self._delivery.send(self._cut(letter, done)),
+        )
+        self._delivery.send(parcel)
+
+    def _cut(self, letter: DeadLetter, done: Callable[[], None]) -> Parcel:
+        size = ("payload_bytes", str(len(letter.payload)))
+        return Parcel(
+            topic=self._topics.dead_letter(self._stage, letter.reason, _source(letter, self._topics)),
+            payload=letter.payload[:CUT_BYTES],
+            properties=[*self._properties(letter), size],
+            nobody_may_listen=True,
+            done=lambda: self._posted(letter, done),
+        )
+
+    def _properties(self, letter: DeadLetter) -> list[tuple[str, str]]:
+        detail = printable(letter.detail)[:DETAIL_CHARACTERS]
+        properties = [
+            ("stage", self._stage),
+            ("reason", letter.reason),
+            ("detail", detail),
+            ("original_topic", letter.topic),
+        ]
+        if letter.key is not None:
+            properties.append(("key", str(letter.key)))
+        return properties
+
+    def _posted(self, letter: DeadLetter, done: Callable[[], None]) -> None:
+        source, sequence = letter.key or (_source(letter, self._topics), 0)
+        self._witness.reject(letter.reason, source, sequence)
+        if letter.key is None or not letter.tell_terminal:
+            done()
+            return
+        rejection = Rejection(sequence, self._stage, letter.reason)
+        parcel = Parcel(
+            topic=self._topics.command("outcome", Terminal.parse(source)),
+            payload=encode(Outcome(by=self._stage, rejected=[rejection])),
+            content_type=JSON,
+            nobody_may_listen=True,
+            done=done,
+        )
+        self._delivery.send(parcel)
+
+
+def key_of(message: Message) -> Key | None:
+    """The key by the topic's last level (the sender, whom the broker knows) and the user property ``sequence``."""
+    try:
+        return Key.parse(f"{message.topic.rpartition('/')[2]}.{message.user_property('sequence') or ''}")
+    except BadPayload:
+        return None
+
+
+def printable(text: str) -> str:
+    """The text without what MQTT strings may not hold: control characters and lone surrogates become ``?``."""
+    return "".join(
+        character if character.isprintable() or character == " " else "?" for character in text[: 2 * DETAIL_CHARACTERS]
+    )
+
+
+def _source(letter: DeadLetter, topics: Topics) -> str:
+    if letter.key is not None:
+        return letter.key.source
+    try:
+        return Terminal.parse(topics.source_of(letter.topic)).id
+    except BadPayload:
+        return UNKNOWN

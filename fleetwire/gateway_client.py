@@ -1,0 +1,171 @@
+"""The document gateway as a client sees it: Sync Gateway's REST, one pooled connection set, no retries of its own.
+
+Bodies are raw JSON on both ways; nothing is decoded but the answers' frames. Every failure is a GatewayError: definite
+when nothing of the request can have been stored (no connection was made, or the gateway refused), not definite when
+only the answer is missing. How often to try again is the caller's decision. An answer is at most MAXIMUM_ANSWER_BYTES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from fleetwire.errors import GatewayError
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 15.0
+MAXIMUM_CONNECTIONS: Final = 4
+MAXIMUM_ANSWER_BYTES: Final = 16 * 1024 * 1024
+
+_JSON: Final = {"Content-Type": "application/json"}
+_NOTHING_WAS_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_REFUSED_UNSTORED: Final = 503
+_NOT_FOUND: Final = 404
+
+Shape = TypeVar("Shape")
+
+
+class BulkRow(Struct, frozen=True):
+    """One row of a ``_bulk_docs`` answer; ``status`` 0 means stored, or known already, at ``rev``."""
+
+    id: str = ""
+    rev: str = ""
+    status: int = 0
+    error: str = ""
+    reason: str = ""
+
+
+class GatewayDocument(Struct, frozen=True):
+    """A document as it was read; ``body`` is its whole JSON, ``_id`` and ``_rev`` included."""
+
+    id: str
+    rev: str
+    body: bytes
+
+
+class DatabaseInfo(Struct, frozen=True):
+    """What ``GET /{database}/`` says; ``update_seq`` is the sequence of the latest stored change."""
+
+    db_name: str
+    update_seq: int
+    state: str = "Online"
+    server_uuid: str = ""
+
+
+class _Identified(Struct):
+    id: str = msgspec.field(name="_id")
+    rev: str = msgspec.field(name="_rev")
+
+
+class _Saved(Struct):
+    rev: str
+
+
+class _Refused(Struct):
+    error: str = ""
+    reason: str = ""
+
+
+class GatewayClient:
+    """Client of one database, ``http://host:port/database``; an async context manager.
+
+    ``answer_timeout_s`` is the longest silence while we wait for an answer, not the length of a whole request.
+    """
+
+    def __init__(self, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.AsyncClient(
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            limits=httpx.Limits(max_connections=MAXIMUM_CONNECTIONS, max_keepalive_connections=MAXIMUM_CONNECTIONS),
+            timeout=httpx.Timeout(answer_timeout_s, connect=CONNECT_TIMEOUT_S),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> GatewayClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection; requests in flight fail."""
+        await self._http.aclose()
+
+    async def bulk_docs(self, docs: Sequence[bytes], *, new_edits: bool) -> list[BulkRow]:
+        """Write documents given as raw JSON objects; one row each, in their order (couchbase.md 1.5)."""
+        flag = b"true" if new_edits else b"false"
+        content = b'{"docs":[' + b",".join(docs) + b'],"new_edits":' + flag + b"}"
+        rows = _read(await self._request("POST", "_bulk_docs", content), list[BulkRow], "_bulk_docs")
+        if len(rows) != len(docs):
+            raise GatewayError(f"{self.url}/_bulk_docs: {len(rows)} rows for {len(docs)} documents", definite=False)
+        return rows
+
+    async def get(self, document_id: str) -> GatewayDocument | None:
+        """Read a document's current revision; None when there is none, or it is deleted."""
+        try:
+            body = await self._request("GET", quote(document_id, safe=""))
+        except GatewayError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+        found = _read(body, _Identified, document_id)
+        return GatewayDocument(found.id, found.rev, body)
+
+    async def put(self, document_id: str, body: bytes, rev: str = "") -> str:
+        """Write a document over the revision ``rev`` ("" for a new one); returns its new one. Conflict: status 409."""
+        query = f"?rev={quote(rev, safe='')}" if rev else ""
+        answer = await self._request("PUT", quote(document_id, safe="") + query, body)
+        return _read(answer, _Saved, document_id).rev
+
+    async def database_info(self) -> DatabaseInfo:
+        """Where the database stands."""
+        return _read(await self._request("GET", ""), DatabaseInfo, "database")
+
+    async def _request(self, method: str, path: str, content: bytes | None = None) -> bytes:
+        url = f"{self.url}/{path}"
+        headers = _JSON if content is not None else None
+        try:
+            async with self._http.stream(method, url, content=content, headers=headers) as answer:
+                body = await _bounded(answer)
+        except _NOTHING_WAS_SENT as error:
+            raise GatewayError(f"{method} {url}: {error or type(error).__name__}") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise GatewayError(f"{method} {url}: {error or type(error).__name__}", definite=False) from error
+        if answer.is_success:
+            return body
+        status = answer.status_code
+        definite = status < 500 or status == _REFUSED_UNSTORED
+        raise GatewayError(f"{method} {url}: {status} {_reason(body)}", status=status, definite=definite)
+
+
+async def _bounded(answer: httpx.Response) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in answer.aiter_raw():
+        size += len(piece)
+        if size > MAXIMUM_ANSWER_BYTES:
+            raise GatewayError(
+                f"{answer.url}: the answer is longer than {MAXIMUM_ANSWER_BYTES} bytes: ask for less", definite=False
+            )
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _read(body: bytes, shape: type[Shape], what: str) -> Shape:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise GatewayError(f"{what}: the gateway's answer cannot be read: {error}", definite=False) from error
+
+
+def _reason(body: bytes) -> str:
+    try:
+        refused = msgspec.json.decode(body, type=_Refused)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return "without a reason"
+    return f"{refused.error}: {refused.reason}"[:300]

@@ -1,0 +1,102 @@
+"""The two MQTT sessions of a stage that takes events from the broker and says something about them.
+
+``inbound`` hears the work: its client id is fixed and its session outlives a crash by SESSION_EXPIRY_S, so that a
+member of a shared subscription that comes back finds what was in flight. It stops reading when its backlog is full.
+``outbound`` says everything and hears the registers and asks. They are two because a session that stops reading for
+back-pressure would not read the PUBACKs either for which its backlog waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack
+from typing import Final
+
+from fleetwire.errors import SettingsError
+from fleetwire.host_presence import HostPresence
+from fleetwire.mqtt import ConnectFailed, Endpoint, SessionOptions, StageClient
+from fleetwire.settings import PREFIX, StageSettings
+
+SESSION_EXPIRY_S: Final = 30
+READY_TIMEOUT_S: Final = 30.0
+KEEP_ALIVE_S: Final = 15
+OUTBOUND_SUFFIX: Final = "-out"
+LARGEST_PACKET: Final = 16 * 1024 * 1024
+"""Far above any broker's limit of this lab: what a broker finds too large for us, it drops without a word."""
+_OUTGOING_LIMIT: Final = 20_000
+
+
+class StageSessions:
+    """Register handlers with ``inbound.on`` and ``outbound.on``, then ``open``; ``close`` says good-bye.
+
+    ``backlog_limit`` bounds the unacknowledged messages of ``inbound``.
+    """
+
+    def __init__(self, settings: StageSettings, *, backlog_limit: int) -> None:
+        self._presence = HostPresence(settings)
+        self._stack = AsyncExitStack()
+        self._keeping: asyncio.Task[None] | None = None
+        endpoint = endpoint_of(settings)
+        self.inbound = StageClient(
+            endpoint,
+            _options(settings, "", clean_start=False, receive_maximum=backlog_limit),
+            backlog_limit=backlog_limit,
+            ready_timeout_s=READY_TIMEOUT_S,
+        )
+        self.outbound = StageClient(
+            endpoint,
+            _options(settings, OUTBOUND_SUFFIX, clean_start=True, receive_maximum=10_000),
+            will=self._presence.will,
+            on_disconnected=self._presence.lost,
+            ready_timeout_s=READY_TIMEOUT_S,
+        )
+
+    async def open_outbound(self) -> None:
+        """Connect what speaks. Raises MqttError."""
+        await self._stack.enter_async_context(self.outbound)
+
+    async def open_inbound(self) -> None:
+        """Connect what hears the work; once the broker has taken the subscriptions, say that we are here.
+
+        Raises MqttError, also when there is no SUBACK within READY_TIMEOUT_S.
+        """
+        await self._stack.enter_async_context(self.inbound)
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self.inbound.subscribed.wait()
+        except TimeoutError as error:
+            raise ConnectFailed(f"no SUBACK from the broker within {READY_TIMEOUT_S:g} s: look into its log") from error
+        self._keeping = asyncio.create_task(self._presence.keep(self.outbound), name="host.presence")
+
+    async def close(self) -> None:
+        """Say good-bye and disconnect; unacknowledged messages stay with the broker."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await self._presence.leave(self.outbound)
+        await self._stack.aclose()
+
+
+def endpoint_of(settings: StageSettings) -> Endpoint:
+    """The broker of these settings; raises SettingsError or InvalidEndpoint."""
+    if not settings.broker_ca_file:
+        return Endpoint.parse(settings.broker_url)
+    try:
+        context = ssl.create_default_context(cafile=settings.broker_ca_file)
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}BROKER_CA_FILE={settings.broker_ca_file!r}: {error}") from error
+    return Endpoint.parse(settings.broker_url, tls=context)
+
+
+def _options(settings: StageSettings, suffix: str, *, clean_start: bool, receive_maximum: int) -> SessionOptions:
+    return SessionOptions(
+        client_id=(settings.client_id or f"{settings.stage}-{settings.instance}") + suffix,
+        username=settings.username or None,
+        password=settings.password(),
+        clean_start=clean_start,
+        session_expiry_s=0 if clean_start else SESSION_EXPIRY_S,
+        keep_alive_s=KEEP_ALIVE_S,
+        receive_maximum=receive_maximum,
+        maximum_packet_size=LARGEST_PACKET,
+        outgoing_limit=_OUTGOING_LIMIT,
+    )

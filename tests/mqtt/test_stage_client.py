@@ -1,0 +1,164 @@
+"""The client of a stage: awaited publishes, a handler for each filter, a bounded backlog."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from fleetwire.mqtt import (
+    ConnectFailed,
+    ConnectionLost,
+    ConnectRefused,
+    Endpoint,
+    Message,
+    MqttError,
+    SessionOptions,
+    StageClient,
+    TopicFilter,
+)
+from tests.broker import Broker, free_port
+
+
+class Inbox:
+    """Messages in order, with a wait for a number of them."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._arrived = asyncio.Event()
+
+    def __call__(self, message: Message) -> None:
+        self.messages.append(message)
+        self._arrived.set()
+
+    async def until(self, count: int) -> None:
+        """Wait for this number of messages, five seconds at most."""
+        async with asyncio.timeout(5):
+            while len(self.messages) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+
+def _client(broker: Broker, client_id: str = "stage", **arguments: object) -> StageClient:
+    options = SessionOptions(client_id=client_id)
+    return StageClient(Endpoint.parse(broker.url), options, **arguments)  # type: ignore[arg-type]
+
+
+async def test_messages_find_their_handler(broker: Broker) -> None:
+    """Each filter's messages go to its handler, those of a shared subscription too."""
+    inboxes = [Inbox(), Inbox()]
+    handlers = [
+        (TopicFilter(pattern="$share/group/in/+/sale"), inboxes[0]),
+        (TopicFilter(pattern="ask/#"), inboxes[1]),
+    ]
+    async with _client(broker, handlers=handlers) as client:
+        async with asyncio.timeout(5):
+            await client.subscribed.wait()
+        assert await client.publish("in/x/sale", b"1") == 0
+        assert await client.publish("ask/x", b"2", properties=(("id", "7"),)) == 0
+        assert await client.publish("nobody", b"3") == 0x10
+        assert await client.publish("ask/y", b"4", qos=0) == 0
+        await inboxes[0].until(1)
+        await inboxes[1].until(2)
+        client.acknowledge(inboxes[0].messages[0])
+        assert [message.payload for message in inboxes[1].messages] == [b"2", b"4"]
+        assert client.backlog == 1
+
+
+async def test_filter_added_later_is_subscribed(broker: Broker) -> None:
+    """A filter that is added while connected brings its messages too."""
+    inbox = Inbox()
+    async with _client(broker) as client:
+        client.on(TopicFilter(pattern="late"), inbox)
+        async with asyncio.timeout(5):
+            await client.subscribed.wait()
+        await client.publish("late", b"x")
+        await inbox.until(1)
+
+
+async def test_done_is_called_with_the_reason_code(broker: Broker) -> None:
+    """The callback of an unawaited publish gets the reason code of its PUBACK."""
+    async with _client(broker) as client:
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        client.publish_nowait("nobody", b"x", done=done.set_result)
+        assert await asyncio.wait_for(done, 5) == 0x10
+
+
+async def test_backlog_is_bounded(broker: Broker) -> None:
+    """A stage that acknowledges nothing stops reading, and gets the rest as it acknowledges."""
+    inbox = Inbox()
+    payload = b"x" * 20_000
+    async with (
+        _client(broker, handlers=[(TopicFilter(pattern="in"), inbox)], backlog_limit=10) as client,
+        _client(broker, "sender") as sender,
+    ):
+        async with asyncio.timeout(5):
+            await client.subscribed.wait()
+        for number in range(8):
+            await asyncio.gather(*(sender.publish("in", payload) for _ in range(25)))
+            assert client.backlog < 60, number
+        assert client.backlog >= 10
+        handled = 0
+        async with asyncio.timeout(10):
+            while handled < 200:
+                await inbox.until(handled + 1)
+                client.acknowledge(inbox.messages[handled])
+                handled += 1
+        assert client.backlog == 0
+
+
+async def test_message_that_no_handler_wants_is_counted_and_acknowledged(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unwanted message blocks nothing and is not silent."""
+    options = SessionOptions(client_id="stage", subscriptions=(TopicFilter(pattern="other"),))
+    async with StageClient(Endpoint.parse(broker.url), options) as client:
+        await client.publish("other", b"x")
+        async with asyncio.timeout(5):
+            while client.unhandled == 0:
+                await client.publish("tick", b"")
+        assert client.backlog == 0
+    assert "no handler wants" in caplog.text
+
+
+async def test_publish_waits_through_a_restart_of_the_broker(broker: Broker) -> None:
+    """An awaited publish survives the broker's death and gets its reason code afterwards."""
+    lost: list[MqttError] = []
+    async with _client(broker, on_disconnected=lost.append) as client:
+        broker.kill()
+        publishing = asyncio.create_task(client.publish("a", b"x"))
+        async with asyncio.timeout(5):
+            while not lost:
+                await asyncio.wait([publishing], timeout=0.02)
+        assert not client.connected.is_set()
+        broker.restart()
+        assert await asyncio.wait_for(publishing, 10) in (0, 0x10)
+        assert client.connected.is_set()
+
+
+async def test_publish_that_outlives_the_client_fails(broker: Broker) -> None:
+    """A publish without a PUBACK when the client closes fails as one that may have happened."""
+    async with _client(broker) as client:
+        broker.kill()
+        publishing = asyncio.create_task(client.publish("a", b"x"))
+        await asyncio.wait([publishing], timeout=0.05)
+    with pytest.raises(ConnectionLost) as caught:
+        await publishing
+    assert not caught.value.definite
+
+
+async def test_entering_fails_when_there_is_no_broker() -> None:
+    """Without a broker entering raises the last failure after its time."""
+    endpoint = Endpoint(host="127.0.0.1", port=free_port())
+    with pytest.raises(ConnectFailed, match="check that the broker runs"):
+        async with StageClient(endpoint, SessionOptions(client_id="stage"), ready_timeout_s=0.3):
+            pass
+
+
+async def test_entering_fails_at_once_when_refused(make_broker: Callable[..., Broker]) -> None:
+    """A refusal ends the wait at once."""
+    broker = make_broker(anonymous=False).start()
+    with pytest.raises(ConnectRefused, match="client stage"):
+        async with asyncio.timeout(5), _client(broker, ready_timeout_s=60.0):
+            pass
