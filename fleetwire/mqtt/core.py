@@ -47,14 +47,16 @@ _Reader: TypeAlias = Callable[["SessionCore", bytes, list[Event]], None]
 
 _PUBACK: Final = 0x40
 _PLACEHOLDER_ID: Final = 1
+UNANSWERED_SHARE: Final = 0.5
+"""A PINGREQ that stays unanswered for so much of the keep-alive ends the connection."""
 
 
 class SessionCore:
     """One session over any number of connections; ``options`` and ``statistics`` are shared, never changed here."""
 
     __slots__ = (
-        "_added_filters", "_arrived", "_last_sent_s", "_needed", "_outgoing", "_partial", "_ping_sent_s",
-        "_readers", "_server_limits", "_subscribe_due", "_subscribing", "connection", "keep_alive_s", "options",
+        "_added_filters", "_arrived", "_last_received_s", "_last_sent_s", "_needed", "_outgoing", "_partial",
+        "_ping_sent_s", "_readers", "_server_limits", "_subscribe_due", "_subscribing", "connection", "keep_alive_s", "options",
         "publishes", "state", "statistics",
     )  # fmt: skip
 
@@ -75,6 +77,7 @@ class SessionCore:
         self._subscribe_due = bool(options.subscriptions)
         self._server_limits = NO_LIMITS
         self._last_sent_s = 0.0
+        self._last_received_s = 0.0
         self._ping_sent_s: float | None = None
 
     # What the owner may ask
@@ -96,7 +99,7 @@ class SessionCore:
         self._step(Step.OPEN)
         clean_start = self.options.clean_start and self.connection == 0
         self.connection += 1
-        self._last_sent_s = now_s
+        self._last_sent_s = self._last_received_s = now_s
         self._send(frames.encode_connect(self.options, will, clean_start=clean_start))
 
     def close(self, *, with_will: bool = False) -> None:
@@ -295,16 +298,19 @@ class SessionCore:
         """When :meth:`tick` has something to do at the earliest; None without keep-alive."""
         if not self.keep_alive_s or self.state is not State.CONNECTED:
             return None
-        since = self._last_sent_s if self._ping_sent_s is None else self._ping_sent_s
-        return since + self.keep_alive_s
+        if self._ping_sent_s is not None:
+            return self._ping_sent_s + self.keep_alive_s * UNANSWERED_SHARE
+        return min(self._last_sent_s, self._last_received_s) + self.keep_alive_s
 
     def resumed_reading(self, now_s: float) -> None:
         """The owner reads again: an answer to our PINGREQ may lie unread, so its time begins anew."""
+        self._last_received_s = now_s
         if self._ping_sent_s is not None:
             self._ping_sent_s = now_s
 
     def tick(self, now_s: float, *, reading: bool = True) -> list[Event]:
-        """Keep the connection alive; it is given up when a PINGREQ stays unanswered for one keep-alive.
+        """Keep the connection alive. A PINGREQ goes out when for one keep-alive nothing was sent or nothing came; the
+        connection is given up when half a keep-alive later nothing came still: after the 1.5 that the broker grants us.
 
         ``reading`` is false while the owner does not read: then silence proves nothing.
         """
@@ -312,7 +318,7 @@ class SessionCore:
         if deadline_s is None or now_s < deadline_s:
             return []
         if self._ping_sent_s is not None and reading:
-            detail = f"no answer to a PINGREQ for {self.keep_alive_s} s: look whether the broker or the network hangs"
+            detail = f"no answer to a PINGREQ for {self.keep_alive_s * UNANSWERED_SHARE:g} s: look whether the broker or the network hangs"
             return [self._end(ConnectionLost, detail)]
         self._ping_sent_s = now_s
         self.statistics.pings += 1
@@ -321,12 +327,13 @@ class SessionCore:
 
     # Bytes in
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: bytes, now_s: float) -> list[Event]:
         """Take bytes as they arrive, in pieces of any size; what arrives after the end means nothing."""
         if not self._readers:
             return []
         self.statistics.bytes_received += len(data)
         self._ping_sent_s = None
+        self._last_received_s = now_s
         if self._partial is not None:
             self._partial += data
             if len(self._partial) < self._needed:

@@ -322,7 +322,7 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Protocol callback of asyncio."""
-        self._dispatch(self._core.receive(data))
+        self._dispatch(self._core.receive(data, self._group.now_s()))
         if not self._dirty:
             self._mark()
 

@@ -50,7 +50,7 @@ class CorePeer:
 
     def give(self, data: bytes) -> list[Event]:
         """Let the server send bytes."""
-        return self.core.receive(data)
+        return self.core.receive(data, self.now_s)
 
     def connect(
         self, *, session_present: bool = False, receive_maximum: int = 65_535, packet_size: int | None = None

@@ -436,7 +436,7 @@ def test_paused_sending_lets_publishes_wait() -> None:
 
 
 def test_keep_alive_pings_and_gives_up() -> None:
-    """A PINGREQ goes out after a keep-alive of silence; without an answer for another one the connection is lost."""
+    """A PINGREQ goes out after a keep-alive of silence; without an answer for half of one the connection is lost."""
     peer = CorePeer(keep_alive_s=10)
     peer.connect()
     assert peer.core.tick(peer.now_s + 9.9) == []
@@ -448,10 +448,24 @@ def test_keep_alive_pings_and_gives_up() -> None:
     peer.now_s += 10
     assert peer.core.tick(peer.now_s) == []
     peer.sent()
-    assert peer.core.tick(peer.now_s + 9.9) == []
-    (ended,) = peer.core.tick(peer.now_s + 10)
+    assert peer.core.tick(peer.now_s + 4.9) == []
+    (ended,) = peer.core.tick(peer.now_s + 5)
     assert isinstance(ended, Ended)
     assert ended.error is ConnectionLost
+
+
+def test_a_silent_server_is_found_out_although_we_send() -> None:
+    """Publishing into a dead network does not keep a connection alive: a PINGREQ asks when nothing comes back."""
+    peer = CorePeer(keep_alive_s=10)
+    peer.connect()
+    for _ in range(5):
+        peer.now_s += 2
+        peer.publish(1)
+        peer.sent()
+    assert peer.core.tick(peer.now_s) == []
+    assert [type(packet) for packet in peer.sent()] == [mqtt5.PingReqPacket]
+    (ended,) = peer.core.tick(peer.now_s + 5)
+    assert isinstance(ended, Ended)
 
 
 def test_silence_proves_nothing_while_we_do_not_read() -> None:
@@ -462,5 +476,5 @@ def test_silence_proves_nothing_while_we_do_not_read() -> None:
         peer.now_s += 10
         assert peer.core.tick(peer.now_s, reading=False) == []
         assert len(peer.sent()) == 1
-    peer.core.resumed_reading(peer.now_s + 9)
-    assert peer.core.tick(peer.now_s + 12) == []
+    peer.core.resumed_reading(peer.now_s + 4)
+    assert peer.core.tick(peer.now_s + 6) == []

@@ -1,0 +1,1 @@
+"""Stages behind the broker: documents, registers and the views that operations looks at."""

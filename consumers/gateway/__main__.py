@@ -1,0 +1,87 @@
+"""`python -P -m consumers.gateway`: the gateway as a stage's process.
+
+Its database file lies in the stage's state folder. It serves under the name `fleet` where STOREFLEET_LISTEN says.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from consumers.gateway.server import serve
+from consumers.gateway.store import DocumentStore
+from fleetwire import stage
+from fleetwire.control import Handler
+from fleetwire.errors import SettingsError
+from fleetwire.settings import StageSettings
+from fleetwire.witness import Witness
+
+FILE_NAME = "gateway.sqlite"
+
+logger = logging.getLogger(__name__)
+
+
+class GatewayStage:
+    """The gateway in the frame of `fleetwire.stage`; its witness reports counters, for it knows documents only."""
+
+    def __init__(self, settings: StageSettings) -> None:
+        self.witness = Witness()
+        self._settings = settings
+        self._store: DocumentStore | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> Mapping[str, str]:
+        """Opens the database and the port; raises SettingsError or StorageError when either cannot be had."""
+        listener = _bind(*self._settings.listen_address)
+        self._store = _open_store(Path(self._settings.state_dir))
+        self._serving = asyncio.create_task(serve(self._store, listener), name="gateway")
+        self._serving.add_done_callback(_end_process_unless_cancelled)
+        host, port = listener.getsockname()[:2]
+        logger.info("gateway listens on %s:%d", host, port)
+        return {"http": f"http://{host}:{port}"}
+
+    async def stop(self) -> None:
+        """Ends feeds and requests within about a second, then closes the file."""
+        if self._serving is not None:
+            self._serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._serving
+        if self._store is not None:
+            self._store.close()
+
+    def measure(self) -> None:
+        """Brings the witness's counters up to date."""
+        if self._store is not None:
+            self.witness.counters.update(self._store.figures())
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """No control methods beside the frame's own."""
+        return {}
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        raise SettingsError(f"the gateway cannot listen on {host}:{port}: {error}") from error
+
+
+def _open_store(folder: Path) -> DocumentStore:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"the gateway cannot make its state folder {folder}: {error}") from error
+    return DocumentStore.open(folder / FILE_NAME)
+
+
+def _end_process_unless_cancelled(serving: asyncio.Task[None]) -> None:
+    if not serving.cancelled():
+        logger.critical("the gateway stopped serving: %s", serving.exception())
+        signal.raise_signal(signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    stage.main(GatewayStage)

@@ -1,0 +1,276 @@
+"""A fleet as a frozen value: which stores and terminals there are, and how they do business.
+
+It comes from a TOML file (``examples/chain.toml`` documents every key) or from the same keys as options. Everything is
+a pure function of the fleet: store ``n`` always has the same brand and region, a terminal always the same hardware,
+and a shard is a function of (shard, shards) alone, so that processes and machines agree without talking.
+A wrong setting raises SettingsError with one line: file, key, expected, found.
+
+Time zones are fixed offsets, not names: a name would make business times depend on the time zone data of the machine
+(slim images have none), and a chain must trade the same everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from emulator.draws import Draws
+from fleetwire.errors import SettingsError
+from fleetwire.identity import Terminal
+
+Kind = Literal["register", "drive_through", "kiosk", "kitchen_display"]
+DialectName = Literal["taco", "burger", "pizza"]
+MenuName = Literal["taco", "burger", "pizza"]
+Word = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
+HourMinute = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
+
+KIND_LETTERS: Final[dict[Kind, str]] = {
+    "register": "r",
+    "drive_through": "d",
+    "kiosk": "k",
+    "kitchen_display": "x",
+}
+MAXIMUM_STORES: Final = 100_000
+
+
+class Brand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A chain of the fleet: how its terminals speak (dialect), what they sell (menu), in which currency."""
+
+    name: Word
+    dialect: DialectName
+    menu: MenuName
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
+    share: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """How many stores this brand has for every ``share`` stores of another."""
+
+
+class Region(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the country: its offset from UTC and its sales tax in basis points (825 = 8.25 %)."""
+
+    name: Word
+    utc_offset: Annotated[str, Meta(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")]
+    tax_basis_points: Annotated[int, Meta(ge=0, le=5000)] = 800
+
+    @property
+    def offset_ms(self) -> int:
+        """Local time minus UTC, in milliseconds."""
+        minutes = int(self.utc_offset[1:3]) * 60 + int(self.utc_offset[4:6])
+        return (-minutes if self.utc_offset[0] == "-" else minutes) * 60_000
+
+
+class Mix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often each thing happens while a till trades: whole weights."""
+
+    sale: Weight = 820
+    returned: Weight = 40
+    void: Weight = 30
+    no_sale: Weight = 30
+    pickup: Weight = 20
+    paid_in: Weight = 15
+    paid_out: Weight = 15
+    alert: Weight = 30
+
+
+class TerminalPlan(Struct, frozen=True):
+    """One terminal as it stands in its store; hardware is drawn on demand, so that a plan stays small."""
+
+    terminal: Terminal
+    kind: Kind
+    position: int
+    """Place in its store, from 0; the first terminal opens and closes the store's business day."""
+    brand: Brand
+    region: Region
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """The terminal's id, e.g. ``taco.west.s0042.r01``."""
+        return self.terminal.id
+
+    @property
+    def serial_number(self) -> str:
+        """The maker's number on the terminal's back."""
+        return f"{KIND_LETTERS[self.kind].upper()}{Draws(self.seed, self.id, 'serial').digits(10)}"
+
+    @property
+    def model(self) -> str:
+        """The hardware model."""
+        return Draws(self.seed, self.id, "model").pick(MODELS[self.kind])
+
+    @property
+    def app_version(self) -> str:
+        """Version of the point-of-sale application; a chain rolls it out store by store."""
+        return Draws(self.seed, self.terminal.store_id, "application").pick(APP_VERSIONS)
+
+    @property
+    def os_version(self) -> str:
+        """Version of the operating system, the same for a model."""
+        return Draws(self.seed, self.model, "system").pick(OS_VERSIONS)
+
+
+MODELS: Final[dict[Kind, tuple[str, ...]]] = {
+    "register": ("Counter 15", "Counter 15 Pro", "Counter 17"),
+    "drive_through": ("Lane 8", "Lane 10"),
+    "kiosk": ("Pillar 22", "Pillar 27"),
+    "kitchen_display": ("Pass 19",),
+}
+APP_VERSIONS: Final = ("8.4.2", "8.4.3", "8.5.0")
+OS_VERSIONS: Final = ("11.2", "11.4", "12.0")
+
+DEFAULT_BRANDS: Final = (
+    Brand(name="taco", dialect="taco", menu="taco"),
+    Brand(name="burger", dialect="burger", menu="burger"),
+    Brand(name="pizza", dialect="pizza", menu="pizza"),
+)
+DEFAULT_REGIONS: Final = (
+    Region(name="north", utc_offset="-06:00", tax_basis_points=688),
+    Region(name="south", utc_offset="-06:00", tax_basis_points=825),
+    Region(name="east", utc_offset="-05:00", tax_basis_points=888),
+    Region(name="west", utc_offset="-08:00", tax_basis_points=950),
+)
+
+
+class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole fleet; build it with :meth:`from_toml` or :meth:`from_options`, which check it."""
+
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 1
+    stores: Annotated[int, Meta(ge=1, le=MAXIMUM_STORES)] = 200
+    terminals_per_store: Annotated[int, Meta(ge=1, le=99)] = 3
+    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=99)] = get_args(Kind)
+    keep_alive_s: Annotated[int, Meta(ge=1, le=65_535)] = 5
+    heartbeat_interval_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
+    first_business_day: Annotated[str, Meta(pattern=r"^20\d\d-\d\d-\d\d$")] = "2026-01-05"
+    opens: HourMinute = "10:00"
+    closes: HourMinute = "22:00"
+    events_per_day: Annotated[int, Meta(ge=1, le=10_000)] = 60
+    malformed: Share = 0.0
+    repeated: Share = 0.0
+    conflicting: Share = 0.0
+    mix: Mix = Mix()
+    brands: Annotated[tuple[Brand, ...], Meta(min_length=1, max_length=64)] = DEFAULT_BRANDS
+    regions: Annotated[tuple[Region, ...], Meta(min_length=1, max_length=64)] = DEFAULT_REGIONS
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Fleet:
+        """Read a fleet file; raises SettingsError."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"fleet file {path}: {error}") from error
+        return _checked(values, f"fleet file {path}")
+
+    @classmethod
+    def from_options(cls, **options: object) -> Fleet:
+        """The default fleet with some keys changed, named as in the file; raises SettingsError."""
+        return _checked(options, "fleet options")
+
+    @property
+    def dialects(self) -> dict[str, str]:
+        """Dialect by brand, for PARM."""
+        return {brand.name: brand.dialect for brand in self.brands}
+
+    @property
+    def size(self) -> int:
+        """How many terminals the whole fleet has."""
+        return self.stores * self.terminals_per_store
+
+    def terminals(self, *, shard: int = 0, shards: int = 1) -> Sequence[TerminalPlan]:
+        """The terminals of one shard, store by store; a store is never split between shards."""
+        if not 0 <= shard < shards:
+            raise SettingsError(f"shard {shard} of {shards}: shards are numbered from 0 to {shards - 1}")
+        turns = _brand_turns(self.brands)
+        plans: list[TerminalPlan] = []
+        for store in range(shard, self.stores, shards):
+            plans += self._store(store, turns)
+        return plans
+
+    def _store(self, store: int, turns: Sequence[Brand]) -> list[TerminalPlan]:
+        region = self.regions[store % len(self.regions)]
+        brand = turns[store // len(self.regions) % len(turns)]
+        word = f"s{store + 1:04d}"
+        counts = dict.fromkeys(self.kinds, 0)
+        plans = []
+        for position in range(self.terminals_per_store):
+            kind = self.kinds[position % len(self.kinds)]
+            counts[kind] += 1
+            terminal = Terminal(brand.name, region.name, word, f"{KIND_LETTERS[kind]}{counts[kind]:02d}")
+            plans.append(TerminalPlan(terminal, kind, position, brand, region, self.seed))
+        return plans
+
+
+def _brand_turns(brands: Sequence[Brand]) -> list[Brand]:
+    """Smooth weighted round robin: one turn of all shares, with every brand spread as evenly as can be."""
+    total = sum(brand.share for brand in brands)
+    credit = [0] * len(brands)
+    turns = []
+    for _ in range(total):
+        credit = [have + brand.share for have, brand in zip(credit, brands, strict=True)]
+        chosen = credit.index(max(credit))
+        credit[chosen] -= total
+        turns.append(brands[chosen])
+    return turns
+
+
+def _checked(values: dict[str, Any], where: str) -> Fleet:
+    try:
+        fleet = msgspec.convert(values, Fleet)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_one_line(str(error), values, where)) from error
+    if fleet.opens >= fleet.closes:
+        raise SettingsError(f"{where}: closes: expected a time after opens ({fleet.opens}), found {fleet.closes!r}")
+    if fleet.kinds[0] not in ("register", "drive_through"):
+        raise SettingsError(f"{where}: kinds: expected register or drive_through first, found {fleet.kinds[0]!r}")
+    _check_day(fleet.first_business_day, where)
+    _check_names([brand.name for brand in fleet.brands], "brands", where)
+    _check_names([region.name for region in fleet.regions], "regions", where)
+    return fleet
+
+
+def _check_day(text: str, where: str) -> None:
+    try:
+        date.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{where}: first_business_day: expected a date, found {text!r}") from error
+
+
+def _check_names(names: list[str], key: str, where: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"{where}: {key}: expected every name once, found {name!r} {names.count(name)} times")
+
+
+def _one_line(problem: str, values: object, where: str) -> str:
+    """``file: key: expected ..., found ...`` from msgspec's ``Expected ... - at `$.key```."""
+    text, _, place = problem.partition(" - at `")
+    key = place.rstrip("`").removeprefix("$").removeprefix(".")
+    found = _value_at(values, key)
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
+    if unknown:
+        key = f"{key}.{unknown[1]}" if key else unknown[1]
+        return f"{where}: {key}: expected no such key, found it; known keys: {', '.join(_keys_at(key))}"
+    expected = re.split(r", got ", text)[0].removeprefix("Expected ").replace("`", "")
+    return f"{where}: {key or 'top level'}: expected {expected}, found {found!r:.100}"
+
+
+def _value_at(values: object, key: str) -> object:
+    for step in re.findall(r"[^.\[\]]+", key):
+        if isinstance(values, (list, tuple)) and step.isdigit():
+            values = values[int(step)]
+        elif isinstance(values, dict):
+            values = values.get(step)
+    return values
+
+
+def _keys_at(key: str) -> list[str]:
+    shapes: dict[str, type[Struct]] = {"brands": Brand, "regions": Region, "mix": Mix}
+    head = re.split(r"[.\[]", key)[0] if re.search(r"[.\[]", key) else ""
+    return [field.name for field in msgspec.structs.fields(shapes.get(head, Fleet))]

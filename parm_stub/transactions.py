@@ -1,0 +1,139 @@
+"""PARM's work on events: each raw message becomes one canonical message or one dead letter, and is acknowledged then.
+
+Acknowledged means: the broker answered our own publish with acceptance. The broker gets the acknowledgements in the
+order of arrival. A message that no transformation foresaw is a dead letter ``stage_error``; one on which the process
+died three times is a dead letter ``crash``, and is not looked into again.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from fleetwire.answering import OutcomeAnswerer
+from fleetwire.dead_letters import DeadLetter, DeadLetterOffice, key_of
+from fleetwire.delivery import Delivery, Parcel
+from fleetwire.envelope import JSON, STRUCTURED, Envelope, Properties, read_structured
+from fleetwire.errors import BadPayload
+from fleetwire.events import CanonicalEvent
+from fleetwire.identity import Key, Terminal
+from fleetwire.in_hand import Identity, InHand
+from fleetwire.mqtt import Message
+from fleetwire.topics import Topics
+from fleetwire.witness import Witness
+from parm_stub.attempt_record import DEATHS_ALLOWED, AttemptRecord
+from parm_stub.transform import canonical_json
+
+Transform = Callable[[str, Properties, bytes, str | None], CanonicalEvent]
+"""Topic, user properties, payload and content type of a raw message to its event; raises BadPayload."""
+
+STAGE: Final = "parm"
+_log = logging.getLogger(__name__)
+
+
+class Transactions:
+    """Give ``receive`` to the session as a handler; ``answerer`` is there when PARM is the last stage present."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        transform: Transform,
+        *,
+        witness: Witness,
+        in_hand: InHand,
+        delivery: Delivery,
+        dead_letters: DeadLetterOffice,
+        attempts: AttemptRecord,
+        answerer: OutcomeAnswerer | None,
+    ) -> None:
+        self._topics = topics
+        self._transform = transform
+        self._witness = witness
+        self._in_hand = in_hand
+        self._delivery = delivery
+        self._dead_letters = dead_letters
+        self._attempts = attempts
+        self._answerer = answerer
+
+    def receive(self, message: Message) -> None:
+        """Work on one message; it is acknowledged later."""
+        identity = self._in_hand.begin(message)
+        if identity is None:
+            self._witness.duplicates_absorbed += 1
+        elif not message.duplicate:
+            self._work(identity, message)
+        elif self._attempts.begin(message):
+            self._work(identity, message)
+            self._attempts.end(message)
+        else:
+            self._bury(identity, message, "crash", f"PARM died {DEATHS_ALLOWED} times while it worked on this message")
+            self._attempts.end(message)
+
+    def _work(self, identity: Identity, message: Message) -> None:
+        try:
+            event = self._transform(message.topic, message.properties, message.payload, message.content_type)
+            self._hand_on(identity, message, event)
+        except BadPayload as error:
+            self._bury(identity, message, error.reason, error.detail)
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw becomes a dead letter, not a dead stage
+            _log.warning("an event on %s raised %s", message.topic, type(error).__name__, exc_info=error)
+            detail = traceback.format_exception_only(error)[-1].strip()
+            self._bury(identity, message, "stage_error", detail)
+
+    def _hand_on(self, identity: Identity, message: Message, event: CanonicalEvent) -> None:
+        key = Key(event.source, event.sequence)
+        envelope = Envelope(key, event.type, event.time, _attempt(message))
+        payload = canonical_json(event)
+        self._witness.take(event.source, event.sequence, envelope.attempt)
+        self._delivery.send(
+            Parcel(
+                topic=self._topics.canonical("transaction", Terminal(*event.source.split("."))),
+                payload=payload,
+                properties=envelope.properties(),
+                content_type=JSON,
+                nobody_may_listen=self._answerer is not None,
+                done=functools.partial(self._handed_on, identity, key),
+                too_large=functools.partial(self._too_large, identity, message, len(payload)),
+            )
+        )
+
+    def _handed_on(self, identity: Identity, key: Key) -> None:
+        self._witness.hand_on(key.source, key.sequence, "canonical")
+        self._in_hand.done(identity)
+        if self._answerer is not None:
+            self._answerer.applied_now(key.source)
+
+    def _too_large(self, identity: Identity, message: Message, size: int) -> None:
+        detail = f"its canonical form of {size} bytes is larger than the broker takes"
+        self._bury(identity, message, "oversized", detail)
+
+    def _bury(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
+        letter = DeadLetter(
+            reason=reason, detail=detail, topic=message.topic, payload=message.payload, key=_key_of(message)
+        )
+        self._dead_letters.post(letter, functools.partial(self._in_hand.done, identity))
+
+
+def _is_structured(message: Message) -> bool:
+    return (message.content_type or "").startswith(STRUCTURED)
+
+
+def _attempt(message: Message) -> int:
+    """How often the terminal has sent it; only for a message that has been transformed, so its envelope is sound."""
+    if _is_structured(message):
+        return read_structured(message.payload)[0].attempt
+    return int(dict(message.properties).get("attempt", "1"))
+
+
+def _key_of(message: Message) -> Key | None:
+    key = key_of(message)
+    if key is not None or not _is_structured(message):
+        return key
+    try:
+        key = read_structured(message.payload)[0].key
+    except (BadPayload, RecursionError):
+        return None
+    return key if message.topic.rpartition("/")[2] == key.source else None
