@@ -1,0 +1,1 @@
+"""Poseidon: registers and orders from the changes feed; it tells every terminal what is applied."""

@@ -1,0 +1,138 @@
+"""Poseidon in the frame of :mod:`fleetwire.stage`: feed in, outcomes out, registers and orders over HTTP.
+
+The feed never waits for the broker: what is applied stays applied, and terminals that missed an outcome ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from consumers.broker_client import broker_client
+from consumers.feed import event_journal
+from consumers.feed.fold_file import FoldFile
+from consumers.feed.follower import Follower
+from consumers.http_endpoint import HttpEndpoint
+from consumers.poseidon.fold import Fact, PoseidonFold
+from consumers.poseidon.reads import Reads
+from consumers.poseidon.routes import Health, routes
+from fleetwire.answering import OutcomeAnswerer
+from fleetwire.control import Handler, Params
+from fleetwire.errors import SettingsError
+from fleetwire.host_presence import HostPresence
+from fleetwire.mqtt import MqttError
+from fleetwire.settings import StageSettings
+from fleetwire.topics import Topics
+from fleetwire.witness import Witness
+
+FILE_NAME: Final = "poseidon.sqlite"
+_LEAVE_TIMEOUT_S: Final = 2.0
+
+
+class PoseidonStage:
+    """One instance; it follows the whole feed and answers every terminal."""
+
+    def __init__(self, settings: StageSettings) -> None:
+        if not settings.gateway_url:
+            raise SettingsError("STOREFLEET_GATEWAY_URL is empty: Poseidon follows a gateway")
+        self.witness = Witness()
+        self._settings = settings
+        self._path = Path(settings.state_dir) / FILE_NAME
+        self._fold = PoseidonFold(self.witness, self._on_applied)
+        self._presence = HostPresence(settings)
+        self._client = broker_client(settings, self._presence)
+        self._answerer = OutcomeAnswerer(
+            self._client, Topics(settings.topic_root), settings.stage, self._fold.journal.applied, self._backlog
+        )
+        self._file: FoldFile[Fact] | None = None
+        self._follower: Follower | None = None
+        self._http: HttpEndpoint | None = None
+        self._reads: Reads | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> Mapping[str, str]:
+        """Open the file, begin to follow and to serve; raises SettingsError or StorageError."""
+        self._file = FoldFile(self._path, self._fold)
+        self._reads = Reads(self._path)
+        self._follower = Follower(self._settings.gateway_url, self._file)
+        await self._client.__aenter__()
+        self._answerer.start()
+        self._http = await HttpEndpoint(
+            "Poseidon", routes(self._reads, self._health), self._settings.listen_address
+        ).start()
+        self._tasks = [
+            asyncio.create_task(self._follower.run(), name="poseidon.feed"),
+            asyncio.create_task(self._presence.keep(self._client), name="poseidon.presence"),
+        ]
+        return {"http": self._http.url}
+
+    async def stop(self) -> None:
+        """End the feed between two batches, tell what is pending, say goodbye."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._answerer.stop()
+        with contextlib.suppress(MqttError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await self._presence.leave(self._client)
+        await self._client.__aexit__(None, None, None)
+        if self._http is not None:
+            await self._http.stop()
+        if self._reads is not None:
+            self._reads.close()
+        if self._file is not None:
+            self._file.close()
+
+    def measure(self) -> None:
+        """Bring the counters up to date."""
+        if self._follower is None or self._file is None:
+            return
+        self.witness.counters.update(
+            applied_total=self._file.applied_total,
+            skipped_total=self._file.skipped.total(),
+            backlog=self._follower.backlog,
+            feed_connected=self._follower.connected,
+            feed_age_ms=self._follower.age_ms or 0,
+            feed_reconnects_total=self._follower.reconnects_total,
+            feed_failures_total=self._follower.failures_total,
+            outcomes_told_total=self._answerer.told,
+            asks_total=self._answerer.asked,
+            outcomes_refused_total=self._answerer.refused,
+        )
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """``final_read`` and ``applied_times``."""
+        return {"final_read": self._final_read, "applied_times": self._applied_times}
+
+    async def _final_read(self, _: Params) -> Any:
+        sources = await asyncio.to_thread(event_journal.final_read, self._path)
+        return {"views": {"orders": {"sources": sources}}}
+
+    async def _applied_times(self, params: Params) -> Any:
+        """With ``source``: {sequence: applied_at_ms}; without: intervals and times as arrays, for every source."""
+        source = str(params.get("source", ""))
+        times = await asyncio.to_thread(event_journal.applied_times, self._path, source)
+        if not source:
+            return {"sources": times}
+        return event_journal.by_sequence(times[source]) if source in times else {}
+
+    def _on_applied(self, source: str) -> None:
+        self._answerer.applied_now(source)
+
+    def _backlog(self) -> int:
+        return self._follower.backlog if self._follower is not None else 0
+
+    def _health(self) -> Health:
+        assert self._follower is not None
+        assert self._file is not None
+        return Health(
+            feed_connected=self._follower.connected,
+            broker_connected=self._client.connected.is_set(),
+            checkpoint=self._file.checkpoint,
+            feed_age_ms=self._follower.age_ms,
+            applied_total=self._file.applied_total,
+            skipped=dict(self._file.skipped),
+        )

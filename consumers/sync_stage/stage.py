@@ -1,0 +1,210 @@
+"""The sync stage's process: canonical topics in, documents in the gateway, nothing acknowledged that is not stored.
+
+Each event is acknowledged after its own row of ``_bulk_docs`` says that it is stored, or after its dead letter is.
+While the gateway refuses, at most BACKLOG_LIMIT messages are held; the rest stays in the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from consumers.sync_stage.applied_log import AppliedLog
+from consumers.sync_stage.canonical_documents import claimed_key, prepare, read_status
+from consumers.sync_stage.document_writer import DocumentWriter, Task
+from consumers.sync_stage.status_writer import StatusWriter
+from fleetwire.answering import OutcomeAnswerer
+from fleetwire.control import Handler
+from fleetwire.dead_letters import DeadLetter, DeadLetterOffice, key_of
+from fleetwire.delivery import Delivery
+from fleetwire.errors import BadPayload, SettingsError, StorageError
+from fleetwire.gateway_client import GatewayClient
+from fleetwire.in_hand import Identity, InHand
+from fleetwire.mqtt import Message, TopicFilter
+from fleetwire.partition import is_responsible
+from fleetwire.settings import PREFIX, StageSettings
+from fleetwire.stage_sessions import StageSessions
+from fleetwire.topics import Topics
+from fleetwire.witness import Witness
+
+BACKLOG_LIMIT: Final = 2_000
+GROUP: Final = "sync-stage"
+STAGE: Final = "sync_stage"
+
+_log = logging.getLogger(__name__)
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``STOREFLEET_OPTIONS`` of this stage."""
+
+    maximum_payload_bytes: int = 1024 * 1024
+
+
+class SyncStage:
+    """See :class:`fleetwire.stage.Stage`."""
+
+    def __init__(self, settings: StageSettings) -> None:
+        self.witness = Witness()
+        self._settings = settings
+        self._options = read_options(settings)
+        self._topics = Topics(settings.topic_root)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> Mapping[str, str]:
+        """Connect to gateway and broker; raises FleetError when one of the settings cannot work."""
+        settings = self._settings
+        if not settings.gateway_url:
+            raise SettingsError(f"{PREFIX}GATEWAY_URL is not set: the sync stage writes to a gateway")
+        sessions = self._sessions = StageSessions(settings, backlog_limit=BACKLOG_LIMIT)
+        self._gateway = GatewayClient(settings.gateway_url)
+        self._documents = DocumentWriter(self._gateway, self._stored, self._refused)
+        self._statuses = StatusWriter(self._gateway)
+        self._delivery = Delivery(sessions.outbound)
+        self._dead_letters = DeadLetterOffice(self._delivery, self._topics, STAGE, self.witness)
+        self._in_hand = InHand(sessions.inbound)
+        self._applied = AppliedLog(Path(settings.state_dir)) if settings.outcomes else None
+        self._answerer = self._make_answerer()
+        sessions.outbound.on(TopicFilter(pattern=self._topics.all_of("canonical", "status")), self._receive_status)
+        sessions.inbound.on(
+            TopicFilter(pattern=self._topics.shared(GROUP, "canonical", "transaction")), self._receive_event
+        )
+        await sessions.open_outbound()
+        self._tasks.append(asyncio.create_task(self._documents.run(), name="sync_stage.documents"))
+        self._tasks.append(asyncio.create_task(self._statuses.run(), name="sync_stage.statuses"))
+        for task in self._tasks:
+            task.add_done_callback(_report_end)
+        await sessions.open_inbound()
+        return {}
+
+    async def stop(self) -> None:
+        """Abandon what is not stored (the broker has it still) and disconnect."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._answerer is not None:
+            self._answerer.stop()
+        self._delivery.close()
+        await self._sessions.close()
+        await self._gateway.close()
+        if self._applied is not None:
+            self._applied.close()
+
+    def measure(self) -> None:
+        """Counters for the snapshot."""
+        if not self._tasks:
+            return
+        written = self._documents.counters
+        self.witness.counters.update(
+            in_hand=len(self._in_hand),
+            backlog=len(self._in_hand),
+            batch_size_average=written.batch_size_average,
+            gateway_errors_total=written.gateway_errors + self._statuses.gateway_errors,
+            conflicts_total=written.conflicts,
+            statuses_total=self._statuses.written,
+            dead_letters_total=sum(self.witness.rejects.values()),
+        )
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """No control methods of its own."""
+        return {}
+
+    def _make_answerer(self) -> OutcomeAnswerer | None:
+        if self._applied is None:
+            return None
+        answerer = OutcomeAnswerer(
+            self._sessions.outbound,
+            self._topics,
+            STAGE,
+            self._applied.sets,
+            lambda: len(self._in_hand),
+            dead_letters=self._dead_letters,
+        )
+        answerer.start()
+        return answerer
+
+    def _receive_event(self, message: Message) -> None:
+        identity = self._in_hand.begin(message)
+        if identity is None:
+            self.witness.duplicates_absorbed += 1
+            return
+        try:
+            prepared = prepare(self._topics, message, self._options.maximum_payload_bytes)
+        except BadPayload as error:
+            self._bury(identity, message, error.reason, error.detail)
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw becomes a dead letter, not a dead stage
+            detail = traceback.format_exception_only(error)[-1].strip()
+            self._bury(identity, message, "stage_error", detail)
+        else:
+            self.witness.take(*prepared.key, prepared.attempt)
+            self._documents.add(Task(identity, message, prepared))
+
+    def _stored(self, tasks: Sequence[Task]) -> None:
+        if self._applied is not None:
+            try:
+                self._applied.add(task.prepared.key for task in tasks)
+            except StorageError as error:
+                # They are stored all the same; after a restart we would not know, be asked, and store them again.
+                _log.error("%s", error)
+        for task in tasks:
+            source, sequence = task.prepared.key
+            self.witness.hand_on(source, sequence, "stored")
+            self._in_hand.done(task.identity)
+            if self._answerer is not None:
+                self._answerer.applied_now(source)
+
+    def _refused(self, task: Task, reason: str, detail: str) -> None:
+        self._bury(task.identity, task.message, reason, detail)
+
+    def _bury(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
+        letter = DeadLetter(
+            reason=reason,
+            detail=detail,
+            topic=message.topic,
+            payload=message.payload,
+            key=key_of(message) or claimed_key(message),
+            # Behind a conflict stands an event that is stored: its key is applied, only this content is not.
+            tell_terminal=reason != "key_conflict",
+        )
+        self._dead_letters.post(letter, lambda: self._in_hand.done(identity))
+
+    def _receive_status(self, message: Message) -> None:
+        acknowledge = self._sessions.outbound.acknowledge
+        if not message.payload:
+            acknowledge(message)
+            return
+        try:
+            status = read_status(self._topics, message)
+        except BadPayload as error:
+            letter = DeadLetter(
+                reason=error.reason, detail=error.detail, topic=message.topic, payload=message.payload
+            )
+            self._dead_letters.post(letter, lambda: acknowledge(message))
+            return
+        settings = self._settings
+        store_id = f"{status.brand}.{status.region}.{status.store}"
+        if is_responsible(store_id, settings.instance, settings.instances):
+            self._statuses.add(status)
+        acknowledge(message)
+
+
+def read_options(settings: StageSettings) -> Options:
+    """The stage's options; raises SettingsError."""
+    try:
+        return msgspec.json.decode(settings.options, type=Options)
+    except msgspec.MsgspecError as error:
+        raise SettingsError(f"{PREFIX}OPTIONS={settings.options!r}: {error}") from error
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    """A writer that ended by itself is a bug; a stage that only looks alive would hide it, so the process ends."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("%s ended; ending", task.get_name(), exc_info=error)
+        os._exit(70)

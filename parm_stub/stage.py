@@ -1,0 +1,148 @@
+"""PARM's process: raw topics in, canonical topics and dead letters out, and the state of the stores beside it.
+
+Any number of instances share the events; each looks after its part of the stores. See ``transactions`` for what happens
+to an event, ``registers`` for what happens to state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from fleetwire.answering import OutcomeAnswerer
+from fleetwire.control import Handler
+from fleetwire.dead_letters import DeadLetterOffice
+from fleetwire.delivery import Delivery
+from fleetwire.errors import SettingsError
+from fleetwire.in_hand import InHand
+from fleetwire.mqtt import TopicFilter
+from fleetwire.settings import PREFIX, StageSettings
+from fleetwire.stage_sessions import StageSessions
+from fleetwire.topics import Topics
+from fleetwire.witness import Witness
+from parm_stub.attempt_record import AttemptRecord
+from parm_stub.register_publisher import RegisterPublisher
+from parm_stub.registers import Registers
+from parm_stub.transactions import STAGE, Transactions, Transform
+from parm_stub.transform import Transformer
+
+BACKLOG_LIMIT: Final = 1_000
+_log = logging.getLogger(__name__)
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``STOREFLEET_OPTIONS`` of PARM."""
+
+    maximum_payload_bytes: Annotated[int, Meta(ge=1)] = 128 * 1024
+    """Lies below the broker's own limit, so that what is too large becomes a dead letter and does not vanish there."""
+    heartbeat_timeout_s: Annotated[float, Meta(gt=0)] = 75.0
+    """Network seconds: how long a terminal may be silent before it counts as offline."""
+
+
+class Parm:
+    """See :class:`fleetwire.stage.Stage`; ``transform`` takes the place of the brands' mappings."""
+
+    def __init__(self, settings: StageSettings, transform: Transform | None = None) -> None:
+        self.witness = Witness()
+        self._settings = settings
+        self._options = read_options(settings)
+        self._topics = Topics(settings.topic_root)
+        self._transform = transform or self._packaged_transform()
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> Mapping[str, str]:
+        """Connect, read the registers, then take events; raises FleetError when the settings cannot work."""
+        sessions = self._sessions = StageSessions(self._settings, backlog_limit=BACKLOG_LIMIT)
+        self._delivery = Delivery(sessions.outbound)
+        self._in_hand = InHand(sessions.inbound)
+        dead_letters = DeadLetterOffice(self._delivery, self._topics, STAGE, self.witness)
+        self._attempts = AttemptRecord(Path(self._settings.state_dir))
+        self._answerer = self._make_answerer(dead_letters)
+        transactions = Transactions(
+            self._topics,
+            self._transform,
+            witness=self.witness,
+            in_hand=self._in_hand,
+            delivery=self._delivery,
+            dead_letters=dead_letters,
+            attempts=self._attempts,
+            answerer=self._answerer,
+        )
+        self._registers = Registers(
+            self._settings,
+            sessions.outbound,
+            RegisterPublisher(self._delivery),
+            dead_letters,
+            heartbeat_timeout_s=self._options.heartbeat_timeout_s,
+        )
+        pattern = self._topics.shared(STAGE, "terminal", "transaction")
+        sessions.inbound.on(TopicFilter(pattern=pattern), transactions.receive)
+        await sessions.open_outbound()
+        await self._registers.start()
+        self._watching = asyncio.create_task(self._registers.watch(), name="parm.silence")
+        self._watching.add_done_callback(_report_end)
+        await sessions.open_inbound()
+        return {}
+
+    async def stop(self) -> None:
+        """Leave what is in hand to the broker and disconnect."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._answerer is not None:
+            self._answerer.stop()
+        self._delivery.close()
+        await self._sessions.close()
+        self._attempts.close()
+
+    def measure(self) -> None:
+        """Counters for the snapshot."""
+        if self._watching is None:
+            return
+        self.witness.counters.update(
+            in_hand=len(self._in_hand),
+            backlog=len(self._in_hand),
+            publish_retries_total=self._delivery.retries,
+            dead_letters_total=sum(self.witness.rejects.values()),
+            **self._registers.counters(),
+        )
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """No control methods of its own."""
+        return {}
+
+    def _packaged_transform(self) -> Transform:
+        limit = self._options.maximum_payload_bytes
+        return Transformer(self._topics, self._settings.dialects, maximum_bytes=limit).transform
+
+    def _make_answerer(self, dead_letters: DeadLetterOffice) -> OutcomeAnswerer | None:
+        """What PARM has handed on is applied when nobody stands behind it."""
+        if not self._settings.outcomes:
+            return None
+        client, applied = self._sessions.outbound, self.witness.handed_on
+        answerer = OutcomeAnswerer(
+            client, self._topics, STAGE, applied, lambda: len(self._in_hand), dead_letters=dead_letters
+        )
+        answerer.start()
+        return answerer
+
+
+def read_options(settings: StageSettings) -> Options:
+    """The stage's options; raises SettingsError."""
+    try:
+        return msgspec.json.decode(settings.options, type=Options)
+    except msgspec.MsgspecError as error:
+        raise SettingsError(f"{PREFIX}OPTIONS={settings.options!r}: {error}") from error
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    """A task that ended by itself is a bug; a stage that only looks alive would hide it, so the process ends."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("%s ended; ending", task.get_name(), exc_info=error)
+        os._exit(70)

@@ -1,0 +1,6 @@
+"""``storefleet`` and ``python -m storefleet``."""
+
+from storefleet.cli import main
+
+if __name__ == "__main__":
+    main()

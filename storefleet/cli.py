@@ -1,0 +1,420 @@
+"""The commands. Each reads options, calls one thing, and prints; errors are one line.
+
+Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped by a second Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+
+import msgspec
+import typer
+
+from fleetwire.errors import FleetError
+
+if TYPE_CHECKING:
+    from storefleet.lab import Lab
+    from storefleet.plan import LabPlan
+    from storefleet.run import Script
+
+DID_NOT_BEGIN: Final = 2
+SECOND_INTERRUPT: Final = 130
+
+app = typer.Typer(
+    name="storefleet",
+    help="A live MQTT store-fleet emulator and test harness with a verdict.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StoresOption = Annotated[int | None, typer.Option("--stores", help="Number of stores.", show_default="200")]
+TerminalsOption = Annotated[
+    int | None, typer.Option("--terminals-per-store", help="Terminals of each store.", show_default="3")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same business.", show_default="1")]
+FleetOption = Annotated[Path | None, typer.Option("--fleet", help="A fleet as a TOML file; see examples/chain.toml.")]
+RateOption = Annotated[str, typer.Option("--rate", help="Events over the whole fleet: 200/s, 600/min.")]
+ScaleOption = Annotated[float, typer.Option("--time-scale", help="Business seconds per second.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the lab.", show_default="generated")]
+LabOption = Annotated[str | None, typer.Option("--name", help="Which lab, when several run.")]
+BrokerOption = Annotated[str, typer.Option("--broker", help="'local', or mqtt[s]://[user@]host[:port] of somebody else's.")]
+ExternalOption = Annotated[bool, typer.Option("--yes-external", help="Yes, put load on that broker.")]
+PasswordOption = Annotated[
+    Path | None,
+    typer.Option("--broker-password-file", help="File (mode 0600) with the broker's password; or STOREFLEET_BROKER_PASSWORD."),
+]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port at which terminals join; 0: any free one.")]
+WithoutOption = Annotated[list[str] | None, typer.Option("--without", help="Leave out a stage and what is behind it.")]
+StageOption = Annotated[list[str] | None, typer.Option("--stage", help="NAME=COMMAND or NAME=external: yours in its place.")]
+InstancesOption = Annotated[list[str] | None, typer.Option("--instances", help="STAGE=N: several side by side.")]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder for run folders.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs instead of text for people.")]
+TimeoutOption = Annotated[str, typer.Option("--timeout", help="How long to wait: 60s, 2m.")]
+MalformedOption = Annotated[float | None, typer.Option("--malformed", help="Share of malformed payloads, 0 to 1.")]
+RepeatedOption = Annotated[float | None, typer.Option("--repeated", help="Share of repeated payloads, 0 to 1.")]
+ConflictingOption = Annotated[float | None, typer.Option("--conflicting", help="Share of payloads sent again changed.")]
+
+
+def main() -> None:
+    """Entry point: every error of ours is one line and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        app()
+    except FleetError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def fail(message: str, status: int = DID_NOT_BEGIN) -> NoReturn:
+    """Say it in one line on standard error and end."""
+    sys.stderr.write(f"storefleet: {' '.join(message.split())}\n")
+    raise SystemExit(status)
+
+
+def out(text: str) -> None:
+    """A line on standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def out_json(value: object) -> None:
+    """A value as indented JSON."""
+    out(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+@app.command()
+def demo(
+    stores: StoresOption = None,
+    seed: SeedOption = None,
+    rate: RateOption = "200/s",
+    name: NameOption = None,
+    runs: RunsOption = Path("runs"),
+    json_output: JsonOption = False,
+) -> None:
+    """The main job: a chain comes up, trades, loses region west for ten seconds, heals, and is judged."""
+    from storefleet.lab_options import make_plan, read_fleet
+    from storefleet.run import demo_script
+
+    fleet = read_fleet(None, {"stores": stores, "seed": seed, "keep_alive_s": 4})
+    plan = make_plan(
+        fleet=fleet, name=name, rate=rate, time_scale=60.0, broker="local", confirmed_external=False, port=0,
+        without=(), stage=(), instances=(), runs=runs,
+    )
+    _run(plan, demo_script, password=None, json_output=json_output)
+
+
+@app.command()
+def up(
+    stores: StoresOption = None,
+    terminals_per_store: TerminalsOption = None,
+    rate: RateOption = "200/s",
+    seed: SeedOption = None,
+    time_scale: ScaleOption = 60.0,
+    broker: BrokerOption = "local",
+    yes_external: ExternalOption = False,
+    broker_password_file: PasswordOption = None,
+    port: PortOption = 0,
+    fleet: FleetOption = None,
+    without: WithoutOption = None,
+    stage: StageOption = None,
+    instances: InstancesOption = None,
+    malformed: MalformedOption = None,
+    repeated: RepeatedOption = None,
+    conflicting: ConflictingOption = None,
+    name: NameOption = None,
+    runs: RunsOption = Path("runs"),
+    detach: Annotated[bool, typer.Option("--detach", help="Return when ready; the lab goes on by itself.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Bring a lab up and trade until Ctrl-C or 'storefleet down'; then judge."""
+    from storefleet.lab_options import make_plan, read_fleet, take_password
+    from storefleet.run import endless_script
+
+    options = {
+        "stores": stores, "terminals_per_store": terminals_per_store, "seed": seed,
+        "malformed": malformed, "repeated": repeated, "conflicting": conflicting,
+    }
+    plan = make_plan(
+        fleet=read_fleet(fleet, options), name=name, rate=rate, time_scale=time_scale, broker=broker,
+        confirmed_external=yes_external, port=port, without=without or (), stage=stage or (),
+        instances=instances or (), runs=runs,
+    )
+    if detach:
+        _detach(plan.name, json_output=json_output)
+        return
+    _run(plan, endless_script, password=take_password(broker_password_file), json_output=json_output)
+
+
+def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bool) -> NoReturn:
+    import uvloop
+
+    from storefleet.live import display
+    from storefleet.run import Stopped, conduct
+    from storefleet.verdict.table import plain_text
+
+    _reap_crashed_labs()
+    screen = display(quiet=json_output)
+    screen.say(f"lab {plan.name}: {plan.stores:,} stores, {plan.terminals:,} terminals; starting")
+
+    def on_ready(lab: Lab) -> None:
+        screen.say(f"ready in {time.time() - lab.started_s:.1f} s; join at {lab.description()['join']}")
+        if json_output:
+            out_json(lab.description())
+
+    try:
+        folder, verdict = uvloop.run(
+            conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready)
+        )
+    except Stopped:
+        fail("stopped at once; the run has no verdict", SECOND_INTERRUPT)
+    if json_output:
+        out_json({"run_folder": str(folder), "verdict": verdict})
+    else:
+        out(plain_text(verdict, plan.name))
+        out(f"run folder: {folder}")
+    raise SystemExit(verdict.exit_status)
+
+
+def _reap_crashed_labs() -> None:
+    from storefleet import home, processes
+
+    for name in home.lab_names():
+        folder = home.lab_folder(name)
+        if not processes.is_live(folder):
+            ended = processes.reap(folder)
+            if ended:
+                out(f"ended what a crashed lab {name} left running: {', '.join(ended)}")
+
+
+def _detach(name: str, *, json_output: bool) -> None:
+    """Start the same command again without --detach, in a session of its own, and wait until its lab is ready."""
+    from storefleet.control_client import call_lab
+
+    arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+    if "--name" not in arguments:
+        arguments += ["--name", name]
+    log = Path(f"storefleet-{name}.log")
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "storefleet", *arguments],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+    deadline_s = time.monotonic() + 60.0
+    while time.monotonic() < deadline_s:
+        if process.poll() is not None:
+            last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            fail((last[-1] if last else "the lab ended at once").removeprefix("storefleet: "), process.returncode or 2)
+        try:
+            call_lab(name, "wait", {"what": "ready", "timeout_s": 30.0}, timeout_s=35.0)
+            description = call_lab(name, "lab")
+        except FleetError:
+            time.sleep(0.05)
+            continue
+        if json_output:
+            out_json(description)
+        else:
+            out(f"lab {name} is ready; join at {description['join']}; end it: storefleet down --name {name}")
+        return
+    fail(f"lab {name} was not ready within 60 s; see {log}")
+
+
+@app.command()
+def wait(
+    ready: Annotated[bool, typer.Option("--ready", help="Until every stage works.")] = False,
+    converged: Annotated[bool, typer.Option("--converged", help="Until every view agrees with the tills.")] = False,
+    timeout: TimeoutOption = "60s",
+    name: LabOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Wait for a lab; exit status 3 when the time was not enough."""
+    from fleetwire.errors import ControlError
+    from storefleet.control_client import call_lab
+    from storefleet.plan import read_duration
+
+    if ready == converged:
+        fail("wait: say what for: --ready or --converged")
+    timeout_s = read_duration(timeout, "--timeout")
+    params = {"what": "converged" if converged else "ready", "timeout_s": timeout_s}
+    try:
+        answer = call_lab(name, "wait", params, timeout_s=2 * timeout_s + 10.0)
+    except ControlError as error:
+        fail(str(error), 3)
+    if json_output:
+        out_json(answer)
+    else:
+        out(", ".join(f"{view} {value} ms" if converged else view for view, value in answer.items()))
+
+
+@app.command()
+def down(name: LabOption = None, timeout: TimeoutOption = "60s") -> None:
+    """End a lab: trading stops, it drains, judges and goes; exit status is the verdict's."""
+    from storefleet import home, processes
+    from storefleet.control_client import call_lab
+    from storefleet.plan import read_duration
+
+    timeout_s = read_duration(timeout, "--timeout")
+    chosen = home.the_lab(name)
+    folder = call_lab(chosen, "down")["run_folder"]
+    deadline_s = time.monotonic() + timeout_s
+    while processes.is_live(home.lab_folder(chosen)) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    if processes.is_live(home.lab_folder(chosen)):
+        fail(f"lab {chosen} has not ended within {timeout_s:g} s", 3)
+    _show_verdict(Path(folder), json_output=False)
+
+
+@app.command()
+def status(name: LabOption = None, json_output: JsonOption = False) -> None:
+    """What a lab does now: stages, rates, backlogs, restarts, stores online, distance of each view."""
+    from rich.console import Console
+
+    from storefleet.control_client import call_lab
+    from storefleet.live import Picture, render
+
+    answer = call_lab(name, "status")
+    if json_output:
+        out_json(answer)
+        return
+    console = Console()
+    console.print(f"lab {answer['name']}, run folder {answer['run_folder']}", soft_wrap=True)
+    console.print(render(msgspec.convert(answer["picture"], Picture)))
+
+
+@app.command()
+def verdict(
+    run: Annotated[Path | None, typer.Argument(help="A run folder; default: the newest in runs/.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Judge a run folder again, offline, from what it holds."""
+    _show_verdict(run if run is not None else _newest_run(), json_output=json_output)
+
+
+def _newest_run() -> Path:
+    folders = sorted(path for path in Path("runs").glob("*") if (path / "plan.json").exists()) if Path("runs").is_dir() else []
+    if not folders:
+        fail("verdict: no run folder in ./runs; name one")
+    return folders[-1]
+
+
+def _show_verdict(folder: Path, *, json_output: bool) -> NoReturn:
+    from storefleet.verdict.check import check
+    from storefleet.verdict.run_folder import read_run
+    from storefleet.verdict.table import plain_text
+
+    history, plan = read_run(folder)
+    result = check(history)
+    if json_output:
+        out_json(result)
+    else:
+        out(plain_text(result, plan.name or folder.name))
+        out(f"run folder: {folder}")
+    raise SystemExit(result.exit_status)
+
+
+@app.command()
+def trace(
+    key: Annotated[str | None, typer.Argument(help="An event's key, e.g. taco.west.s0042.r01.317.")] = None,
+    last: Annotated[bool, typer.Option("--last", help="The newest event that went all the way.")] = False,
+    run: Annotated[Path | None, typer.Option("--run", help="A run folder instead of a running lab.")] = None,
+    name: LabOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """One event's journey, with each stage's time and what it did."""
+    from rich.console import Console
+
+    from storefleet.journey_table import journey_table
+    from storefleet.recorded_journey import recorded_journey
+
+    if (key is None) == (not last):
+        fail("trace: give either a key or --last")
+    if run is not None:
+        answer = recorded_journey(run, key)
+    else:
+        from storefleet.control_client import call_lab
+
+        answer = call_lab(name, "journey", {"last": True} if last else {"key": key})
+    if json_output:
+        out_json(answer)
+    elif not answer["steps"]:
+        fail(f"trace: no stage remembers {answer['key']} (each keeps its last 20,000 events)", 3)
+    else:
+        Console().print(journey_table(answer["key"], answer["steps"]))
+
+
+@app.command()
+def tail(
+    topic_filter: Annotated[str | None, typer.Argument(metavar="[FILTER]", help="MQTT filter; default: everything.")] = None,
+    count: Annotated[int, typer.Option("--count", min=0, help="End after so many messages; 0: never.")] = 0,
+    name: LabOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """What is on the broker, as it happens."""
+    import uvloop
+
+    from storefleet.tail import follow
+
+    try:
+        uvloop.run(follow(name, topic_filter, count, as_json=json_output, say=out))
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
+@app.command()
+def doctor(runs: RunsOption = Path("runs"), json_output: JsonOption = False) -> None:
+    """Is this machine fit for a lab, and how many terminals fit here?"""
+    from storefleet.doctor import examine
+
+    findings = examine(runs)
+    if json_output:
+        out_json(findings)
+    else:
+        for finding in findings:
+            mark = "ok  " if finding.ok else "FAIL"
+            out(f"{mark}  {finding.check:<12} {finding.found}" + ("" if finding.ok else f"  -> {finding.advice}"))
+    raise SystemExit(0 if all(finding.ok for finding in findings) else DID_NOT_BEGIN)
+
+
+@app.command()
+def clean(
+    broker_password_file: PasswordOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """End what crashed labs left running, and clear their retained topics on somebody else's broker."""
+    from storefleet.cleaning import clean_up
+    from storefleet.lab_options import take_password
+
+    report = clean_up(take_password(broker_password_file))
+    if json_output:
+        out_json(report)
+    for line in report if not json_output else ():
+        out(line)
+
+
+@app.command()
+def bench(
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run only these parts.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller shapes, for a first impression.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure: every figure beside its baseline from the same run."""
+    from storefleet.bench.command import run_bench
+
+    run_bench(only=only or [], quick=quick, as_json=json_output, say=_say_progress, out=out)
+
+
+def _say_progress(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+

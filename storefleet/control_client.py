@@ -1,0 +1,43 @@
+"""How commands speak to a running lab: by its control.json, over the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from fleetwire.control import Channel, connect
+from fleetwire.errors import ControlError, SettingsError
+from storefleet import home
+from storefleet.processes import is_live
+
+
+async def open_channel(name: str) -> tuple[Channel, asyncio.Task[None]]:
+    """Connect to a lab and say hello; raises SettingsError when it does not run any more."""
+    folder = home.lab_folder(name)
+    if not is_live(folder):
+        raise SettingsError(f"lab {name} is not running any more (it crashed?); tidy up with: storefleet clean")
+    control = folder / "control.json"
+    if not control.exists():
+        raise SettingsError(f"lab {name} is just starting; try again in a moment")
+    record = home.read_json(control)
+    host, _, port = record["address"].rpartition(":")
+    channel = await connect((host, int(port)), {})
+    reader = asyncio.create_task(channel.run(), name="control.client")
+    await channel.call("hello", {"token": record["token"]}, timeout_s=5.0)
+    return channel, reader
+
+
+def call_lab(name: str | None, method: str, params: object = None, *, timeout_s: float = 30.0) -> Any:
+    """One call to a lab from a command that is not asynchronous. Raises SettingsError, ControlError."""
+
+    async def once() -> Any:
+        channel, reader = await open_channel(home.the_lab(name))
+        try:
+            return await channel.call(method, params, timeout_s=timeout_s)
+        finally:
+            channel.close()
+            with contextlib.suppress(ControlError):
+                await reader
+
+    return asyncio.run(once())

@@ -1,0 +1,86 @@
+"""Is this machine fit for a lab? Every check says what it found, whether that is enough, and what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from fleetwire.errors import FleetError
+from storefleet import home
+from storefleet.broker import find_mosquitto, free_port, mosquitto_version
+from storefleet.lab_options import descriptor_limit, terminals_that_fit
+from storefleet.processes import is_live
+
+DISK_FLOOR_MEGABYTES: Final = 500
+MEGABYTES_PER_10_000_TERMINALS: Final = 400
+MINIMUM_MOSQUITTO: Final = (2, 0)
+
+
+class Finding(Struct, frozen=True):
+    """One check: ``ok`` false means that a lab will not run."""
+
+    check: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+def examine(runs: Path) -> list[Finding]:
+    """All checks; none of them raises."""
+    return [_guarded(check) for check in (_python, _mosquitto, _descriptors, _ports, lambda: _disk(runs), _memory, _labs)]
+
+
+def _guarded(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except (FleetError, OSError) as error:
+        return Finding(getattr(check, "__name__", "check").strip("_<>"), False, str(error))
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", sys.version_info >= (3, 11), version, "3.11 or newer is needed")
+
+
+def _mosquitto() -> Finding:
+    binary = find_mosquitto()
+    version = mosquitto_version(binary)
+    digits = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return Finding("mosquitto", digits >= MINIMUM_MOSQUITTO, f"{version} at {binary}", "version 2.0 or newer is needed")
+
+
+def _descriptors() -> Finding:
+    limit = descriptor_limit()
+    fits = terminals_that_fit(limit)
+    return Finding("descriptors", fits >= 10, f"{limit:,} a process: {fits:,} terminals fit here", "raise 'ulimit -Hn'")
+
+
+def _ports() -> Finding:
+    return Finding("ports", True, f"loopback ports can be opened (tried {free_port()})")
+
+
+def _disk(runs: Path) -> Finding:
+    folder = runs if runs.exists() else Path.cwd()
+    free = shutil.disk_usage(folder).free // 1_000_000
+    return Finding("disk", free >= DISK_FLOOR_MEGABYTES, f"{free:,} MB free in {folder}", f"{DISK_FLOOR_MEGABYTES} MB are needed")
+
+
+def _memory() -> Finding:
+    try:
+        megabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+    except (ValueError, OSError):
+        return Finding("memory", True, "unknown on this system")
+    return Finding("memory", megabytes >= 1_000, f"{megabytes:,} MB", "1,000 MB are needed for 200 stores")
+
+
+def _labs() -> Finding:
+    names = home.lab_names()
+    dead = [name for name in names if not is_live(home.lab_folder(name))]
+    found = ", ".join(f"{name} (crashed)" if name in dead else name for name in names) or "none"
+    return Finding("labs", not dead, found, "storefleet clean ends what crashed labs left" if dead else "")

@@ -1,0 +1,169 @@
+"""The final reads: what every view holds when everything has been waited for, beside what it should hold.
+
+Views of ours are asked over the control plane, the gateway over its own HTTP, the truth about registers comes from the
+ledger at the same moment. A view that cannot be read is left out, and the verdict says that it was not read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from fleetwire.clock import now_ms
+from fleetwire.content import content_hash
+from fleetwire.documents import TRANSACTION_CHANNEL, TransactionDocument
+from fleetwire.errors import ControlError
+from fleetwire.identity import Key
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
+from storefleet.lab import Lab
+from storefleet.packed_reads import pack
+from storefleet.verdict.run_format import FinalRead, Reads
+
+PAGE_DOCUMENTS: Final = 5_000
+GATEWAY_VIEW: Final = "gateway"
+CANONICAL_VIEW: Final = "canonical"
+_READ_TIMEOUT_S: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Entry(msgspec.Struct):
+    seq: Any
+    id: str
+    doc: TransactionDocument | None = None
+
+
+class _Page(msgspec.Struct):
+    results: list[_Entry]
+    last_seq: str
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
+
+
+async def read_all(lab: Lab, ledger: Path) -> Reads:
+    """Read every view that is present."""
+    reads = Reads()
+    expected = expected_registers(ledger)
+    for stage in ("poseidon", "views"):
+        for view, found in (await _stage_views(lab, stage)).items():
+            reads.views[view] = _final_read(view, found, expected)
+    if "gateway" in lab.plan.stages and "gateway" not in lab.plan.commands:
+        with contextlib.suppress(httpx.HTTPError, msgspec.DecodeError):
+            reads.views[GATEWAY_VIEW] = FinalRead(at_ms=now_ms(), events=await read_gateway(lab.gateway_url))
+    if lab.plan.outcome_stage == "parm" and lab.observer is not None:
+        reads.views[CANONICAL_VIEW] = FinalRead(at_ms=now_ms(), events=lab.observer.final_read())
+    return reads
+
+
+async def _stage_views(lab: Lab, stage: str) -> dict[str, Any]:
+    if stage not in lab.plan.stages or stage in lab.plan.commands:
+        return {}
+    views: dict[str, Any] = {}
+    try:
+        for answer in await lab.stage_call(stage, "final_read", timeout_s=_READ_TIMEOUT_S):
+            views.update(answer["views"])
+    except ControlError as error:
+        _log.warning("no final read of %s: %s", stage, error)
+    return views
+
+
+def _final_read(view: str, found: dict[str, Any], expected: dict[str, dict[str, object]]) -> FinalRead:
+    read = FinalRead(at_ms=now_ms())
+    if "sources" in found:
+        read.events = msgspec.convert(found["sources"], dict[str, ViewRead])
+    if "registers" in found:
+        read.registers = found["registers"]
+        read.registers_expected = expected.get(view, {})
+    if "totals" in found:
+        rows = ((name.rpartition(" "), count, cents) for name, (count, cents) in found["totals"].items())
+        read.totals = [(store, day, count, cents) for (store, _, day), count, cents in rows]
+    return read
+
+
+async def read_gateway(url: str) -> dict[str, ViewRead]:
+    """Every transaction document, by value, by source; raises httpx.HTTPError, msgspec.DecodeError."""
+    hashes: dict[str, dict[int, bytes]] = defaultdict(dict)
+    since = "0"
+    query = {
+        "include_docs": "true",
+        "limit": str(PAGE_DOCUMENTS),
+        "filter": "sync_gateway/bychannel",
+        "channels": TRANSACTION_CHANNEL,
+    }
+    async with httpx.AsyncClient(timeout=_READ_TIMEOUT_S, trust_env=False) as client:
+        while True:
+            answer = await client.get(f"{url}/_changes", params={**query, "since": since})
+            answer.raise_for_status()
+            page = _decode_page(answer.content)
+            for entry in page.results:
+                if entry.doc is not None:
+                    key = Key.parse(entry.id)
+                    hashes[key.source][key.sequence] = document_hash(entry.doc)
+            if not page.results:
+                return {source: pack(numbers) for source, numbers in hashes.items()}
+            since = page.last_seq
+
+
+def document_hash(document: TransactionDocument) -> bytes:
+    """Content hash of a transaction document."""
+    data = msgspec.json.decode(document.data)
+    return content_hash(document.type, document.time, document.business_day_date, data)
+
+
+def expected_registers(ledger: Path) -> dict[str, dict[str, object]]:
+    """What the state views must show: store -> status, terminal -> [online, boot, bd_seq]; from the ledger."""
+    devices: dict[str, object] = {}
+    terminals: dict[str, list[tuple[bool, str]]] = defaultdict(list)
+    statement = "SELECT id, online, reason, boot, bd_seq FROM register JOIN source ON number = source"
+    for terminal, online, reason, boot, bd_seq in query_ledger(ledger, statement):
+        devices[terminal] = [bool(online), boot, bd_seq]
+        terminals[terminal.rpartition(".")[0]].append((bool(online), reason))
+    board: dict[str, object] = {store: store_status(states) for store, states in terminals.items()}
+    return {"store_board": board, "device_inventory": devices}
+
+
+def store_status(states: list[tuple[bool, str]]) -> str:
+    """The status that a store's terminals (online, reason) make; the lab's own rule, beside PARM's."""
+    online = sum(state for state, _ in states)
+    if online == len(states):
+        return "OPEN"
+    if online:
+        return "DEGRADED"
+    return "PLANNED_CLOSED" if all(reason == "planned_close" for _, reason in states) else "OFFLINE"
+
+
+def query_ledger(ledger: Path, statement: str) -> list[Any]:
+    """Rows of a ledger that its writer may be writing; empty (and logged) when it cannot be read."""
+    if not ledger.exists():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as one:
+            return one.execute(statement).fetchall()
+    except sqlite3.Error as error:
+        _log.warning("ledger %s: %s", ledger, error)
+        return []
+
+
+def rejected_numbers(ledger: Path) -> dict[str, IntervalSet]:
+    """What terminals were told is rejected, by source; empty while there is no ledger."""
+    statement = "SELECT id, first, last FROM outcome JOIN source ON number = source WHERE verdict = 'rejected'"
+    result: dict[str, IntervalSet] = {}
+    for source, first, last in query_ledger(ledger, statement):
+        result.setdefault(source, IntervalSet()).add_range(first, last)
+    return result
+
+
+def last_resolved_key(ledger: Path) -> Key | None:
+    """The event of the newest outcome."""
+    newest = "SELECT id, last FROM outcome JOIN source ON number = source ORDER BY outcome.rowid DESC LIMIT 1"
+    rows = query_ledger(ledger, newest)
+    return Key(*rows[0]) if rows else None

@@ -1,0 +1,404 @@
+"""One lab, assembled: the only file that knows every stage. Read it like the journey.
+
+    terminals -> [terminals-broker] -> broker -> [parm-broker] -> parm -> broker -> [sync-broker] -> sync_stage
+      -> [sync-gateway] -> gateway -> [poseidon-gateway] -> poseidon -> [poseidon-broker] -> broker -> terminals
+                               gateway -> [views-gateway] -> views      broker -> [olympus-broker] -> olympus_dgs
+
+Names in brackets are hops: each goes through the chaos process, from the start. The lab speaks to a process driver, to the
+control plane and to the observatory; it never touches an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fleetwire.control import Handler
+from fleetwire.errors import ControlError, FleetError, SettingsError
+from fleetwire.settings import StageSettings
+from storefleet import broker as broker_module
+from storefleet import home
+from storefleet.broker import BrokerAddress, free_port
+from storefleet.control_server import ControlServer
+from storefleet.observatory import Observatory
+from storefleet.observer import Observer
+from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
+from storefleet.processes import Child, Processes
+
+READY_TIMEOUT_S: Final = 40.0
+COMMAND_GRACE_S: Final = 1.5
+"""A user's command that still runs after so long counts as started."""
+HEARTBEATS_MISSED: Final = 2.5
+
+_log = logging.getLogger(__name__)
+
+
+class Lab:
+    """A running lab. ``async with Lab(...)``: leaving it ends every process and forgets the lab."""
+
+    def __init__(self, plan: LabPlan, run_folder: Path, secret_password: str | None = None) -> None:
+        self.plan = plan
+        self.run_folder = run_folder
+        self.folder = home.make_lab_folder(plan.name)
+        self.processes = Processes(self.folder)
+        self.observatory = Observatory(run_folder / "witnesses.jsonl")
+        self.client_handlers: dict[str, Handler] = {}
+        """What commands may call; filled by whoever conducts the lab (see storefleet.run)."""
+        self.control = ControlServer(
+            secrets.token_urlsafe(24), on_snapshot=self.observatory.receive, client_handlers=self.client_handlers
+        )
+        self.observer: Observer | None = None
+        self.ready = asyncio.Event()
+        self.ending = asyncio.Event()
+        """Somebody asked the lab to end (``storefleet down``)."""
+        self.started_s = time.time()
+        self._password = secret_password
+        self._hops: dict[str, tuple[str, str]] = {}
+        self._broker_address = "127.0.0.1:0"
+        self._gateway_address = "127.0.0.1:0"
+        self._control_address = ""
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Lab:
+        try:
+            await self.processes.__aenter__()
+            self._control_address = await self.control.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.observer is not None:
+            await self.observer.close()
+        await self.processes.__aexit__()
+        await self.control.stop()
+        self.observatory.close()
+        home.remove_lab_folder(self.plan.name)
+
+    async def start(self, *, trade: bool) -> None:
+        """Bring the whole journey up, in the order in which nobody waits for nobody; raises SettingsError."""
+        self._write_secrets()
+        await self._start_broker()
+        self._lay_hops()
+        self._write_lab_file()
+        if self._hops:
+            await self._start_stage("chaos", 1)
+            await self._until_ready("chaos")
+        self.observer = await Observer.open(self)
+        for stage in self.plan.stages:
+            for instance in range(1, self.plan.instance_count(stage) + 1):
+                await self._start_stage(stage, instance)
+        for stage in self.plan.stages:
+            await self._until_ready(stage)
+        await self._start_stage("emulator", 1, {"trade_at_start": trade})
+        await self._until_ready("emulator")
+        for stage, command in self.plan.commands.items():
+            if command == EXTERNAL:
+                await self._until_external_ready(stage)
+        self._write_lab_file()
+        self.ready.set()
+
+    async def stop_stages(self) -> None:
+        """End the stages in the order of the journey, terminals first, so that nothing is cut off in between."""
+        await self.processes.stop(["emulator-1"], timeout_s=8.0)
+        behind = [name for name in self.processes.children if name.rpartition("-")[0] in self.plan.stages]
+        await self.processes.stop(behind, timeout_s=5.0)
+        await self.processes.stop([name for name in self.processes.children if name.startswith("chaos")], timeout_s=2.0)
+
+    # -- the journey ---------------------------------------------------------------------------------------------
+
+    async def _start_broker(self) -> None:
+        if self.plan.external_broker:
+            self._broker_address = BrokerAddress(self.plan.broker).upstream
+            return
+        binary = broker_module.find_mosquitto()
+        port = free_port()
+        configuration = self.run_folder / "mosquitto.conf"
+        configuration.write_text(broker_module.configuration(port, self.plan.terminals), encoding="utf-8")
+        self._broker_address = f"127.0.0.1:{port}"
+        await self._start_child(Child(
+            name="broker-1",
+            command=(binary, "-c", str(configuration)),
+            environment=lambda _: {},
+            log_file=self._log_file("broker-1"),
+        ))
+        await self._until_port_answers("broker-1", port)
+
+    def _lay_hops(self) -> None:
+        """Give every hop an address that stays the same however often a process is started again."""
+        self._gateway_address = f"127.0.0.1:{free_port()}"
+        if self.plan.bare_hops:
+            return
+        wanted = {TERMINALS_HOP: self._broker_address}
+        for stage in self.plan.stages:
+            row = STAGES[stage]
+            if row.broker_hop:
+                wanted[row.broker_hop] = self._broker_address
+            if row.gateway_hop:
+                wanted[row.gateway_hop] = self._gateway_address
+        for hop, upstream in wanted.items():
+            port = self.plan.port if hop == TERMINALS_HOP and self.plan.port else free_port()
+            self._hops[hop] = (f"127.0.0.1:{port}", upstream)
+
+    async def _start_stage(self, stage: str, instance: int, options: Mapping[str, Any] | None = None) -> None:
+        name = f"{stage}-{instance}"
+        command = self.plan.commands.get(stage)
+        if command == EXTERNAL:
+            self._write_environment_file(stage, instance)
+            return
+        words = shlex.split(command) if command else [sys.executable, "-P", "-m", self._module(stage)]
+        state = self.run_folder / "state" / name
+        state.mkdir(parents=True, exist_ok=True)
+        await self._start_child(Child(
+            name=name,
+            command=words,
+            environment=lambda incarnation: self._settings(stage, instance, incarnation, options or {}).environment(),
+            log_file=self._log_file(name),
+        ))
+
+    async def _start_child(self, child: Child) -> None:
+        try:
+            await self.processes.start(child)
+        except OSError as error:
+            raise SettingsError(f"{child.name}: cannot run {child.command[0]}: {error.strerror}") from error
+
+    def _module(self, stage: str) -> str:
+        return {"chaos": "chaos", "emulator": "emulator"}.get(stage) or STAGES[stage].module
+
+    # -- settings ------------------------------------------------------------------------------------------------
+
+    def _settings(self, stage: str, instance: int, incarnation: int, options: Mapping[str, Any]) -> StageSettings:
+        plan = self.plan
+        row = STAGES.get(stage)
+        broker_hop = row.broker_hop if row else TERMINALS_HOP
+        return StageSettings(
+            stage=stage,
+            instance=instance,
+            instances=plan.instance_count(stage),
+            incarnation=incarnation,
+            client_id=f"{plan.name}.{stage}-{instance}",
+            client_id_prefix=f"{plan.name}." if plan.external_broker else "",
+            broker_url=self._broker_url(broker_hop),
+            username=self.username,
+            password_file=str(self.folder / "password") if self._password is not None else "",
+            topic_root=plan.topic_root,
+            gateway_url=self._gateway_url(row.gateway_hop) if row and row.gateway_hop else "",
+            state_dir=str(self.run_folder / "state" / f"{stage}-{instance}"),
+            listen=self._gateway_address if stage == "gateway" else "127.0.0.1:0",
+            brands=brand_pairs(plan.brands),
+            outcomes=stage == plan.outcome_stage,
+            control=self._control_address,
+            token_file=str(self.folder / "token"),
+            real_start_s=self.started_s,
+            business_start_s=plan.business_start_s,
+            time_scale=plan.time_scale,
+            options=json.dumps({**self._own_options(stage), **options}),
+        )
+
+    def _own_options(self, stage: str) -> dict[str, Any]:
+        plan = self.plan
+        if stage == "chaos":
+            hops = [
+                {"name": hop, "listen": listen, "upstream": upstream, "protocol": "http" if "gateway" in hop else "mqtt"}
+                for hop, (listen, upstream) in self._hops.items()
+            ]
+            return {"hops": hops, "seed": plan.seed, "client_id_prefix": f"{plan.name}." if plan.external_broker else ""}
+        if stage == "parm":
+            return {"heartbeat_timeout_s": HEARTBEATS_MISSED * plan.heartbeat_interval_s / plan.time_scale}
+        if stage == "emulator":
+            return {
+                "fleet": plan.fleet,
+                "seed": plan.seed,
+                "rate_per_s": plan.rate_per_s,
+                "accept_puback": plan.outcome_stage == "broker",
+                "ledger": str(self.run_folder / "ledger.sqlite"),
+                **plan.shares,
+            }
+        return {}
+
+    def broker_address(self, hop: str = "") -> tuple[str, int]:
+        """Host and port of the broker, directly or through a hop."""
+        text = self._hops[hop][0] if hop in self._hops else self._broker_address
+        host, _, port = text.rpartition(":")
+        return host, int(port)
+
+    def _broker_url(self, hop: str) -> str:
+        host, port = self.broker_address(hop)
+        return f"{'mqtts' if self.broker_tls else 'mqtt'}://{host}:{port}"
+
+    def _gateway_url(self, hop: str) -> str:
+        listen = self._hops[hop][0] if hop in self._hops else self._gateway_address
+        return f"http://{listen}/{DEFAULT_DATABASE}"
+
+    @property
+    def broker_tls(self) -> bool:
+        """Whether the broker is spoken to by TLS."""
+        return self.plan.external_broker and BrokerAddress(self.plan.broker).tls
+
+    @property
+    def username(self) -> str:
+        """Our MQTT user name; empty on our own broker."""
+        return BrokerAddress(self.plan.broker).username if self.plan.external_broker else ""
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway's database, not through a hop."""
+        return f"http://{self._gateway_address}/{DEFAULT_DATABASE}"
+
+    @property
+    def password(self) -> bytes | None:
+        """The broker's password, when it is somebody else's."""
+        return self._password.encode() if self._password is not None else None
+
+    # -- what is written down ------------------------------------------------------------------------------------
+
+    def _write_secrets(self) -> None:
+        home.write_private(self.folder / "token", self.control.token)
+        if self._password is not None:
+            home.write_private(self.folder / "password", self._password)
+        control = {"address": self._control_address, "token": self.control.token}
+        home.write_private(self.folder / "control.json", json.dumps(control, indent=1))
+
+    def description(self) -> dict[str, Any]:
+        """``lab.json``: every endpoint, so that any MQTT or HTTP client can join. No secret is in it."""
+        served = {
+            f"{member.stage}-{member.instance}": member.endpoints
+            for member in self.control.members.values()
+            if member.endpoints and member.stage != "chaos"
+        }
+        return {
+            "format": 1,
+            "name": self.plan.name,
+            "run_folder": str(self.run_folder),
+            "process_id": os.getpid(),
+            "topic_root": self.plan.topic_root,
+            "broker": {"kind": "external" if self.plan.external_broker else "local", "address": self._broker_address,
+                       "username": self.username,
+                       "url": self._broker_url("")},
+            "join": self._broker_url(TERMINALS_HOP),
+            "gateway": self.gateway_url if "gateway" in self.plan.stages else None,
+            "hops": {hop: {"listen": listen, "upstream": upstream} for hop, (listen, upstream) in self._hops.items()},
+            "http": served,
+            "stages": list(self.plan.stages),
+            "foreign": dict(self.plan.commands),
+            "control_file": str(self.folder / "control.json"),
+        }
+
+    def _write_lab_file(self) -> None:
+        text = json.dumps(self.description(), indent=1) + "\n"
+        (self.folder / "lab.json").write_text(text, encoding="utf-8")
+        (self.run_folder / "lab.json").write_text(text, encoding="utf-8")
+
+    def _write_environment_file(self, stage: str, instance: int) -> None:
+        lines = self._settings(stage, instance, 1, {}).environment().items()
+        text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in lines)
+        (self.run_folder / f"{stage}-{instance}.env").write_text(text, encoding="utf-8")
+        state = self.run_folder / "state" / f"{stage}-{instance}"
+        state.mkdir(parents=True, exist_ok=True)
+
+    def _log_file(self, name: str) -> Path:
+        logs = self.run_folder / "logs"
+        logs.mkdir(exist_ok=True)
+        return logs / f"{name}.log"
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    async def _until_port_answers(self, name: str, port: int) -> None:
+        deadline = time.monotonic() + 10.0
+        while time.monotonic() < deadline:
+            child = self.processes.children[name]
+            if child.restarts > 2:
+                break
+            if await _port_answers("127.0.0.1", port):
+                return
+            await asyncio.sleep(0.01)
+        raise FleetError(f"{name} does not come up: {self.last_log_line(name)}")
+
+    async def _until_ready(self, stage: str) -> None:
+        if stage in self.plan.commands:
+            await self._until_foreign_ready(stage)
+            return
+        wanted = self.plan.instance_count(stage)
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while sum(member.ready for member in self.control.stage(stage)) < wanted:
+            failing = [name for name, child in self.processes.children.items() if child.restarts > 2]
+            if failing or time.monotonic() > deadline:
+                name = failing[0] if failing else f"{stage}-1"
+                raise FleetError(f"{name} does not come up: {self.last_log_line(name)} (log: {self._log_file(name)})")
+            await self._member_change(0.1)
+
+    async def _member_change(self, timeout_s: float) -> None:
+        self.control.changed.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.control.changed.wait()
+        except TimeoutError:
+            return
+
+    async def _until_foreign_ready(self, stage: str) -> None:
+        """A user's command: once it has survived its first moments. An external one is waited for later."""
+        if self.plan.commands[stage] == EXTERNAL:
+            return
+        await asyncio.sleep(COMMAND_GRACE_S)
+        for name, child in self.processes.children.items():
+            if name.rpartition("-")[0] == stage and (child.restarts or not child.running):
+                raise FleetError(f"{name} ended at once ({child.last_exit}): {self.last_log_line(name)}")
+
+    async def _until_external_ready(self, stage: str) -> None:
+        """Somebody else runs it: the gateway is there when its port answers, PARM when a canonical event is heard, any
+        stage when its birth lies on its host topic. There is no deadline; who waits can stop."""
+        host, _, port = self._gateway_address.rpartition(":")
+        while True:
+            if stage == "gateway" and await _port_answers(host, int(port)):
+                return
+            assert self.observer is not None
+            heard = stage == "parm" and self.observer.heard_canonical.is_set()
+            if heard or any(topic.partition("/")[0] == stage for topic in self.observer.hosts):
+                return
+            await asyncio.sleep(0.1)
+
+    def last_log_line(self, name: str) -> str:
+        """What a process said last; for an error message."""
+        try:
+            lines = self._log_file(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except OSError:
+            return "no log"
+        return lines[-1][:300] if lines else "it said nothing"
+
+    # -- what commands may ask -----------------------------------------------------------------------------------
+
+    async def stage_call(self, stage: str, method: str, params: object = None, *, timeout_s: float = 30.0) -> list[Any]:
+        """Call every instance of a stage; raises ControlError."""
+        return await self.control.call(stage, method, params, timeout_s=timeout_s)
+
+    async def journey(self, source: str, sequence: int) -> dict[str, Any]:
+        """What every connected stage remembers of one event."""
+        found: dict[str, Any] = {}
+        for member in list(self.control.members.values()):
+            try:
+                step = await member.channel.call("journey", {"source": source, "sequence": sequence}, timeout_s=3.0)
+            except ControlError:
+                continue
+            if step is not None:
+                found[f"{member.stage}-{member.instance}"] = step
+        return found
+
+
+async def _port_answers(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

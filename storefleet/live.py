@@ -1,0 +1,237 @@
+"""What a person sees while a lab runs: a live picture of the journey, or plain lines where there is no terminal.
+
+Plain when standard output is no terminal, with ``CI=true`` or ``NO_COLOR``. Both say the same: the journey stage by stage
+(rate, backlog, lag), stores online by region, and how far each view is from the truth.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
+
+if TYPE_CHECKING:
+    from storefleet.lab import Lab
+
+PLAIN_INTERVAL_S: Final = 2.0
+VIEW_STAGES: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **dict.fromkeys(REGISTER_VIEWS, "views")}
+STAGE_LABELS: Final = {
+    "emulator": "terminals",
+    "chaos": "hops",
+    "parm": "PARM",
+    "sync_stage": "sync stage",
+    "gateway": "gateway",
+    "poseidon": "Poseidon",
+    "olympus_dgs": "olympus-dgs",
+    "views": "views",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """One stage of the journey at a moment."""
+
+    stage: str
+    rate_per_s: float
+    total: int
+    backlog: int
+    lag_s: float
+    restarts: int
+    connected: bool
+    foreign: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything that is shown, at one moment."""
+
+    phase: str
+    elapsed_s: float
+    stages: tuple[StageLine, ...]
+    regions: dict[str, tuple[int, int]]
+    distances: dict[str, int]
+    faults: tuple[str, ...]
+
+
+def take_picture(lab: Lab, phase: str, faults: tuple[str, ...]) -> Picture:
+    """What the lab knows now."""
+    seen = lab.observatory
+    names = [stage for stage in ("emulator", *lab.plan.stages)]
+    regions = seen.stores_online()
+    distances: dict[str, int] = {}
+    for view, stage in VIEW_STAGES.items():
+        if stage in lab.plan.stages:
+            distances[view] = seen.register_distance(view) if view in REGISTER_VIEWS else seen.event_distance(stage)
+    return Picture(
+        phase=phase,
+        elapsed_s=time.time() - lab.started_s,
+        stages=tuple(_stage_line(lab, stage) for stage in names),
+        regions=regions,
+        distances=distances,
+        faults=faults,
+    )
+
+
+def _stage_line(lab: Lab, stage: str) -> StageLine:
+    seen = lab.observatory
+    children = [child for name, child in lab.processes.children.items() if name.rpartition("-")[0] == stage]
+    rate = seen.rate(stage)
+    if stage == "emulator":
+        backlog = int(seen.total(stage, "unresolved"))
+    elif stage in ("parm", "sync_stage", "poseidon", "views"):
+        backlog = seen.event_distance(stage)
+    else:
+        backlog = 0
+    return StageLine(
+        stage=stage,
+        rate_per_s=rate,
+        total=int(seen.total(stage, "taken_total")) or seen.distinct[stage],
+        backlog=backlog,
+        lag_s=backlog / rate if rate > 0 and backlog else 0.0,
+        restarts=sum(child.restarts for child in children),
+        connected=bool(lab.control.stage(stage)),
+        foreign=stage in lab.plan.commands,
+    )
+
+
+class Display(Protocol):
+    """Where pictures and messages go."""
+
+    def show(self, picture: Picture) -> None:
+        """Show the newest picture."""
+
+    def say(self, text: str) -> None:
+        """Say something that stays."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+def display(*, quiet: bool = False) -> Display:
+    """The display that fits standard output."""
+    if quiet:
+        return Silent()
+    fancy = sys.stdout.isatty() and os.environ.get("CI") != "true" and not os.environ.get("NO_COLOR")
+    return LiveDisplay() if fancy and os.environ.get("TERM") != "dumb" else PlainDisplay()
+
+
+class Silent:
+    """Says nothing, for ``--json``."""
+
+    def show(self, picture: Picture) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class PlainDisplay:
+    """One line every two seconds."""
+
+    def __init__(self) -> None:
+        self._last_s = 0.0
+
+    def show(self, picture: Picture) -> None:
+        """One line, unless there was one just now."""
+        now_s = time.monotonic()
+        if now_s - self._last_s >= PLAIN_INTERVAL_S:
+            self._last_s = now_s
+            self.say(plain_line(picture))
+
+    def say(self, text: str) -> None:
+        """A line."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+def plain_line(picture: Picture) -> str:
+    """A picture in one line of text."""
+    stages = "  ".join(
+        f"{STAGE_LABELS[line.stage]} {line.rate_per_s:.0f}/s"
+        + (f" ({line.backlog} behind)" if line.backlog else "")
+        for line in picture.stages
+        if line.stage in ("emulator", "parm", "sync_stage", "poseidon", "views")
+    )
+    regions = " ".join(f"{region} {online}/{total}" for region, (online, total) in picture.regions.items())
+    away = ", ".join(f"{view} {count}" for view, count in picture.distances.items() if count)
+    faults = f" | fault: {', '.join(picture.faults)}" if picture.faults else ""
+    return f"[{picture.elapsed_s:5.1f} s] {picture.phase}: {stages} | stores online: {regions} | off: {away or 'nothing'}{faults}"
+
+
+class LiveDisplay:
+    """A picture that is redrawn in place, four times a second."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def show(self, picture: Picture) -> None:
+        """Redraw."""
+        self._live.update(render(picture))
+
+    def say(self, text: str) -> None:
+        """A line above the picture."""
+        self._live.console.print(text, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the picture away."""
+        self._live.stop()
+
+
+def render(picture: Picture) -> RenderableType:
+    """A picture as Rich draws it."""
+    title = f"{picture.phase}   {picture.elapsed_s:.0f} s"
+    faults = Text("fault in force: " + ", ".join(picture.faults), style="bold red") if picture.faults else Text("")
+    return Panel(Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults), title=title)
+
+
+def _journey(picture: Picture) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    for heading in ("stage", "events/s", "total", "behind", "lag", "restarts"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for line in picture.stages:
+        name = Text(STAGE_LABELS[line.stage] + (" (yours)" if line.foreign else ""))
+        if not line.connected and not line.foreign:
+            name.stylize("red")
+        table.add_row(
+            name,
+            f"{line.rate_per_s:,.0f}",
+            f"{line.total:,}",
+            Text(f"{line.backlog:,}", style="yellow" if line.backlog > 50 else ""),
+            f"{line.lag_s:.1f} s" if line.lag_s >= 0.1 else "",
+            Text(str(line.restarts) if line.restarts else "", style="red"),
+        )
+    return table
+
+
+def _regions(picture: Picture) -> Text:
+    text = Text("stores online   ")
+    for region, (online, total) in picture.regions.items():
+        text.append(f"{region} ")
+        text.append(f"{online}/{total}   ", style="green" if online == total else "bold red")
+    return text
+
+
+def _views(picture: Picture) -> Text:
+    text = Text("off the truth   ")
+    for view, count in picture.distances.items():
+        text.append(f"{view.replace('_', ' ')} ")
+        text.append(f"{count}   ", style="green" if not count else "yellow")
+    return text

@@ -1,0 +1,171 @@
+"""What the lab knows of its stages while they run: the union of all witnesses, rates, backlogs, distances.
+
+A snapshot can be late or lost, never wrong: unions only grow. Every snapshot is also appended to ``witnesses.jsonl``,
+which is what a recorded run is judged by.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import Snapshot
+
+EVENT_VIEWS = {"poseidon": "orders", "views": "sales"}
+"""Stage -> the view whose events its witness counts."""
+REGISTER_VIEWS = ("store_board", "device_inventory")
+
+
+@dataclass(slots=True)
+class InstanceFigures:
+    """The newest figures of one instance."""
+
+    incarnation: int = 0
+    at_ms: int = 0
+    counters: dict[str, float] = field(default_factory=dict)
+    rejects: dict[str, int] = field(default_factory=dict)
+    duplicates_absorbed: int = 0
+    taken_per_s: float = 0.0
+    loop_stall_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class Stall:
+    """A time during which a process did not run although it wanted to."""
+
+    process: str
+    at_ms: int
+    duration_ms: float
+
+
+class Observatory:
+    """Collects snapshots. ``events[stage]`` is the union of what all its instances ever took (or, for the emulator,
+    committed), by source."""
+
+    STALL_FLOOR_MS = 500.0
+
+    def __init__(self, witnesses_file: Path) -> None:
+        self._file: BufferedWriter = witnesses_file.open("ab")
+        self.instances: dict[tuple[str, int], InstanceFigures] = {}
+        self.events: dict[str, dict[str, IntervalSet]] = defaultdict(dict)
+        self.handed_on: dict[str, dict[str, IntervalSet]] = defaultdict(dict)
+        self.distinct: dict[str, int] = defaultdict(int)
+        self.registers: dict[str, dict[str, Any]] = defaultdict(dict)
+        self.stalls: list[Stall] = []
+
+    def receive(self, params: Mapping[str, Any]) -> None:
+        """Take one snapshot as it came over the control plane; raises msgspec.ValidationError for anything else."""
+        snapshot = msgspec.convert(params, Snapshot)
+        self._file.write(msgspec.json.encode(snapshot) + b"\n")
+        self._figure(snapshot)
+        self._unite(snapshot)
+        for view, registers in snapshot.state.items():
+            if isinstance(registers, dict):
+                self.registers[view].update(registers)
+        if snapshot.loop_stall_ms >= self.STALL_FLOOR_MS:
+            self.note_stall(f"{snapshot.stage}-{snapshot.instance}", snapshot.at_ms, snapshot.loop_stall_ms)
+
+    def note_stall(self, process: str, at_ms: int, duration_ms: float) -> None:
+        """Remember that a process stood still; at most 10,000 are kept."""
+        if len(self.stalls) < 10_000:
+            self.stalls.append(Stall(process, at_ms, duration_ms))
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self._file.close()
+
+    def flush(self) -> None:
+        """Make what was received readable for others."""
+        self._file.flush()
+
+    def total(self, stage: str, counter: str) -> float:
+        """Sum of a counter over the newest snapshots of a stage's instances."""
+        return sum(
+            figures.counters.get(counter, 0.0) for (name, _), figures in self.instances.items() if name == stage
+        )
+
+    def rate(self, stage: str) -> float:
+        """Events a second that a stage took, by its last two snapshots; 0 when they are old."""
+        newest_ms = time.time_ns() // 1_000_000 - 3_000
+        return sum(
+            figures.taken_per_s
+            for (name, _), figures in self.instances.items()
+            if name == stage and figures.at_ms >= newest_ms
+        )
+
+    def committed(self) -> int:
+        """Events that the terminals committed and that no stage rejected."""
+        return self.distinct["emulator"] - int(self.total("emulator", "rejected_total"))
+
+    def event_distance(self, stage: str) -> int:
+        """How many committed events a stage has not taken yet."""
+        return max(0, self.committed() - self.distinct[stage])
+
+    def register_distance(self, view: str) -> int:
+        """How many registers of a view differ from what the terminals really are."""
+        truth = self.device_truth() if view == "device_inventory" else self.board_truth()
+        found = self.registers[view]
+        return sum(1 for name, values in truth.items() if found.get(name) not in values)
+
+    def device_truth(self) -> dict[str, list[Any]]:
+        """Acceptable values of every terminal's register."""
+        return {name: [value] for name, value in self.registers["terminals"].items()}
+
+    def board_truth(self) -> dict[str, list[Any]]:
+        """Acceptable statuses of every store: OPEN when all its terminals are online, DEGRADED when some are."""
+        online: dict[str, list[bool]] = defaultdict(list)
+        for terminal, value in self.registers["terminals"].items():
+            online[terminal.rpartition(".")[0]].append(bool(value[0]))
+        return {store: _statuses(states) for store, states in online.items()}
+
+    def stores_online(self) -> dict[str, tuple[int, int]]:
+        """Region -> (stores that are not offline, stores): by the store board, or by the terminals where there is none."""
+        found = self.registers["store_board"]
+        result: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for store, statuses in self.board_truth().items():
+            region = store.split(".")[1]
+            result[region][1] += 1
+            result[region][0] += found.get(store, statuses[0]) not in ("OFFLINE", "PLANNED_CLOSED")
+        return {region: (online, total) for region, (online, total) in sorted(result.items())}
+
+    def _figure(self, snapshot: Snapshot) -> None:
+        figures = self.instances.setdefault((snapshot.stage, snapshot.instance), InstanceFigures())
+        seconds = (snapshot.at_ms - figures.at_ms) / 1000
+        before = figures.counters.get("taken_total", 0.0) if figures.incarnation == snapshot.incarnation else 0.0
+        if figures.at_ms and seconds > 0.02:
+            figures.taken_per_s = max(0.0, (snapshot.counters.get("taken_total", 0.0) - before) / seconds)
+        figures.incarnation = snapshot.incarnation
+        figures.at_ms = snapshot.at_ms
+        figures.counters = snapshot.counters
+        figures.rejects = snapshot.rejects
+        figures.duplicates_absorbed = snapshot.duplicates_absorbed
+        figures.loop_stall_ms = snapshot.loop_stall_ms
+
+    def _unite(self, snapshot: Snapshot) -> None:
+        self.distinct[snapshot.stage] += _add(self.events[snapshot.stage], snapshot.taken)
+        _add(self.handed_on[snapshot.stage], snapshot.handed_on)
+
+
+def _add(sets: dict[str, IntervalSet], report: Mapping[str, list[tuple[int, int]]]) -> int:
+    gained = 0
+    for source, intervals in report.items():
+        union = sets.setdefault(source, IntervalSet())
+        before = union.count
+        for first, last in intervals:
+            union.add_range(first, last)
+        gained += union.count - before
+    return gained
+
+
+def _statuses(online: list[bool]) -> list[Any]:
+    if all(online):
+        return ["OPEN"]
+    return ["DEGRADED"] if any(online) else ["OFFLINE", "PLANNED_CLOSED"]

@@ -1,0 +1,202 @@
+"""What a lab will be, decided and checked before anything starts: a pure value made from options.
+
+:data:`STAGES` is the journey as a table: the one place that says which stage exists, how it is started, through which hops
+it speaks, and what lies behind it. Everything that can be wrong with the options is a SettingsError here.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct, field
+
+from fleetwire.errors import SettingsError
+from fleetwire.identity import is_word
+
+
+class StageRow(NamedTuple):
+    """One stage of the journey; names of hops are ``{who}-{whom}``."""
+
+    module: str
+    broker_hop: str
+    gateway_hop: str
+    behind: tuple[str, ...]
+    """Stages that have nothing to do without this one."""
+    listens: bool
+    """Whether it serves HTTP."""
+
+
+STAGES: Final[dict[str, StageRow]] = {
+    "gateway": StageRow("consumers.gateway", "", "", ("sync_stage", "poseidon", "olympus_dgs", "views"), listens=True),
+    "parm": StageRow("parm_stub", "parm-broker", "", ("sync_stage", "gateway", "poseidon", "olympus_dgs", "views"), listens=False),
+    "sync_stage": StageRow("consumers.sync_stage", "sync-broker", "sync-gateway", ("gateway", "poseidon", "olympus_dgs", "views"), listens=False),
+    "poseidon": StageRow("consumers.poseidon", "poseidon-broker", "poseidon-gateway", ("views",), listens=True),
+    "olympus_dgs": StageRow("consumers.olympus_dgs", "olympus-broker", "olympus-gateway", (), listens=True),
+    "views": StageRow("consumers.views", "", "views-gateway", (), listens=True),
+}
+SEVERAL_INSTANCES: Final = ("parm", "sync_stage")
+JOURNEY: Final = ("parm", "sync_stage", "gateway", "poseidon", "olympus_dgs", "views")
+OUTCOME_STAGES: Final = ("poseidon", "sync_stage", "parm")
+"""Who answers outcomes: the first of these that is present; when none is, the broker's word counts."""
+TERMINALS_HOP: Final = "terminals-broker"
+DEFAULT_DATABASE: Final = "fleet"
+EXTERNAL: Final = "external"
+
+
+class LabPlan(Struct, kw_only=True, frozen=True):
+    """A lab before it starts. ``commands`` holds the user's own stages: a command line, or ``external``."""
+
+    name: str
+    fleet: dict[str, Any]
+    """The fleet as plain values, as the emulator takes them."""
+    terminals: int
+    stores: int
+    brands: dict[str, str]
+    heartbeat_interval_s: float
+    seed: int
+    rate_per_s: float
+    business_start_s: float = 0.0
+    """Business time when the lab starts, unix seconds: the opening of the fleet's first business day."""
+    time_scale: float = 60.0
+    broker: str = "local"
+    port: int = 0
+    stages: tuple[str, ...] = JOURNEY
+    commands: dict[str, str] = field(default_factory=dict)
+    instances: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    bare_hops: bool = False
+    deadline_s: float = 30.0
+    drain_s: float = 10.0
+    runs_folder: str = "runs"
+
+    @property
+    def topic_root(self) -> str:
+        """Every topic of the lab lies below it; no other lab has the same."""
+        return f"storefleet/{self.name}"
+
+    @property
+    def external_broker(self) -> bool:
+        """Whether the broker is somebody else's."""
+        return self.broker != "local"
+
+    @property
+    def outcome_stage(self) -> str:
+        """Who answers outcomes: a stage's name or ``broker``."""
+        return next((stage for stage in OUTCOME_STAGES if stage in self.stages), "broker")
+
+    def instance_count(self, stage: str) -> int:
+        """How many processes a stage has."""
+        return self.instances.get(stage, 1)
+
+
+def new_name() -> str:
+    """A name that no other lab on this machine is likely to have."""
+    return "lab-" + "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(5))
+
+
+def present_stages(without: Sequence[str]) -> tuple[str, ...]:
+    """The journey less what is left out and all that lies behind it."""
+    absent: set[str] = set()
+    for given in without:
+        stage = stage_name(given, "--without")
+        absent |= {stage, *STAGES[stage].behind}
+    return tuple(stage for stage in JOURNEY if stage not in absent)
+
+
+def stage_commands(given: Sequence[str], present: Sequence[str]) -> dict[str, str]:
+    """Read ``NAME=COMMAND`` and ``NAME=external`` options."""
+    commands: dict[str, str] = {}
+    for text in given:
+        name, separator, command = text.partition("=")
+        stage = stage_name(name, "--stage")
+        if not separator or not command.strip():
+            raise SettingsError(f"--stage {text!r}: expected NAME=COMMAND or NAME=external, e.g. 'parm=python my_parm.py'")
+        if stage not in present:
+            raise SettingsError(f"--stage {text!r}: {stage} is left out by --without")
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise SettingsError(f"--stage {text!r}: {error}") from error
+        if not words:
+            raise SettingsError(f"--stage {text!r}: the command is empty")
+        commands[stage] = command.strip()
+    return commands
+
+
+def stage_instances(given: Sequence[str], present: Sequence[str]) -> dict[str, int]:
+    """Read ``STAGE=N`` options."""
+    instances: dict[str, int] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        stage = stage_name(name, "--instances")
+        if stage not in SEVERAL_INSTANCES:
+            allowed = ", ".join(SEVERAL_INSTANCES)
+            raise SettingsError(f"--instances {text!r}: only {allowed} share their work between instances")
+        if not number.isdigit() or not 1 <= int(number) <= 16:
+            raise SettingsError(f"--instances {text!r}: expected a number from 1 to 16")
+        if stage in present:
+            instances[stage] = int(number)
+    return instances
+
+
+def stage_name(text: str, option: str) -> str:
+    """The stage that a user means; dashes and underscores are the same. Raises SettingsError."""
+    name = text.strip().replace("-", "_")
+    if name not in STAGES:
+        raise SettingsError(f"{option} {text!r}: no such stage; there are {', '.join(STAGES)}")
+    return name
+
+
+def read_rate(text: str) -> float:
+    """Read ``200/s``, ``200`` or ``12000/min``; events a second over the whole fleet."""
+    number, _, unit = text.partition("/")
+    seconds = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}.get(unit.strip())
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if seconds is None or not 0 <= value / seconds <= 1_000_000:
+        raise SettingsError(f"--rate {text!r}: expected a number of events such as 200/s or 600/min")
+    return value / seconds
+
+
+def read_duration(text: str, option: str) -> float:
+    """Read ``60s``, ``1.5m``, ``500ms`` or plain seconds."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text[len(digits) :] or "s"
+    try:
+        value = float(digits) * units[unit]
+    except (ValueError, KeyError):
+        value = -1.0
+    if not 0 <= value <= 86_400 * 7:
+        raise SettingsError(f"{option} {text!r}: expected a time such as 60s, 500ms or 2m")
+    return value
+
+
+def check_name(name: str) -> str:
+    """A lab's name is one topic level and a folder's name."""
+    if not is_word(name):
+        raise SettingsError(f"--name {name!r}: use 1 to 32 of a-z, 0-9 and dash, no dash at the ends")
+    return name
+
+
+def check_runs_folder(folder: Path) -> Path:
+    """Make the folder for runs; raises SettingsError when nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{secrets.token_hex(4)}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(f"cannot write run folders into {folder}: {error.strerror}; use --runs DIR") from error
+    return folder
+
+
+def brand_pairs(brands: Mapping[str, str]) -> str:
+    """The BRANDS variable: ``name=dialect`` pairs."""
+    return ",".join(f"{name}={dialect}" for name, dialect in brands.items())

@@ -1,0 +1,64 @@
+"""A process is its id plus its start time: an id alone may long belong to somebody else.
+
+What a crash left behind is ended by this pair and never by name or pattern.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+
+class ProcessIdentity(NamedTuple):
+    """Start time is an opaque text: the kernel's clock ticks on Linux, ``ps`` elsewhere."""
+
+    process_id: int
+    started: str
+
+    def alive(self) -> bool:
+        """Whether exactly this process still runs (a zombie does not)."""
+        return start_time(self.process_id) == self.started
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send it a signal; False when it is gone."""
+        if not self.alive():
+            return False
+        try:
+            os.kill(self.process_id, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def identify(process_id: int) -> ProcessIdentity:
+    """The identity of a running process; its start time is empty when it is gone already."""
+    return ProcessIdentity(process_id, start_time(process_id) or "")
+
+
+def start_time(process_id: int) -> str | None:
+    """When a process began; None when there is none (or only its zombie)."""
+    if sys.platform == "linux":
+        try:
+            fields = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in ("Z", "X") else fields[19]
+    found = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(process_id)], capture_output=True, text=True, check=False
+    )
+    status, _, started = found.stdout.strip().partition(" ")
+    return None if found.returncode or status.startswith("Z") else started.strip()
+
+
+def end_all(identities: list[ProcessIdentity], *, timeout_s: float = 2.0) -> list[ProcessIdentity]:
+    """SIGKILL every one that still runs and wait; returns those that were alive."""
+    alive = [identity for identity in identities if identity.signal(signal.SIGCONT) and identity.signal(signal.SIGKILL)]
+    deadline = time.monotonic() + timeout_s
+    while any(identity.alive() for identity in alive) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return alive

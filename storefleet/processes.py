@@ -1,0 +1,214 @@
+"""The process driver: starts, supervises, pauses and ends the processes of one lab; no process outlives it.
+
+Every child has a session of its own (a Ctrl-C reaches only the lab), its output goes to a log file, its identity to the
+guardian and to ``processes.json`` before anything else happens. One that ends unasked is started again after 0.2 s,
+doubling to 5 s; the count and the last exit are kept. Containers can take this module's place: a driver has start, kill,
+pause, resume and stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from storefleet import home
+from storefleet.process_identity import ProcessIdentity, end_all, identify
+
+RESTART_DELAY_MINIMUM_S: Final = 0.2
+RESTART_DELAY_MAXIMUM_S: Final = 5.0
+STEADY_AFTER_S: Final = 10.0
+"""A process that ran so long is started again at once: its next failure counts as a first one."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Child:
+    """One supervised process: how to start it, and how it fares."""
+
+    name: str
+    command: Sequence[str]
+    environment: Callable[[int], Mapping[str, str]]
+    """Called with the incarnation (from 1) at every start."""
+    log_file: Path
+    working_folder: Path | None = None
+    incarnation: int = 0
+    last_exit: str = ""
+    identity: ProcessIdentity | None = None
+    process: asyncio.subprocess.Process | None = None
+    wanted: bool = True
+    cpu_seconds_before: float = 0.0
+    exits: list[str] = field(default_factory=list)
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return max(0, self.incarnation - 1)
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now."""
+        return self.process is not None and self.process.returncode is None
+
+
+class Processes:
+    """All processes of one lab. Use ``async with``: leaving it ends every process."""
+
+    def __init__(self, lab_folder: Path) -> None:
+        self.children: dict[str, Child] = {}
+        self._record = lab_folder / "processes.json"
+        self._supervisors: dict[str, asyncio.Task[None]] = {}
+        self._guardian: subprocess.Popen[str] | None = None
+
+    async def __aenter__(self) -> Processes:
+        self._guardian = subprocess.Popen(
+            [sys.executable, "-P", "-m", "storefleet.guardian"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        self._write_record()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop(list(reversed(self.children)), timeout_s=3.0)
+        if self._guardian is not None and self._guardian.stdin is not None:
+            self._guardian.stdin.close()
+            await asyncio.to_thread(self._guardian.wait)
+
+    async def start(self, child: Child) -> None:
+        """Start and supervise a process. Raises OSError when the first start fails (e.g. no such command)."""
+        self.children[child.name] = child
+        await self._spawn(child)
+        self._supervisors[child.name] = asyncio.create_task(self._supervise(child), name=f"supervisor[{child.name}]")
+
+    async def stop(self, names: Sequence[str], *, timeout_s: float) -> None:
+        """SIGTERM the named ones, in this order, all at once; what still runs after ``timeout_s`` is killed."""
+        stopping = [self.children[name] for name in names if name in self.children]
+        for child in stopping:
+            child.wanted = False
+            self._send(child, signal.SIGCONT)
+            self._send(child, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for child in stopping:
+                    if child.process is not None:
+                        await child.process.wait()
+        for child in stopping:
+            if child.running:
+                _log.warning("%s did not end within %g s; killing it", child.name, timeout_s)
+                self._send(child, signal.SIGKILL)
+                if child.process is not None:
+                    await child.process.wait()
+            await self._end_supervisor(child)
+
+    def kill(self, name: str) -> None:
+        """kill -9; the supervisor starts it again."""
+        self._send(self.children[name], signal.SIGKILL)
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP: it keeps its connections and does nothing."""
+        self._send(self.children[name], signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT."""
+        self._send(self.children[name], signal.SIGCONT)
+
+    async def _end_supervisor(self, child: Child) -> None:
+        task = self._supervisors.pop(child.name, None)
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _spawn(self, child: Child) -> None:
+        child.incarnation += 1
+        environment = {**os.environ, **child.environment(child.incarnation)}
+        with child.log_file.open("ab") as log:
+            child.process = await asyncio.create_subprocess_exec(
+                *child.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=child.working_folder,
+                start_new_session=True,
+            )
+        child.identity = identify(child.process.pid)
+        self._tell_guardian(child.identity)
+        self._write_record()
+
+    async def _supervise(self, child: Child) -> None:
+        delay_s = RESTART_DELAY_MINIMUM_S
+        loop = asyncio.get_running_loop()
+        while child.process is not None:
+            started_s = loop.time()
+            code = await child.process.wait()
+            if not child.wanted:
+                return
+            child.last_exit = _exit_text(code)
+            child.exits.append(child.last_exit)
+            _log.warning("%s ended unasked (%s); starting it again in %.1f s", child.name, child.last_exit, delay_s)
+            if loop.time() - started_s > STEADY_AFTER_S:
+                delay_s = RESTART_DELAY_MINIMUM_S
+            await asyncio.sleep(delay_s)
+            delay_s = min(RESTART_DELAY_MAXIMUM_S, delay_s * 2)
+            if child.wanted:
+                await self._spawn(child)
+
+    def _send(self, child: Child, number: signal.Signals) -> None:
+        if child.running and child.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                child.process.send_signal(number)
+
+    def _tell_guardian(self, identity: ProcessIdentity) -> None:
+        if self._guardian is not None and self._guardian.stdin is not None:
+            self._guardian.stdin.write(f"{identity.process_id} {identity.started}\n")
+            self._guardian.stdin.flush()
+
+    def _write_record(self) -> None:
+        own = [("lab", identify(os.getpid()))]
+        others = [(child.name, child.identity) for child in self.children.values() if child.identity is not None]
+        rows = [{"name": name, "process_id": one.process_id, "started": one.started} for name, one in own + others]
+        home.write_private(self._record, json.dumps(rows, indent=1))
+
+
+def recorded(lab_folder: Path) -> dict[str, ProcessIdentity]:
+    """The processes of a lab as written down, by name; empty when it had none."""
+    path = lab_folder / "processes.json"
+    if not path.exists():
+        return {}
+    return {row["name"]: ProcessIdentity(row["process_id"], row["started"]) for row in home.read_json(path)}
+
+
+def is_live(lab_folder: Path) -> bool:
+    """Whether the lab's own process still runs."""
+    own = recorded(lab_folder).get("lab")
+    return own is not None and own.alive()
+
+
+def reap(lab_folder: Path) -> list[str]:
+    """End whatever a crashed lab left running; returns the names of what was still alive."""
+    left = recorded(lab_folder)
+    left.pop("lab", None)
+    ended = end_all(list(left.values()))
+    return [name for name, identity in left.items() if identity in ended]
+
+
+def _exit_text(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+    return f"exit status {code}"

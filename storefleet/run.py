@@ -1,0 +1,416 @@
+"""One run from start to verdict: settle, faults on, faults off, wait for recovery, final reads, check.
+
+However a run ends, it leaves its folder with a verdict: what was proven, or unknown. The first Ctrl-C (or ``storefleet
+down``) stops trading, lets the lab drain for a bounded time and judges; a second one ends everything at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from fleetwire.clock import now_ms
+from fleetwire.control import Params
+from fleetwire.errors import ControlError, FleetError, SettingsError
+from fleetwire.identity import Key
+from storefleet.convergence import RESOLUTION_MS, Recovery
+from storefleet.final_reads import last_resolved_key, read_all, rejected_numbers
+from storefleet.lab import Lab
+from storefleet.live import VIEW_STAGES, Display, take_picture
+from storefleet.observatory import REGISTER_VIEWS
+from storefleet.plan import TERMINALS_HOP, LabPlan
+from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, journey_of, views_of
+from storefleet.verdict.result import Verdict
+from storefleet.verdict.run_folder import judge_folder
+from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, Reads, StallSpan
+
+PICTURE_INTERVAL_S: Final = 0.25
+
+_log = logging.getLogger(__name__)
+
+Script = Callable[["Run"], Awaitable[None]]
+"""What happens between ready and the end; it may be cancelled at any point."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: a second Ctrl-C
+    """The run was stopped at once; exit status 130."""
+
+
+class Run:
+    """A lab with its phases; ``record`` is what ``plan.json`` tells of it."""
+
+    def __init__(self, lab: Lab, display: Display) -> None:
+        self.lab = lab
+        self.display = display
+        self.phase = "starting"
+        self.faults: dict[str, str] = {}
+        self.recoveries: list[Recovery] = []
+        self.stopping = asyncio.Event()
+        self.interrupted = False
+        plan = lab.plan
+        self.record = RunRecord(
+            name=plan.name,
+            seed=plan.seed,
+            started_at_ms=now_ms(),
+            steps=journey_of(plan),
+            views=views_of(plan),
+            deadline_s=plan.deadline_s,
+            lab=plan,
+        )
+        lab.client_handlers.update(
+            {
+                "status": self._on_status,
+                "wait": self._on_wait,
+                "down": self._on_down,
+                "journey": self._on_journey,
+                "lab": self._on_lab,
+            }
+        )
+
+    # -- phases --------------------------------------------------------------------------------------------------
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase."""
+        self.record.enter(phase, now_ms())
+        self.phase = phase
+        self._write_plan()
+
+    async def add_fault(self, hop: str, name: str, kind: str, attributes: dict[str, Any], lease_s: float) -> None:
+        """Break a hop; the fault ends by itself when its lease does."""
+        params = {"hop": hop, "name": name, "type": kind, "attributes": attributes, "lease_s": lease_s}
+        await self.lab.stage_call("chaos", "add_fault", params)
+        self.faults[name] = f"{kind} {attributes} on {hop}"
+        self.record.faults.append(
+            FaultRecord(hop=hop, name=name, type=kind, attributes=attributes, begin_ms=now_ms())
+        )
+
+    async def remove_fault(self, hop: str, name: str) -> None:
+        """Heal a hop, and note what evidence there is that it was broken."""
+        states = [one for answer in await self.lab.stage_call("chaos", "faults") for one in answer]
+        await self.lab.stage_call("chaos", "remove_fault", {"hop": hop, "name": name})
+        self.faults.pop(name, None)
+        for entry in self.record.faults:
+            if entry.name == name and not entry.end_ms:
+                entry.end_ms = now_ms()
+                entry.evidence = [state.get("evidence") for state in states if state.get("name") == name]
+
+    async def wait_recovery(self, timeout_s: float) -> Recovery:
+        """Wait until every view holds what is committed now and every register is true; bounded."""
+        recovery = await self._begin_recovery()
+        self.recoveries.append(recovery)
+        deadline_s = time.monotonic() + timeout_s
+        self.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
+        try:
+            while time.monotonic() < deadline_s and not self._observe(recovery):
+                await asyncio.sleep(RESOLUTION_MS / 1000)
+        finally:
+            self.lab.control.notify_all("snapshot_every", {"interval_ms": 1000})
+        return recovery
+
+    async def _begin_recovery(self) -> Recovery:
+        with contextlib.suppress(ControlError):
+            for snapshot in await self.lab.stage_call("emulator", "full_snapshot", timeout_s=5.0):
+                self.lab.observatory.receive(snapshot)
+        views = {
+            view: ("" if view in REGISTER_VIEWS else stage)
+            for view, stage in VIEW_STAGES.items()
+            if stage in self.lab.plan.stages and stage not in self.lab.plan.commands
+        }
+        return Recovery(now_ms(), self.lab.observatory.events["emulator"], views)
+
+    def _observe(self, recovery: Recovery) -> bool:
+        seen = self.lab.observatory
+        distances = {view: seen.register_distance(view) for view in REGISTER_VIEWS}
+        return recovery.observe(now_ms(), seen.events, rejected_numbers(self.ledger_file), distances)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Stop trading and wait until every event has its outcome; False when the time was not enough."""
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            try:
+                await self.lab.stage_call("emulator", "pause_trading", timeout_s=2.0)
+                states = await self.lab.stage_call("emulator", "drained", timeout_s=2.0)
+            except ControlError:
+                states = [{"unresolved": 1, "uncommitted": 0}]
+            if not any(state["unresolved"] or state["uncommitted"] for state in states):
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    async def finish(self, *, drain_s: float) -> Verdict:
+        """Drain, read, stop, judge. Whatever fails on the way makes the verdict unknown, not absent."""
+        drained = False
+        reads = Reads()
+        if self.lab.ready.is_set():
+            self.enter("wait for recovery")
+            until_s = time.monotonic() + drain_s
+            drained = await self.drain(drain_s)
+            await self.wait_recovery(max(1.0, until_s - time.monotonic()))
+            self.enter("final reads")
+            reads = await read_all(self.lab, self.ledger_file)
+            self._enter_recoveries(reads)
+            await self._write_journeys()
+        self._write(READS_FILE_NAME, reads)
+        self.record.aborted = self.interrupted and not drained
+        self.enter("stop")
+        self._note_the_dead()
+        await self.lab.stop_stages()
+        self.lab.observatory.flush()
+        self.enter("check")
+        return await asyncio.to_thread(judge_folder, self.lab.run_folder)
+
+    def _enter_recoveries(self, reads: Reads) -> None:
+        """Each view answers for its slowest recovery; one that never came is none."""
+        for view, read in reads.views.items():
+            waits = [
+                (recovery.converged_ms.get(view), recovery.healed_ms)
+                for recovery in self.recoveries
+                if view in recovery.views
+            ]
+            if not waits:
+                read.healed_at_ms = read.converged_at_ms = read.at_ms
+                continue
+            never = [healed_ms for converged_ms, healed_ms in waits if converged_ms is None]
+            if never:
+                read.healed_at_ms = never[0]
+                continue
+            slowest = max((converged_ms - healed_ms, healed_ms) for converged_ms, healed_ms in waits if converged_ms)
+            read.healed_at_ms = slowest[1]
+            read.converged_at_ms = slowest[0] + slowest[1]
+
+    def _note_the_dead(self) -> None:
+        ours = [stage for stage in self.lab.plan.stages if stage not in self.lab.plan.commands]
+        self.record.dead_stages = [stage for stage in (*ours, "emulator") if not self.lab.control.stage(stage)]
+        self.record.restarts = {
+            name: child.exits for name, child in self.lab.processes.children.items() if child.exits
+        }
+
+    async def _write_journeys(self) -> None:
+        journeys: dict[str, Any] = {}
+        for member in list(self.lab.control.members.values()):
+            with contextlib.suppress(ControlError):
+                journeys[f"{member.stage}-{member.instance}"] = await member.channel.call("journeys", timeout_s=20.0)
+        self._write("journeys.json", journeys)
+
+    # -- what is written down ------------------------------------------------------------------------------------
+
+    @property
+    def ledger_file(self) -> Path:
+        """The emulator's ledger."""
+        return self.lab.run_folder / "ledger.sqlite"
+
+    def _write(self, name: str, value: object) -> None:
+        try:
+            (self.lab.run_folder / name).write_bytes(msgspec.json.encode(value))
+        except OSError as error:
+            _log.error("cannot write %s into the run folder: %s", name, error.strerror)  # noqa: TRY400
+
+    def _write_plan(self) -> None:
+        self.record.recoveries = [
+            RecoveryRecord(healed_ms=recovery.healed_ms, converged_ms=recovery.converged_ms)
+            for recovery in self.recoveries
+        ]
+        self.record.stalls = [
+            StallSpan(process=stall.process, at_ms=stall.at_ms, duration_ms=stall.duration_ms)
+            for stall in self.lab.observatory.stalls
+        ]
+        self._write(PLAN_FILE_NAME, self.record)
+
+    # -- what commands may ask -----------------------------------------------------------------------------------
+
+    async def _on_status(self, _: Params) -> dict[str, Any]:
+        picture = take_picture(self.lab, self.phase, tuple(self.faults.values()))
+        processes = {
+            name: {
+                "process_id": child.identity.process_id if child.identity else 0,
+                "running": child.running,
+                "restarts": child.restarts,
+                "last_exit": child.last_exit,
+            }
+            for name, child in self.lab.processes.children.items()
+        }
+        return {
+            "name": self.lab.plan.name,
+            "ready": self.lab.ready.is_set(),
+            "picture": msgspec.to_builtins(picture),
+            "processes": processes,
+            "run_folder": str(self.lab.run_folder),
+        }
+
+    async def _on_wait(self, params: Params) -> dict[str, Any]:
+        timeout_s = min(86_400.0, float(params.get("timeout_s", 60.0)))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.lab.ready.wait()
+        except TimeoutError:
+            raise ControlError(f"not ready within {timeout_s:g} s") from None
+        if params.get("what") != "converged":
+            return {"ready": True}
+        recovery = await self.wait_recovery(timeout_s)
+        missing = sorted(view for view in self.expected_views() if view not in recovery.converged_ms)
+        if missing:
+            raise ControlError(f"not converged within {timeout_s:g} s: {', '.join(missing)}")
+        return {view: at_ms - recovery.healed_ms for view, at_ms in recovery.converged_ms.items()}
+
+    def expected_views(self) -> list[str]:
+        """Views of ours that are present."""
+        plan = self.lab.plan
+        return [view for view, stage in VIEW_STAGES.items() if stage in plan.stages and stage not in plan.commands]
+
+    async def _on_down(self, _: Params) -> dict[str, str]:
+        self.stopping.set()
+        return {"run_folder": str(self.lab.run_folder)}
+
+    async def _on_lab(self, _: Params) -> dict[str, Any]:
+        return self.lab.description()
+
+    async def _on_journey(self, params: Params) -> dict[str, Any]:
+        key = self._last_key() if params.get("last") else Key.parse(str(params["key"]))
+        return {"key": str(key), "steps": await self.lab.journey(key.source, key.sequence)}
+
+    def _last_key(self) -> Key:
+        newest = last_resolved_key(self.ledger_file)
+        if newest is None:
+            raise ControlError("no event has gone all the way yet")
+        return newest
+
+
+def make_run_folder(runs: Path, name: str) -> Path:
+    """``runs/<time>-<name>/``; raises SettingsError."""
+    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise SettingsError(f"cannot make the run folder {folder}: {error.strerror}; use --runs DIR") from error
+    return folder.resolve()
+
+
+async def conduct(
+    plan: LabPlan, script: Script, display: Display, *, password: str | None, trade: bool, on_ready: Callable[[Lab], None]
+) -> tuple[Path, Verdict]:
+    """Run a lab from start to verdict. Raises SettingsError when it did not begin, Stopped after a second Ctrl-C."""
+    folder = make_run_folder(Path(plan.runs_folder), plan.name)
+    async with Lab(plan, folder, password) as lab:
+        run = Run(lab, display)
+        run.enter("starting")
+        with _signals(run):
+            painter = asyncio.create_task(_paint(run), name="run.display")
+            try:
+                await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
+                verdict = await run.finish(drain_s=plan.drain_s if run.interrupted else plan.deadline_s)
+            finally:
+                painter.cancel()
+                display.close()
+        await _tidy_broker(lab)
+    return folder, verdict
+
+
+async def _begin(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> None:
+    await run.lab.start(trade=trade)
+    on_ready(run.lab)
+    run.enter("trading")
+    await script(run)
+
+
+async def _until_stopped(run: Run, work: Awaitable[None]) -> None:
+    """Run the work until it is done or somebody asks the run to stop; its own failures pass through."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.create_task(run.stopping.wait(), name="run.stopping")
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+            return
+        run.interrupted = True
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, FleetError):
+            await task
+    finally:
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, FleetError):
+                await task
+
+
+async def _paint(run: Run) -> None:
+    while True:
+        run.display.show(take_picture(run.lab, run.phase, tuple(run.faults.values())))
+        await asyncio.sleep(PICTURE_INTERVAL_S)
+
+
+async def _tidy_broker(lab: Lab) -> None:
+    """On somebody else's broker nothing of ours stays behind."""
+    if not lab.plan.external_broker:
+        return
+    from storefleet.observer import clear_retained, endpoint
+
+    host, port = lab.broker_address()
+    try:
+        await clear_retained(
+            endpoint(host, port, tls=lab.broker_tls),
+            lab.plan.topic_root,
+            client_id=f"{lab.plan.name}.clear",
+            username=lab.username or None,
+            password=lab.password,
+        )
+    except FleetError as error:
+        _log.warning("retained messages of the lab stay on the broker: %s; run: storefleet clean", error)
+
+
+@contextlib.contextmanager
+def _signals(run: Run) -> Any:
+    """First SIGINT or SIGTERM: stop and judge. Second: end at once."""
+    loop = asyncio.get_running_loop()
+    conductor = asyncio.current_task()
+    assert conductor is not None
+
+    def on_signal() -> None:
+        if run.stopping.is_set():
+            conductor.cancel("stopped at once")
+            return
+        run.display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
+        run.stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise Stopped from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def demo_script(run: Run) -> None:
+    """The main job: trade, lose region west for ten seconds, heal, trade on, recover."""
+    run.display.say("trading; in a few seconds region west loses its network")
+    run.enter("settle")
+    await asyncio.sleep(8.0)
+    run.enter("faults on")
+    run.display.say("fault: region west is partitioned from the broker for 10 s; its tills trade on offline")
+    await run.add_fault(TERMINALS_HOP, "west-outage", "partition", {"region": "west"}, lease_s=30.0)
+    await asyncio.sleep(10.0)
+    await run.remove_fault(TERMINALS_HOP, "west-outage")
+    run.enter("faults off")
+    run.display.say("healed; waiting until every view agrees with the tills again")
+    recovery = await run.wait_recovery(run.lab.plan.deadline_s)
+    times = ", ".join(f"{view} {at_ms - recovery.healed_ms} ms" for view, at_ms in recovery.converged_ms.items())
+    run.display.say(f"converged after healing: {times or 'no view yet'}")
+    await asyncio.sleep(4.0)
+
+
+async def endless_script(_: Run) -> None:
+    """Trade until somebody stops the run."""
+    await asyncio.Event().wait()

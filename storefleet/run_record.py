@@ -1,0 +1,82 @@
+"""``plan.json`` of a lab's run: what the checker needs (see :mod:`storefleet.verdict.run_format`), and the run's story."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field, structs
+
+from storefleet.plan import LabPlan
+from storefleet.verdict.journey import JOURNEY, VIEWS, JourneyStep, JourneyView
+from storefleet.verdict.run_format import Phase, Plan
+
+
+class FaultRecord(Struct, kw_only=True):
+    """A fault that was in force; ``evidence`` is the hop's own word for whether it took effect."""
+
+    hop: str
+    name: str
+    type: str
+    attributes: dict[str, Any]
+    begin_ms: int
+    end_ms: int = 0
+    evidence: Any = None
+
+
+class RecoveryRecord(Struct, kw_only=True):
+    """One wait for the views: from when, and when each had recovered."""
+
+    healed_ms: int
+    converged_ms: dict[str, int]
+
+
+class RunRecord(Plan, kw_only=True):
+    """The plan of a run with everything that people ask of it later."""
+
+    lab: LabPlan
+    faults: list[FaultRecord] = field(default_factory=list)
+    recoveries: list[RecoveryRecord] = field(default_factory=list)
+    restarts: dict[str, list[str]] = field(default_factory=dict)
+    """Process -> how each of its incarnations but the last ended."""
+
+    def enter(self, phase: str, at_ms: int) -> None:
+        """A phase begins; the one before ends."""
+        self.close_phase(at_ms)
+        self.phases.append(Phase(name=phase, from_ms=at_ms))
+
+    def close_phase(self, at_ms: int) -> None:
+        """The current phase ends."""
+        if self.phases and not self.phases[-1].until_ms:
+            self.phases[-1] = structs.replace(self.phases[-1], until_ms=at_ms)
+
+
+def journey_of(plan: LabPlan) -> list[JourneyStep]:
+    """The steps that are present, the user's own marked as foreign."""
+    present = {"emulator", "broker", *plan.stages}
+    steps = []
+    for step in JOURNEY:
+        if step.stage in present and (step.step != "broker-canonical" or "parm" in plan.stages):
+            foreign = step.stage in plan.commands
+            witnessed = step.witnessed and step.stage != "gateway"
+            steps.append(structs.replace(step, foreign=foreign, witnessed=witnessed))
+    return steps
+
+
+def views_of(plan: LabPlan) -> list[JourneyView]:
+    """The views that can be read at the end."""
+    views = [
+        view
+        for view in VIEWS
+        if view.step in plan.stages
+        and view.step not in plan.commands
+        and not (view.view == "device_inventory" and not _ours(plan, "olympus_dgs", "parm"))
+        and not (view.view == "store_board" and not _ours(plan, "parm", "sync_stage"))
+    ]
+    if plan.outcome_stage == "parm":
+        views.append(JourneyView(view="canonical", step="broker-canonical"))
+    return views
+
+
+def _ours(plan: LabPlan, *stages: str) -> bool:
+    """Whether all these stages are present and our own: a register view has nothing to show without them."""
+    return all(stage in plan.stages and stage not in plan.commands for stage in stages)

@@ -1,0 +1,131 @@
+"""Every event that is not as it should be, with its address: one table of evidence questions, one row a class.
+
+An event that several views show in the same class is blamed once, by the first of them in flow order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from fleetwire.intervals import IntervalSet
+from storefleet.verdict.blame import Address, Evidence, Values, blame
+from storefleet.verdict.classify import Judged, Readings, by_source, overdue
+from storefleet.verdict.history import History, Ledger, SourceLedger, ViewRecord
+from storefleet.verdict.result import PlaceAccount
+
+Shares = dict[Address, IntervalSet]
+
+
+@dataclass(slots=True)
+class Places:
+    """Class -> address -> source -> numbers."""
+
+    by_class: dict[str, dict[Address, dict[str, IntervalSet]]] = field(default_factory=dict)
+
+    def of(self, name: str, source: str, sequence: int) -> Address:
+        """The address of one event; () when it has none."""
+        for address, sources in self.by_class.get(name, {}).items():
+            if source in sources and sequence in sources[source]:
+                return address
+        return ()
+
+    def accounts(self) -> list[PlaceAccount]:
+        """How many at which address, the most first within a class."""
+        return [
+            PlaceAccount(what=name, places=list(address), count=count)
+            for name, addresses in self.by_class.items()
+            for address, count in sorted(_counts(addresses).items(), key=lambda item: -item[1])
+        ]
+
+
+def _counts(addresses: dict[Address, dict[str, IntervalSet]]) -> dict[Address, int]:
+    return {address: sum(members.count for members in sources.values()) for address, sources in addresses.items()}
+
+
+@dataclass(slots=True)
+class _Question:
+    """One source's events of one class in one view."""
+
+    evidence: Evidence
+    values: Values
+    view: ViewRecord
+    source: str
+    ledger: SourceLedger
+    members: IntervalSet
+    timeline: dict[str, Readings]
+
+
+def _missing(question: _Question) -> Shares:
+    chain = question.evidence.chain(question.view, question.source, question.ledger)
+    return blame(chain, question.members)
+
+
+def _altered(question: _Question) -> Shares:
+    chain = question.evidence.value_chain(question.view, question.source, question.members, question.values)
+    return blame(chain, question.members)
+
+
+def _doubled(question: _Question) -> Shares:
+    """Every effect is to be idempotent, whatever the hops repeat: the party that shows it twice is to blame."""
+    view = question.view
+    path = question.evidence.path(view.step)
+    return {(path[-1].stage if path and not view.hop else view.view,): question.members}
+
+
+def _invented(question: _Question) -> Shares:
+    return question.evidence.origin(question.view, question.source, question.members)
+
+
+def _late(question: _Question) -> Shares:
+    """By the first reading that proves the lateness: what every stage had seen at that time."""
+    view, rest, result = question.view, question.members, Shares()
+    for at_ms, seen in question.timeline.get(question.source, []):
+        limit_ms = at_ms - int(view.deadline_s * 1000)
+        late = overdue(view, question.ledger, limit_ms, seen).intersection(rest)
+        if late:
+            chain = question.evidence.chain_at(view, question.source, question.ledger, at_ms)
+            for address, members in blame(chain, late).items():
+                result.setdefault(address, IntervalSet()).update(members)
+            rest = rest.difference(late)
+    return result
+
+
+QUESTIONS: Final[dict[str, Callable[[_Question], Shares]]] = {
+    "lost": _missing,
+    "corrupted": _altered,
+    "duplicated": _doubled,
+    "unexpected": _invented,
+    "stale": _late,
+    "never_read": _missing,
+}
+
+
+def account_places(history: History, judged: Judged) -> Places:
+    """The addresses of all events of a class that has any."""
+    result = Places()
+    evidence = Evidence(history)
+    values = Values({name: classes.sets.get("corrupted", {}) for name, classes in judged.by_view.items()})
+    views = [view for view in history.views if view.view in judged.by_view]
+    timelines = {view.view: by_source(view.timeline) for view in views} if judged.overall.sets.get("stale") else {}
+    ledger = history.ledger or Ledger()
+    for name, ask in QUESTIONS.items():
+        for source, members in judged.overall.sets.get(name, {}).items():
+            rest = members
+            for view in views:
+                here = rest.intersection(judged.by_view[view.view].sets.get(name, {}).get(source, IntervalSet()))
+                if not here:
+                    continue
+                entries = ledger.sources.get(source) or SourceLedger()
+                timeline = timelines.get(view.view, {})
+                shares = ask(_Question(evidence, values, view, source, entries, here, timeline))
+                _enter(result, name, source, shares)
+                rest = rest.difference(here)
+    return result
+
+
+def _enter(result: Places, name: str, source: str, shares: Shares) -> None:
+    addresses = result.by_class.setdefault(name, {})
+    for address, members in shares.items():
+        addresses.setdefault(address, {}).setdefault(source, IntervalSet()).update(members)

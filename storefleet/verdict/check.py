@@ -1,0 +1,151 @@
+"""From a history to a verdict. A pure function: same history, same verdict; nothing is read or written.
+
+Loss, duplication and corruption are never excused. A deadline is judged by the time that the machine really gave: what
+it stood still does not count. A verdict is valid only if every view that is there was read and nothing speaks
+against it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from storefleet.verdict.addresses import account_places
+from storefleet.verdict.blame import healed
+from storefleet.verdict.classify import CLASSES, Classes, Judged, classify
+from storefleet.verdict.examples import examples
+from storefleet.verdict.history import History, SourceLedger
+from storefleet.verdict.result import (
+    ClassAccount,
+    Invalid,
+    PlaceAccount,
+    Unknown,
+    Verdict,
+    invalid,
+    unknown,
+    validity,
+)
+from storefleet.verdict.views import broken_read, judge_view
+
+logger = logging.getLogger(__name__)
+FATAL_CLASSES = ("lost", "corrupted", "duplicated", "unexpected")
+
+
+def check(history: History) -> Verdict:
+    """Judge a history. Never raises for what a history says: where the checker itself fails, the verdict is unknown."""
+    try:
+        return _check(history)
+    except Exception as error:
+        logger.exception("the checker failed; the verdict is unknown")
+        return Verdict(validity="unknown", unknown=[unknown("checker_failed", f"{type(error).__name__}: {error}")])
+
+
+def _check(history: History) -> Verdict:
+    history = _without_broken_reads(history)
+    if history.ledger is None:  # without the truth nothing that was found is wrong, and nothing right
+        return Verdict(validity="unknown", unknown=list(_unknowns(replace(history, views=[]), Judged(Classes(), {}))))
+    judged = classify(history)
+    verdict = Verdict(validity="unknown", sent=judged.sent, invented=judged.invented)
+    verdict.counts = {name: judged.overall.counts[name] for name in CLASSES}
+    places = account_places(history, judged)
+    verdict.classes = {
+        name: ClassAccount(count=judged.overall.counts[name], examples=examples(history, judged, places, name))
+        for name in CLASSES[:-1]
+        if judged.overall.counts[name]
+    }
+    judgements = [judge_view(history, view, judged) for view in history.views]
+    verdict.views = [judgement.account for judgement in judgements]
+    _account_attempts(history, verdict, places.accounts())
+    _account_rejections(history, verdict)
+    verdict.invalid = [*_bad_classes(verdict), *(i for j in judgements for i in j.invalid)]
+    verdict.unknown = [*_unknowns(history, judged), *(u for j in judgements for u in j.unknown)]
+    verdict.validity = validity(bad=bool(verdict.invalid), unsure=bool(verdict.unknown))
+    return verdict
+
+
+def _without_broken_reads(history: History) -> History:
+    """Reads that contradict themselves prove nothing: they are judged as not there, and named."""
+    problems = {view.view: problem for view in history.views if (problem := broken_read(view))}
+    return replace(
+        history,
+        views=[replace(view, read=None) if view.view in problems else view for view in history.views],
+        notes=[*history.notes, *(("read_broken", f"{view}: {problem}") for view, problem in problems.items())],
+    )
+
+
+def _account_attempts(history: History, verdict: Verdict, places: list[PlaceAccount]) -> None:
+    by_address, verdict.resent_needlessly = healed(history)
+    verdict.places = places + [
+        PlaceAccount(what="healed", places=list(address), count=count)
+        for address, count in sorted(by_address.items(), key=lambda item: -item[1])
+    ]
+    for source in _sources(history):
+        verdict.resent += len(source.attempts)
+        verdict.repeats_planted += len(source.repeats)
+        verdict.conflicts_planted += len(source.conflicts)
+    for stage in history.stages:
+        if stage.duplicates_absorbed:
+            before = verdict.duplicates_absorbed.get(stage.stage, 0)
+            verdict.duplicates_absorbed[stage.stage] = before + stage.duplicates_absorbed
+        if stage.rejects:
+            verdict.dead_letters.setdefault(stage.stage, {}).update(stage.rejects)
+
+
+def _account_rejections(history: History, verdict: Verdict) -> None:
+    reasons: Counter[str] = Counter()
+    for source in _sources(history):
+        for sequence, (_, reason) in source.rejected.items():
+            if reason == "key_conflict" and sequence in source.conflicts:
+                continue
+            reasons[reason] += 1
+            expected = source.malformed.get(sequence, "")
+            if reason != expected and not (not expected and reason in history.allowed_rejections):
+                verdict.rejected_unexpectedly += 1
+    verdict.rejected_by_reason = dict(reasons.most_common())
+
+
+def _bad_classes(verdict: Verdict) -> Iterator[Invalid]:
+    for name in FATAL_CLASSES:
+        if verdict.counts[name]:
+            yield invalid(name, f"{verdict.counts[name]:,} of {verdict.sent:,}")
+    if verdict.rejected_unexpectedly:
+        yield invalid("rejected", f"{verdict.rejected_unexpectedly:,} of {verdict.sent:,}")
+
+
+def _unknowns(history: History, judged: Judged) -> Iterator[Unknown]:
+    for code, detail in history.notes:
+        yield unknown(code, detail)
+    if history.ledger is None:
+        if not any(code.startswith("ledger_") for code, _ in history.notes):
+            yield unknown("ledger_missing")
+    elif not judged.sent:
+        yield unknown("nothing_sent")
+    else:
+        yield from _ledger_gaps(history)
+    for stage in history.stages:
+        if not stage.alive_at_end and not stage.foreign:
+            yield unknown("stage_dead", stage.stage)
+    if history.ledger and not any(view.holds == "events" for view in history.views):
+        yield unknown("no_final_read", "no view of events is part of this run")
+    never = judged.overall.counts["never_read"]
+    if never and history.aborted:
+        yield unknown("aborted", f"{never:,} of {judged.sent:,} events")
+    elif never and history.drains:
+        yield unknown("unresolved", f"{never:,} of {judged.sent:,} events")
+
+
+def _ledger_gaps(history: History) -> Iterator[Unknown]:
+    assert history.ledger is not None
+    broken = [
+        name
+        for name, source in history.ledger.sources.items()
+        if source.count and source.sequences.to_list() != [(1, source.count)]
+    ]
+    if broken:
+        yield unknown("ledger_gaps", f"{len(broken):,} sources, the first is {broken[0]}")
+
+
+def _sources(history: History) -> list[SourceLedger]:
+    return list(history.ledger.sources.values()) if history.ledger else []

@@ -1,0 +1,319 @@
+"""Puts every event into exactly one class, so that the counts add up.
+
+For one view, an event of the ledger falls into the first row that fits:
+
+| the view holds it | condition | class |
+|---|---|---|
+| yes or no | malformed, and held by the view or applied by word | unexpected |
+| yes | rejected by word (a ``key_conflict`` that a planted conflict explains does not count) | unexpected |
+| yes | of a type that this view does not hold | unexpected |
+| yes | other content than the ledger's | corrupted |
+| yes | its effect more than once | duplicated |
+| yes | proven absent later than the deadline allows | stale |
+| yes | applied by word | ok |
+| yes | no outcome | recovered |
+| no | applied by word | lost (never_read where an abort left the view no time) |
+| no | rejected by word | rejected |
+| no | no outcome | never_read |
+
+An event that a view holds and no ledger knows is unexpected, too. Over all views an event's class is the worst, in the
+order of :data:`CLASSES`. A type that a view does not hold says nothing there; an event that no view holds by its type
+is judged by its outcome alone. Words: Jepsen's ``set``, ``set-full`` and ``total-queue`` checkers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from fleetwire.content import HASH_BYTES
+from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.witness import ViewRead
+from storefleet.verdict.history import History, Ledger, Reading, Sets, SourceLedger, ViewRecord
+
+CLASSES: Final = (
+    "lost",
+    "corrupted",
+    "duplicated",
+    "unexpected",
+    "stale",
+    "never_read",
+    "rejected",
+    "recovered",
+    "ok",
+)
+"""Worst first."""
+
+ClassSets = dict[str, IntervalSet]
+Readings = list[tuple[int, list[Interval]]]
+NO_READ: Final = ViewRead(intervals=[], hashes=b"")
+
+
+@dataclass(slots=True)
+class Classes:
+    """Class -> source -> numbers, for every class but ok, which is the rest."""
+
+    sets: dict[str, Sets] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CLASSES, 0))
+
+    def add(self, name: str, source: str, numbers: IntervalSet) -> None:
+        """Enter numbers of one source that are in no class yet."""
+        if numbers:
+            self.sets.setdefault(name, {})[source] = numbers
+            self.counts[name] += numbers.count
+
+
+@dataclass(slots=True)
+class Judged:
+    """The classes over all views, and those of each view."""
+
+    overall: Classes
+    by_view: dict[str, Classes]
+    sent: int = 0
+    invented: int = 0
+    """Events that a view holds and no ledger knows."""
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What is the same for every view of one source."""
+
+    ledger: SourceLedger
+    malformed: IntervalSet
+    rejected: IntervalSet
+    resolved: IntervalSet
+    plain: bool
+    """Everything was well-formed and applied: the usual case."""
+
+
+def classify(history: History) -> Judged:
+    """Judge every event of the ledger, and every event that a view holds beside it."""
+    ledger = history.ledger or Ledger()
+    views = [view for view in history.views if view.holds == "events" and view.read is not None]
+    judged = Judged(Classes(), {view.view: Classes() for view in views})
+    codes = {view.view: _type_codes(view, ledger) for view in views}
+    timelines = {view.view: by_source(view.timeline) for view in views}
+    names = list(ledger.sources)
+    names += sorted({name for view in views for name in view.read or () if name not in ledger.sources})
+    for name in names:
+        facts = _facts(ledger.sources.get(name) or SourceLedger())
+        judged.sent += facts.ledger.count
+        found_by_view = []
+        for view in views:
+            held = _held(facts.ledger, codes[view.view])
+            found = _of_view(history, view, name, facts=facts, held=held, readings=timelines[view.view].get(name, []))
+            found_by_view.append(found)
+            _enter(judged.by_view[view.view], name, found, held)
+        _overall(judged, name, found_by_view, facts)
+    return judged
+
+
+def by_source(timeline: list[Reading]) -> dict[str, Readings]:
+    """Readings turned round: source -> (when, what had been seen), ascending."""
+    result: dict[str, Readings] = {}
+    for reading in sorted(timeline, key=lambda reading: reading.at_ms):
+        for source, intervals in reading.sources.items():
+            result.setdefault(source, []).append((reading.at_ms, intervals))
+    return result
+
+
+def _type_codes(view: ViewRecord, ledger: Ledger) -> frozenset[int] | None:
+    if not view.types:
+        return None
+    return frozenset(code for code, name in enumerate(ledger.types) if name in view.types)
+
+
+def _held(ledger: SourceLedger, codes: frozenset[int] | None) -> IntervalSet:
+    return ledger.sequences if codes is None else ledger.of_types(codes)
+
+
+def _facts(ledger: SourceLedger) -> _Facts:
+    if not ledger.malformed and not ledger.rejected:
+        plain = ledger.applied == ledger.sequences
+        empty = IntervalSet()
+        return _Facts(ledger, empty, empty, ledger.applied, plain)
+    rejected = numbers(
+        number
+        for number, (_, reason) in ledger.rejected.items()
+        if not (reason == "key_conflict" and number in ledger.conflicts)
+    )
+    resolved = ledger.applied.copy()
+    resolved.update(rejected)
+    return _Facts(ledger, numbers(ledger.malformed), rejected, resolved, plain=False)
+
+
+def numbers(values: Iterable[int]) -> IntervalSet:
+    """An interval set of single numbers in any order."""
+    result = IntervalSet()
+    for value in sorted(values):
+        result.add(value)
+    return result
+
+
+def _of_view(
+    history: History,
+    view: ViewRecord,
+    source: str,
+    *,
+    facts: _Facts,
+    held: IntervalSet,
+    readings: Readings,
+) -> ClassSets:
+    """The classes but ok of one source in one view that should hold ``held``."""
+    assert view.read is not None
+    ledger = facts.ledger
+    read = view.read.get(source, NO_READ)
+    found = IntervalSet(read.intervals)
+    same = found == ledger.sequences and (not read.hashes or read.hashes == ledger.hashes)
+    if facts.plain and same and held is ledger.sequences and not read.repeated:
+        return _with_stale({}, view, facts, found, readings)
+    result = _present(facts, read, found, held)
+    absent = held.difference(found).difference(facts.malformed.intersection(ledger.applied))
+    lost = absent.intersection(ledger.applied)
+    unresolved = absent.difference(facts.resolved)
+    if history.aborted and not had_its_time(view):
+        unresolved.update(lost)
+    else:
+        result["lost"] = lost
+    result["never_read"] = unresolved
+    result["rejected"] = absent.intersection(facts.rejected).difference(ledger.applied)
+    return _with_stale(result, view, facts, found.intersection(held), readings)
+
+
+def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSet) -> ClassSets:
+    """Classes of what the view holds, and of what is malformed and applied by word."""
+    unexpected = found.difference(held)
+    unexpected.update(found.intersection(facts.malformed))
+    unexpected.update(facts.malformed.intersection(facts.ledger.applied).intersection(held))
+    unexpected.update(found.intersection(facts.rejected))
+    right = found.difference(unexpected)
+    corrupted = _differing(facts.ledger, read, found).intersection(right)
+    repeated = numbers(number for number, times in read.repeated if times > 1)
+    duplicated = repeated.intersection(right).difference(corrupted)
+    recovered = right.difference(facts.ledger.applied).difference(corrupted).difference(duplicated)
+    return {
+        "unexpected": unexpected,
+        "corrupted": corrupted,
+        "duplicated": duplicated,
+        "recovered": recovered,
+    }
+
+
+def _differing(ledger: SourceLedger, read: ViewRead, found: IntervalSet) -> IntervalSet:
+    """What the view holds with another content than the ledger; whole stretches are compared at once."""
+    result = IntervalSet()
+    if not read.hashes:
+        return result
+    start = 0
+    for first, last in found:
+        for ledger_first, ledger_last in ledger.sequences.overlapping(first, last):
+            low, high = max(first, ledger_first), min(last, ledger_last)
+            theirs = start + (low - first) * HASH_BYTES
+            ours = ledger.position(low) * HASH_BYTES
+            length = (high - low + 1) * HASH_BYTES
+            if read.hashes[theirs : theirs + length] != ledger.hashes[ours : ours + length]:
+                pieces = read.hashes[theirs : theirs + length], ledger.hashes[ours : ours + length]
+                _compare_each(result, low, *pieces)
+        start += (last - first + 1) * HASH_BYTES
+    return result
+
+
+def _compare_each(result: IntervalSet, first: int, theirs: bytes, ours: bytearray) -> None:
+    for offset in range(0, len(ours), HASH_BYTES):
+        if theirs[offset : offset + HASH_BYTES] != ours[offset : offset + HASH_BYTES]:
+            result.add(first + offset // HASH_BYTES)
+
+
+def had_its_time(view: ViewRecord) -> bool:
+    """Whether the view agreed, or had its whole deadline after healing, before it was read."""
+    if view.healed_at_ms is None:
+        return False
+    if view.converged_at_ms is not None:
+        return True
+    return view.read_at_ms is not None and view.read_at_ms - view.healed_at_ms >= view.deadline_s * 1000
+
+
+def _with_stale(
+    result: ClassSets,
+    view: ViewRecord,
+    facts: _Facts,
+    found: IntervalSet,
+    readings: Readings,
+) -> ClassSets:
+    if not readings or view.healed_at_ms is None:
+        return result
+    stale = IntervalSet()
+    for at_ms, seen in readings:
+        stale.update(overdue(view, facts.ledger, at_ms - int(view.deadline_s * 1000), seen))
+    if not stale:
+        return result
+    stale = stale.intersection(found)
+    for name in ("unexpected", "corrupted", "duplicated"):
+        stale = stale.difference(result.get(name, IntervalSet()))
+    result["stale"] = stale
+    if "recovered" in result:
+        result["recovered"] = result["recovered"].difference(stale)
+    return result
+
+
+def overdue(view: ViewRecord, ledger: SourceLedger, limit_ms: int, seen: list[Interval]) -> IntervalSet:
+    """What a reading proves late: committed, and the faults lifted, before the limit, and not seen.
+
+    Readings come about once a second, so a lateness shorter than that beyond the deadline may not be proven. What was
+    committed before an incarnation died without a last snapshot proves nothing.
+    """
+    if view.healed_at_ms is None or limit_ms <= view.healed_at_ms or not ledger.count:
+        return IntervalSet()
+    due = bisect_right(ledger.times_ms, limit_ms - 1)
+    begin = bisect_right(ledger.times_ms, view.undecided_until_ms) if view.undecided_until_ms else 0
+    if due <= begin:
+        return IntervalSet()
+    first, last = ledger.sequence_at(begin), ledger.sequence_at(due - 1)
+    if seen and seen[0][0] <= first and last <= seen[0][1]:
+        return IntervalSet()
+    return IntervalSet([(first, last)]).intersection(ledger.sequences).difference(IntervalSet(seen))
+
+
+def _enter(classes: Classes, source: str, found: ClassSets, held: IntervalSet) -> None:
+    """Everything that the view should hold, or holds beyond that, in its one class."""
+    bad = 0
+    for name, members in found.items():
+        classes.add(name, source, members)
+        bad += members.count
+    beyond = found["unexpected"].difference(held).count if "unexpected" in found else 0
+    classes.counts["ok"] += held.count + beyond - bad
+
+
+def _overall(judged: Judged, source: str, found_by_view: list[ClassSets], facts: _Facts) -> None:
+    """The worst class over all views, and what the outcomes alone say."""
+    ledger = facts.ledger
+    if facts.plain and not any(found_by_view):
+        judged.overall.counts["ok"] += ledger.count
+        return
+    by_word = _by_word(facts, found_by_view)
+    assigned = IntervalSet()
+    for name in CLASSES[:-1]:
+        members = by_word.get(name, IntervalSet())
+        for found in found_by_view:
+            members.update(found.get(name, IntervalSet()))
+        members = members.difference(assigned)
+        judged.overall.add(name, source, members)
+        assigned.update(members)
+    invented = assigned.difference(ledger.sequences).count
+    judged.invented += invented
+    judged.overall.counts["ok"] += ledger.count + invented - assigned.count
+
+
+def _by_word(facts: _Facts, found_by_view: list[ClassSets]) -> ClassSets:
+    """What follows from outcomes whatever the views hold; a worse class in any view goes before it."""
+    ledger = facts.ledger
+    unresolved = ledger.sequences.difference(facts.resolved)
+    for found in found_by_view:
+        unresolved = unresolved.difference(found.get("recovered", IntervalSet()))
+    return {
+        "unexpected": facts.malformed.intersection(ledger.applied),
+        "never_read": unresolved,
+        "rejected": facts.rejected.difference(ledger.applied).intersection(ledger.sequences),
+    }

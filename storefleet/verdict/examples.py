@@ -1,0 +1,83 @@
+"""Some events of a class by name, with what was expected and what was found side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from fleetwire.content import HASH_BYTES
+from fleetwire.intervals import IntervalSet
+from storefleet.verdict.addresses import Places
+from storefleet.verdict.classify import Judged
+from storefleet.verdict.history import History, SourceLedger, ViewRecord, key_text
+from storefleet.verdict.result import EXAMPLE_LIMIT, Example
+
+
+def examples(history: History, judged: Judged, places: Places, name: str) -> list[Example]:
+    """At most EXAMPLE_LIMIT events of a class, by key."""
+    return [
+        _example(history, judged, places, name=name, source=source, sequence=sequence)
+        for source, sequence in islice(_keys(judged, name), EXAMPLE_LIMIT)
+    ]
+
+
+def _keys(judged: Judged, name: str) -> Iterator[tuple[str, int]]:
+    for source, members in sorted(judged.overall.sets.get(name, {}).items()):
+        for sequence in members.numbers():
+            yield source, sequence
+
+
+def _example(history: History, judged: Judged, places: Places, *, name: str, source: str, sequence: int) -> Example:
+    ledger = (history.ledger.sources.get(source) if history.ledger else None) or SourceLedger()
+    view = _showing(history, judged, name, source, sequence)
+    return Example(
+        name=key_text(source, sequence),
+        view=view.view if view else "",
+        expected=_expected(ledger, sequence),
+        found=_found(ledger, view, name, source, sequence),
+        places=list(places.of(name, source, sequence)),
+    )
+
+
+def _showing(history: History, judged: Judged, name: str, source: str, sequence: int) -> ViewRecord | None:
+    """The first view in which the event is of this class."""
+    for view in history.views:
+        sets = judged.by_view[view.view].sets if view.view in judged.by_view else {}
+        if sequence in sets.get(name, {}).get(source, IntervalSet()):
+            return view
+    return None
+
+
+def _expected(ledger: SourceLedger, sequence: int) -> str:
+    if sequence not in ledger.sequences:
+        return "nothing: no terminal sent it"
+    if sequence in ledger.malformed:
+        return f"rejected: {ledger.malformed[sequence]}"
+    return f"content {ledger.hash_of(sequence).hex()}"
+
+
+def _found(ledger: SourceLedger, view: ViewRecord | None, name: str, source: str, sequence: int) -> str:
+    if name == "rejected" and sequence in ledger.rejected:
+        stage, reason = ledger.rejected[sequence]
+        return f"rejected by {stage}: {reason}"
+    if view is None:
+        return "no outcome" if name == "never_read" else "applied by word"
+    content = _content(view, source, sequence)
+    if name == "duplicated":
+        times = dict((view.read or {})[source].repeated).get(sequence, 1)
+        return f"{content}, {times} times"
+    if name == "unexpected" and sequence in ledger.rejected:
+        return f"{content}, although rejected by {ledger.rejected[sequence][0]}"
+    return content if name != "stale" else f"{content}, too late"
+
+
+def _content(view: ViewRecord, source: str, sequence: int) -> str:
+    read = (view.read or {}).get(source)
+    start = 0
+    for first, last in read.intervals if read else []:
+        if first <= sequence <= last:
+            at = start + (sequence - first) * HASH_BYTES
+            assert read is not None
+            return f"content {read.hashes[at : at + HASH_BYTES].hex()}" if read.hashes else "there"
+        start += (last - first + 1) * HASH_BYTES
+    return "absent"

@@ -1,0 +1,250 @@
+"""What is known about a run, as one value: the only thing that the checker looks at.
+
+A :class:`History` holds the ledger (what the terminals really did), the witnesses (what each stage has seen), the
+final reads of the views, and how long the machine itself stood still. It comes from a run folder, from a live lab, or
+is written by hand in a test. An event costs about 30 bytes: all hashes of a source are one byte string, all times one
+array.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fleetwire.content import HASH_BYTES
+from fleetwire.identity import Key
+from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.witness import ViewRead
+
+Sets = dict[str, IntervalSet]
+Total = tuple[int, int]
+"""How many, and how many cents."""
+
+
+@dataclass(slots=True)
+class SourceLedger:
+    """Everything one terminal did. The arrays run along ``sequences``, ascending."""
+
+    sequences: IntervalSet = field(default_factory=IntervalSet)
+    hashes: bytearray = field(default_factory=bytearray)
+    times_ms: array[int] = field(default_factory=lambda: array("q"))
+    types: bytearray = field(default_factory=bytearray)
+    """Index into :attr:`Ledger.types`."""
+    days: array[int] = field(default_factory=lambda: array("H"))
+    """Index into :attr:`Ledger.days`."""
+    amounts_cents: array[int] = field(default_factory=lambda: array("q"))
+    malformed: dict[int, str] = field(default_factory=dict)
+    """Sequence -> the reason under which it must be rejected."""
+    applied: IntervalSet = field(default_factory=IntervalSet)
+    rejected: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Sequence -> stage and reason, as the terminal was told."""
+    attempts: dict[int, int] = field(default_factory=dict)
+    """Sequence -> how often it was sent, where more than once."""
+    repeats: set[int] = field(default_factory=set)
+    conflicts: set[int] = field(default_factory=set)
+
+    def append(
+        self,
+        sequence: int,
+        content: bytes,
+        at_ms: int,
+        *,
+        type_code: int = 0,
+        day_code: int = 0,
+        amount_cents: int = 0,
+        expected_reason: str = "",
+    ) -> None:
+        """Enter the next event; raises ValueError unless its number is greater than all before and its hash 8 bytes."""
+        if sequence <= self.sequences.last or len(content) != HASH_BYTES:
+            raise ValueError(f"event {sequence} after {self.sequences.last} with a hash of {len(content)} bytes")
+        self.sequences.add(sequence)
+        self.hashes += content
+        self.times_ms.append(at_ms)
+        self.types.append(type_code)
+        self.days.append(day_code)
+        self.amounts_cents.append(amount_cents)
+        if expected_reason:
+            self.malformed[sequence] = expected_reason
+
+    @property
+    def count(self) -> int:
+        """How many events it committed."""
+        return len(self.times_ms)
+
+    def position(self, sequence: int) -> int:
+        """Where an event of the ledger stands in the arrays; raises KeyError."""
+        before = 0
+        for first, last in self.sequences:
+            if first <= sequence <= last:
+                return before + sequence - first
+            before += last - first + 1
+        raise KeyError(sequence)
+
+    def sequence_at(self, position: int) -> int:
+        """The opposite of :meth:`position`; raises IndexError."""
+        for first, last in self.sequences:
+            if position <= last - first:
+                return first + position
+            position -= last - first + 1
+        raise IndexError(position)
+
+    def hash_of(self, sequence: int) -> bytes:
+        """Content hash of one event; raises KeyError."""
+        start = self.position(sequence) * HASH_BYTES
+        return bytes(self.hashes[start : start + HASH_BYTES])
+
+    def of_types(self, codes: frozenset[int]) -> IntervalSet:
+        """The numbers of all events of these types."""
+        return IntervalSet(
+            (number, number) for number, code in zip(self.sequences.numbers(), self.types, strict=True) if code in codes
+        )
+
+
+@dataclass(slots=True, frozen=True)
+class Register:
+    """The true last state of a terminal."""
+
+    online: bool
+    reason: str
+    boot: int
+    bd_seq: int
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The ledgers of all sources, and the tables that their codes point into."""
+
+    sources: dict[str, SourceLedger] = field(default_factory=dict)
+    types: list[str] = field(default_factory=list)
+    days: list[str] = field(default_factory=list)
+    registers: dict[str, Register] = field(default_factory=dict)
+
+    def source(self, name: str) -> SourceLedger:
+        """The ledger of a source, made when it is new."""
+        found = self.sources.get(name)
+        if found is None:
+            found = self.sources[name] = SourceLedger()
+        return found
+
+    def type_code(self, name: str) -> int:
+        """The code of an event type, made when it is new."""
+        return code_of(self.types, name)
+
+    def day_code(self, name: str) -> int:
+        """The code of a business day, made when it is new."""
+        return code_of(self.days, name)
+
+    @property
+    def count(self) -> int:
+        """How many events all sources committed."""
+        return sum(source.count for source in self.sources.values())
+
+
+def code_of(names: list[str], name: str) -> int:
+    """Index of a name in a short list, appended when it is new."""
+    try:
+        return names.index(name)
+    except ValueError:
+        names.append(name)
+        return len(names) - 1
+
+
+@dataclass(slots=True, frozen=True)
+class Reading:
+    """What a stage or view had seen at a moment, of the sources that are named; others are not said to be empty."""
+
+    at_ms: int
+    sources: dict[str, list[Interval]]
+    handed_on: dict[str, list[Interval]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class StageRecord:
+    """One passage through a stage: the union over its instances and incarnations.
+
+    ``undecided_until_ms``: an incarnation died without a last snapshot at that time, so that the witness may lack what
+    was committed before; what was committed later it must have.
+    """
+
+    step: str
+    stage: str
+    hop_before: str = ""
+    after: str = ""
+    witnessed: bool = True
+    foreign: bool = False
+    alive_at_end: bool = True
+    taken: Sets = field(default_factory=dict)
+    handed_on: Sets = field(default_factory=dict)
+    first_taken_on_retry: Sets = field(default_factory=dict)
+    timeline: list[Reading] = field(default_factory=list)
+    undecided_until_ms: int = 0
+    duplicates_absorbed: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class ViewRecord:
+    """One view: its final read (None = there was none), and when it agreed with the truth again.
+
+    ``healed_at_ms`` None: the faults were not lifted. ``read``: source -> what the view holds; a source that is not
+    named holds nothing. An empty ``hashes`` with events: that view cannot be compared by value.
+    """
+
+    view: str
+    step: str
+    hop: str = ""
+    holds: str = "events"
+    types: list[str] = field(default_factory=list)
+    counted_types: list[str] = field(default_factory=list)
+    read: dict[str, ViewRead] | None = None
+    registers_expected: dict[str, object] = field(default_factory=dict)
+    registers_found: dict[str, object] | None = None
+    totals_found: dict[tuple[str, str], Total] | None = None
+    timeline: list[Reading] = field(default_factory=list)
+    undecided_until_ms: int = 0
+    healed_at_ms: int | None = 0
+    converged_at_ms: int | None = None
+    read_at_ms: int | None = None
+    deadline_s: float = 10.0
+
+    @property
+    def was_read(self) -> bool:
+        """Whether there is a final read."""
+        return (self.read if self.holds == "events" else self.registers_found) is not None
+
+
+@dataclass(slots=True, frozen=True)
+class Stall:
+    """A time during which a process of ours did not run although it wanted to."""
+
+    process: str
+    at_ms: int
+    duration_ms: float
+
+
+@dataclass(slots=True, kw_only=True)
+class History:
+    """All facts of a run. ``notes``: unknown reasons that the reader of the facts found already, code -> detail."""
+
+    ledger: Ledger | None = field(default_factory=Ledger)
+    stages: list[StageRecord] = field(default_factory=list)
+    views: list[ViewRecord] = field(default_factory=list)
+    stalls: list[Stall] = field(default_factory=list)
+    aborted: bool = False
+    drains: bool = True
+    """The run was to end with nothing unresolved."""
+    allowed_rejections: frozenset[str] = frozenset()
+    """Reasons under which well-formed events may be rejected in this run."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def key_text(source: str, sequence: int) -> str:
+    """The one text form of a key."""
+    return str(Key(source, sequence))
+
+
+def interval_sets(lists: dict[str, Iterable[Interval]]) -> Sets:
+    """Interval sets from plain values."""
+    return {source: IntervalSet(intervals) for source, intervals in lists.items()}

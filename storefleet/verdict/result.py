@@ -1,0 +1,170 @@
+"""The verdict as a value: what ``verdict.json`` holds, format version 1, and the fixed tables of reasons.
+
+Validity is ``valid``, ``invalid`` or ``unknown``; together the worst counts: invalid before unknown before valid. A
+reader of ``verdict.json`` may rely on every field here within a version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+VERDICT_FORMAT: Final = "storefleet-verdict"
+VERDICT_VERSION: Final = 1
+EXAMPLE_LIMIT: Final = 20
+
+Validity = Literal["valid", "invalid", "unknown"]
+EXIT_STATUS: Final[dict[Validity, int]] = {"valid": 0, "invalid": 1, "unknown": 3}
+_WORST: Final[tuple[Validity, ...]] = ("invalid", "unknown", "valid")
+
+INVALID_REASONS: Final[dict[str, str]] = {
+    "lost": "events that the terminals were told are applied are missing in a view",
+    "corrupted": "events arrived with another content than the terminals sent",
+    "duplicated": "the effect of events shows more than once in a view",
+    "unexpected": "a view holds what was never sent, was rejected, or should have been rejected",
+    "stale": "events came later than the deadline allows",
+    "rejected": "events were rejected that the ledger holds for well-formed, or under another reason than expected",
+    "late": "a view took longer than its deadline to agree after the faults were lifted",
+    "registers_differ": "registers of a state view differ from the last true state",
+    "totals_differ": "totals of a view do not add up to the events that it holds",
+}
+
+UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
+    "ledger_missing": ("there is no ledger", "a run folder with its ledger.sqlite"),
+    "ledger_unreadable": ("the ledger cannot be read", "an undamaged ledger.sqlite"),
+    "ledger_gaps": ("the ledger lacks numbers of a source", "the whole ledger, with every shard of the fleet"),
+    "nothing_sent": ("no terminal committed any event", "a run that lasts until terminals trade"),
+    "no_final_read": ("a view was not read at the end", "a run that reaches its final reads"),
+    "read_broken": ("a final read contradicts itself", "a final read with one hash for each event it lists"),
+    "witnesses_missing": ("there are no witnesses", "a run folder with its witnesses.jsonl"),
+    "stage_dead": ("a stage of ours was dead at the end", "a run at whose end every stage of ours lives"),
+    "aborted": ("the run was cut short with events unresolved", "a run that is left to drain"),
+    "unresolved": (
+        "events got no outcome in a run that was to drain fully",
+        "a longer wait for recovery, or a terminal that is online at the end",
+    ),
+    "not_healed": ("the faults were not lifted before the end", "a run that lifts its faults and waits"),
+    "convergence_unmeasured": (
+        "a view was right at the end, but nobody measured when it became so",
+        "readings of that view after the faults were lifted",
+    ),
+    "machine_stalled": (
+        "a deadline was missed while the machine itself stood still",
+        "the same run on a machine with time for it",
+    ),
+    "checker_failed": ("the checker itself failed", "a report of this bug with the run folder"),
+}
+"""Code -> what is the matter, what would make it known. No verdict is unknown for a reason that is not here."""
+
+
+class Unknown(Struct, frozen=True, kw_only=True):
+    """Why something is not known: a code of UNKNOWN_REASONS and the particulars."""
+
+    code: str
+    text: str
+    would_make_it_known: str
+    detail: str = ""
+
+
+class Invalid(Struct, frozen=True, kw_only=True):
+    """Why the verdict is invalid: a code of INVALID_REASONS and the particulars."""
+
+    code: str
+    text: str
+    detail: str = ""
+
+
+class Example(Struct, frozen=True, kw_only=True):
+    """One event, register or total that is not as it should be."""
+
+    name: str
+    """Text form of the key, name of the register, or ``store day``."""
+    view: str = ""
+    expected: str = ""
+    found: str = ""
+    places: list[str] = field(default_factory=list)
+    """Hops and stages to blame in flow order; one = decided, more = one of these."""
+
+
+class ClassAccount(Struct, kw_only=True):
+    """How many events are of a class; some of them by name."""
+
+    count: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+
+class PlaceAccount(Struct, frozen=True, kw_only=True):
+    """What went wrong at an address. ``what``: a class, or ``healed`` for a loss that a re-send made good."""
+
+    what: str
+    places: list[str]
+    count: int
+
+
+class ViewAccount(Struct, kw_only=True):
+    """How one view fared."""
+
+    view: str
+    validity: Validity
+    read: bool
+    by_value: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    differences: list[Example] = field(default_factory=list)
+    difference_count: int = 0
+    healed_to_converged_ms: int | None = None
+    deadline_ms: int = 0
+    stalled_ms: float = 0.0
+
+
+class Verdict(Struct, kw_only=True):
+    """The verdict on a run. ``counts`` add up to ``sent`` + ``invented``."""
+
+    format: str = VERDICT_FORMAT
+    version: int = VERDICT_VERSION
+    validity: Validity
+    sent: int = 0
+    invented: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    classes: dict[str, ClassAccount] = field(default_factory=dict)
+    """Every class but ok that has a member."""
+    invalid: list[Invalid] = field(default_factory=list)
+    unknown: list[Unknown] = field(default_factory=list)
+    places: list[PlaceAccount] = field(default_factory=list)
+    views: list[ViewAccount] = field(default_factory=list)
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    rejected_unexpectedly: int = 0
+    duplicates_absorbed: dict[str, int] = field(default_factory=dict)
+    dead_letters: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Stage -> reason -> how many."""
+    resent: int = 0
+    resent_needlessly: int = 0
+    repeats_planted: int = 0
+    conflicts_planted: int = 0
+
+    @property
+    def exit_status(self) -> int:
+        """What a command that ends with this verdict returns."""
+        return EXIT_STATUS[self.validity]
+
+
+def worst(validities: Iterable[Validity]) -> Validity:
+    """The worst of several; valid when there is none."""
+    return min(validities, key=_WORST.index, default="valid")
+
+
+def validity(*, bad: bool, unsure: bool) -> Validity:
+    """The validity of something with reasons against it, and with reasons to be unsure."""
+    return "invalid" if bad else "unknown" if unsure else "valid"
+
+
+def unknown(code: str, detail: str = "") -> Unknown:
+    """An entry of the table with its particulars; raises KeyError for a code that is not in it."""
+    text, would_make_it_known = UNKNOWN_REASONS[code]
+    return Unknown(code=code, text=text, would_make_it_known=would_make_it_known, detail=detail)
+
+
+def invalid(code: str, detail: str = "") -> Invalid:
+    """An entry of the table with its particulars; raises KeyError for a code that is not in it."""
+    return Invalid(code=code, text=INVALID_REASONS[code], detail=detail)

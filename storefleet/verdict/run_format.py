@@ -1,0 +1,90 @@
+"""The files of a run folder, format version 1, as types: what the lab writes and the checker reads.
+
+| file | holds |
+|---|---|
+| ``plan.json`` | :class:`Plan`: what was to happen, and how the run itself went |
+| ``ledger.sqlite`` | :mod:`fleetwire.ledger_format` |
+| ``witnesses.jsonl`` | one :class:`fleetwire.witness.Snapshot` a line, in order of arrival |
+| ``reads.json`` | :class:`Reads`: the final read of every view |
+| ``verdict.json``, ``junit.xml``, ``report.txt`` | what the checker made of it |
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct, field
+
+from fleetwire.witness import ViewRead
+from storefleet.verdict.journey import JOURNEY, VIEWS, JourneyStep, JourneyView
+
+PLAN_FORMAT: Final = "storefleet-run"
+READS_FORMAT: Final = "storefleet-reads"
+RUN_VERSION: Final = 1
+PLAN_FILE_NAME: Final = "plan.json"
+WITNESSES_FILE_NAME: Final = "witnesses.jsonl"
+READS_FILE_NAME: Final = "reads.json"
+VERDICT_FILE_NAME: Final = "verdict.json"
+JUNIT_FILE_NAME: Final = "junit.xml"
+REPORT_FILE_NAME: Final = "report.txt"
+
+
+class Phase(Struct, frozen=True, kw_only=True):
+    """A phase of the run: settle, faults on, faults off, recovery, final reads; unix milliseconds."""
+
+    name: str
+    from_ms: int
+    until_ms: int = 0
+
+
+class StallSpan(Struct, frozen=True, kw_only=True):
+    """A process of ours did not run, though it wanted to."""
+
+    process: str
+    at_ms: int
+    duration_ms: float
+
+
+class Plan(Struct, kw_only=True):
+    """What was to happen, and how the run itself went. Written at the start and again at the end."""
+
+    format: str = PLAN_FORMAT
+    version: int = RUN_VERSION
+    name: str = ""
+    seed: int = 0
+    started_at_ms: int = 0
+    steps: list[JourneyStep] = field(default_factory=lambda: list(JOURNEY))
+    """Only what was present."""
+    views: list[JourneyView] = field(default_factory=lambda: list(VIEWS))
+    deadline_s: float = 10.0
+    deadlines_s: dict[str, float] = field(default_factory=dict)
+    """By view, where it differs."""
+    phases: list[Phase] = field(default_factory=list)
+    drains: bool = True
+    allowed_rejections: list[str] = field(default_factory=list)
+    aborted: bool = False
+    dead_stages: list[str] = field(default_factory=list)
+    """Stages that were dead when the run ended."""
+    stalls: list[StallSpan] = field(default_factory=list)
+
+
+class FinalRead(Struct, kw_only=True):
+    """One view at the end. ``events`` for a view of events, registers for a state view; totals where it has them."""
+
+    at_ms: int
+    healed_at_ms: int | None = None
+    """When the last fault was lifted, or the first event was committed where there was none; None: not lifted."""
+    converged_at_ms: int | None = None
+    events: dict[str, ViewRead] | None = None
+    registers: dict[str, object] | None = None
+    registers_expected: dict[str, object] = field(default_factory=dict)
+    totals: list[tuple[str, str, int, int]] | None = None
+    """Store, business day, how many, cents."""
+
+
+class Reads(Struct, kw_only=True):
+    """The final reads, by view; a view that is not named was not read."""
+
+    format: str = READS_FORMAT
+    version: int = RUN_VERSION
+    views: dict[str, FinalRead] = field(default_factory=dict)

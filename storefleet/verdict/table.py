@@ -1,0 +1,177 @@
+"""The verdict for people: a Rich table, the same as plain text, and JUnit XML for a CI.
+
+Plain words: what was sent, what became of it, at which hop or stage what was lost or healed, how long each view took.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from storefleet.verdict.classify import CLASSES
+from storefleet.verdict.result import Example, Verdict, ViewAccount
+
+WORDS: Final[dict[str, str]] = {
+    "ok": "arrived once, unaltered, in time",
+    "recovered": "arrived, though nobody confirmed it",
+    "rejected": "refused with a reason",
+    "never_read": "no outcome, not arrived",
+    "stale": "arrived too late",
+    "unexpected": "arrived, though never sent or refused",
+    "duplicated": "counted more than once",
+    "corrupted": "arrived altered",
+    "lost": "confirmed, but missing",
+    "healed": "lost on the way, made good by a re-send",
+}
+_HEADLINES: Final = {
+    "valid": ("VALID", "bold green", "everything that was sent arrived as it should"),
+    "invalid": ("INVALID", "bold red", "something is wrong, and it is proven"),
+    "unknown": ("UNKNOWN", "bold yellow", "nothing wrong is proven, but not everything is known"),
+}
+_STYLES: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
+EXAMPLES_SHOWN: Final = 5
+
+
+def renderable(verdict: Verdict, name: str = "") -> RenderableType:
+    """The verdict for a Rich console."""
+    return Group(*_parts(verdict, name))
+
+
+def plain_text(verdict: Verdict, name: str = "") -> str:
+    """The same without colours, 120 columns wide."""
+    console = Console(file=io.StringIO(), width=120, color_system=None, force_terminal=False, legacy_windows=False)
+    console.print(renderable(verdict, name))
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
+    word, style, meaning = _HEADLINES[verdict.validity]
+    yield Text.assemble((word, style), f"  {name}: {meaning}" if name else f"  {meaning}")
+    for wrong in verdict.invalid:
+        yield Text(f"  wrong: {wrong.text} ({wrong.detail})", style="red")
+    for unsure in verdict.unknown:
+        detail = f" ({unsure.detail})" if unsure.detail else ""
+        yield Text(f"  not known: {unsure.text}{detail}; to know it: {unsure.would_make_it_known}", style="yellow")
+    yield _events(verdict)
+    if verdict.places:
+        yield _places(verdict)
+    if verdict.views:
+        yield _views(verdict)
+    examples = list(_examples(verdict))
+    if examples:
+        yield _example_table(examples)
+    yield from _remarks(verdict)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("events", "took", "deadline") else "left")
+    return table
+
+
+def _events(verdict: Verdict) -> Table:
+    invented = f", {verdict.invented:,} that nobody sent" if verdict.invented else ""
+    table = _table(f"{verdict.sent:,} events were sent{invented}", "events", "class", "what that means")
+    for name in reversed(CLASSES):
+        count = verdict.counts.get(name, 0)
+        if count or name == "ok":
+            table.add_row(f"{count:,}", name, WORDS[name])
+    return table
+
+
+def place_text(places: list[str]) -> str:
+    """An address in words."""
+    return places[0] if len(places) == 1 else "one of " + " > ".join(places) if places else "not known"
+
+
+def _places(verdict: Verdict) -> Table:
+    table = _table("Where", "events", "what", "hop or stage")
+    for account in verdict.places:
+        table.add_row(f"{account.count:,}", WORDS[account.what], place_text(account.places))
+    return table
+
+
+def _views(verdict: Verdict) -> Table:
+    table = _table(
+        "How long each view took to agree after the faults were lifted", "view", "verdict", "took", "deadline"
+    )
+    for view in verdict.views:
+        table.add_row(
+            view.view,
+            Text(view.validity, style=_STYLES[view.validity]),
+            _took(view),
+            f"{view.deadline_ms / 1000:.1f} s",
+        )
+    return table
+
+
+def _took(view: ViewAccount) -> str:
+    if not view.read:
+        return "was not read"
+    if view.healed_to_converged_ms is None:
+        return "did not agree"
+    return f"{view.healed_to_converged_ms / 1000:.1f} s"
+
+
+def _examples(verdict: Verdict) -> Iterator[tuple[str, Example]]:
+    for name, account in verdict.classes.items():
+        if name not in ("recovered", "rejected") or verdict.rejected_unexpectedly:
+            for example in account.examples[:EXAMPLES_SHOWN]:
+                yield name, example
+    for view in verdict.views:
+        for example in view.differences[:EXAMPLES_SHOWN]:
+            yield "differs", example
+
+
+def _example_table(examples: list[tuple[str, Example]]) -> Table:
+    table = _table("Examples", "what", "key", "view", "expected", "found", "hop or stage")
+    for name, example in examples:
+        places = place_text(example.places) if example.places else ""
+        table.add_row(name, example.name, example.view, example.expected, example.found, places)
+    return table
+
+
+def _remarks(verdict: Verdict) -> Iterator[Text]:
+    if verdict.resent:
+        yield Text(f"Sent again: {verdict.resent:,} events; {verdict.resent_needlessly:,} of them had arrived already.")
+    if verdict.duplicates_absorbed:
+        counts = ", ".join(f"{stage} {count:,}" for stage, count in verdict.duplicates_absorbed.items())
+        yield Text(f"Repeats that stages noticed and absorbed: {counts}.")
+    if verdict.rejected_by_reason:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in verdict.rejected_by_reason.items())
+        yield Text(f"Refused, by reason: {reasons}.")
+
+
+def junit(verdict: Verdict, name: str) -> bytes:
+    """JUnit XML: one case for the accounting, one a view; a failure is proven, an error is not known."""
+    suite = Element("testsuite", name=f"storefleet {name}".strip())
+    accounting = SubElement(suite, "testcase", classname="storefleet", name="every event accounted for")
+    for wrong in verdict.invalid:
+        SubElement(accounting, "failure", type=wrong.code, message=_xml_text(f"{wrong.text} ({wrong.detail})"))
+    for unsure in verdict.unknown:
+        SubElement(accounting, "error", type=unsure.code, message=_xml_text(f"{unsure.text} ({unsure.detail})"))
+    for view in verdict.views:
+        case = SubElement(suite, "testcase", classname="storefleet.view", name=_xml_text(view.view))
+        if view.healed_to_converged_ms is not None:
+            case.set("time", f"{view.healed_to_converged_ms / 1000:.3f}")
+        if view.validity != "valid":
+            kind = "failure" if view.validity == "invalid" else "error"
+            SubElement(case, kind, type=view.validity, message=_took(view))
+    cases = list(suite)
+    suite.set("tests", str(len(cases)))
+    suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))
+    suite.set("errors", str(sum(case.find("failure") is None and case.find("error") is not None for case in cases)))
+    return bytes(tostring(suite, encoding="utf-8", xml_declaration=True))
+
+
+def _xml_text(text: str) -> str:
+    """Text without the control characters that XML 1.0 cannot hold."""
+    return "".join(character for character in text if character >= " " or character in "\t\n")

@@ -1,0 +1,250 @@
+"""One view's own judgement: its registers and totals by value, and its time from healed to converged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fleetwire.content import HASH_BYTES
+from fleetwire.identity import Terminal
+from fleetwire.intervals import IntervalSet
+from storefleet.verdict.classify import Judged, by_source, overdue
+from storefleet.verdict.history import History, Ledger, Stall, Total, ViewRecord
+from storefleet.verdict.result import (
+    EXAMPLE_LIMIT,
+    Example,
+    Invalid,
+    Unknown,
+    ViewAccount,
+    invalid,
+    unknown,
+    validity,
+)
+
+WRONG_CLASSES = ("lost", "corrupted", "duplicated", "unexpected", "never_read")
+
+
+@dataclass(slots=True)
+class Judgement:
+    """An account with the reasons behind it."""
+
+    account: ViewAccount
+    invalid: list[Invalid] = field(default_factory=list)
+    unknown: list[Unknown] = field(default_factory=list)
+
+
+def broken_read(view: ViewRecord) -> str:
+    """What makes a final read contradict itself; '' for a sound one."""
+    for source, read in (view.read or {}).items():
+        count = IntervalSet(read.intervals).count if _ascending(read.intervals) else -1
+        if count < 0:
+            return f"the intervals of {source} overlap or are not ascending"
+        if read.hashes and len(read.hashes) != count * HASH_BYTES:
+            return f"{len(read.hashes)} bytes of hashes for {count} events of {source}"
+    return ""
+
+
+def _ascending(intervals: list[tuple[int, int]]) -> bool:
+    last = 0
+    for low, high in intervals:
+        if not last < low <= high:
+            return False
+        last = high
+    return True
+
+
+def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
+    """Judge one view; losses are counted over all views elsewhere, what only this view can say is here."""
+    account = ViewAccount(
+        view=view.view, validity="valid", read=view.was_read, deadline_ms=round(view.deadline_s * 1000)
+    )
+    result = Judgement(account)
+    if not view.was_read:
+        result.unknown.append(unknown("no_final_read", view.view))
+        account.validity = "unknown"
+        return result
+    wrong = 0
+    if view.holds == "events":
+        account.counts = dict(judged.by_view[view.view].counts)
+        account.by_value = any(read.hashes for read in (view.read or {}).values())
+        wrong = sum(account.counts[name] for name in WRONG_CLASSES)
+        _judge_totals(history, view, result)
+    registers_wrong = _judge_registers(view, account)
+    _judge_time(history, view, result, right=not wrong and not registers_wrong)
+    _judge_lateness(history, view, judged, result)
+    lost = sum(account.counts.get(name, 0) for name in WRONG_CLASSES[:4])
+    account.validity = validity(
+        bad=bool(result.invalid or lost),
+        unsure=bool(result.unknown or account.counts.get("never_read", 0)),
+    )
+    return result
+
+
+def _judge_registers(view: ViewRecord, account: ViewAccount) -> bool:
+    """Compare registers by value, both ways."""
+    if view.registers_found is None:
+        return False
+    for name in sorted(view.registers_expected.keys() | view.registers_found.keys()):
+        expected, found = view.registers_expected.get(name), view.registers_found.get(name)
+        if expected != found:
+            _differ(account, view.view, name, expected, found)
+    return account.difference_count > 0
+
+
+def _differ(account: ViewAccount, view: str, name: str, expected: object, found: object) -> None:
+    account.difference_count += 1
+    if len(account.differences) < EXAMPLE_LIMIT:
+        texts = [value if isinstance(value, str) else _text(value) for value in (expected, found)]
+        account.differences.append(Example(name=name, view=view, expected=texts[0], found=texts[1]))
+
+
+def _text(value: object) -> str:
+    return "absent" if value is None else msgspec.json.encode(value).decode()
+
+
+def _judge_totals(history: History, view: ViewRecord, result: Judgement) -> None:
+    """Totals must be those of the events that the view holds, each once, at the ledger's amounts."""
+    if view.totals_found is None:
+        return
+    expected = expected_totals(history, view)
+    for store, day in sorted(expected.keys() | view.totals_found.keys()):
+        ours, theirs = expected.get((store, day), (0, 0)), view.totals_found.get((store, day), (0, 0))
+        if tuple(ours) != tuple(theirs):
+            _differ(result.account, view.view, f"{store} {day}", _total_text(ours), _total_text(theirs))
+    if result.account.difference_count:
+        count = result.account.difference_count
+        result.invalid.append(invalid("totals_differ", f"{view.view}: {count:,} of {len(expected):,}"))
+
+
+def _total_text(total: Total) -> str:
+    return f"{total[0]} for {total[1]} cents"
+
+
+def expected_totals(history: History, view: ViewRecord) -> dict[tuple[str, str], Total]:
+    """(store, business day) -> count and cents over the events of ``counted_types`` that the view holds."""
+    result: dict[tuple[str, str], Total] = {}
+    ledger = history.ledger
+    if ledger is None or view.read is None:
+        return result
+    counted = {code for code, name in enumerate(ledger.types) if name in view.counted_types}
+    for source, entries in ledger.sources.items():
+        read = view.read.get(source)
+        if read is None:
+            continue
+        store = Terminal.parse(source).store_id
+        held = IntervalSet(read.intervals)
+        whole = held == entries.sequences
+        numbers = entries.sequences.numbers()
+        columns = zip(numbers, entries.types, entries.days, entries.amounts_cents, strict=True)
+        for number, code, day, amount in columns:
+            if code in counted and (whole or number in held):
+                key = store, ledger.days[day]
+                count, cents = result.get(key, (0, 0))
+                result[key] = count + 1, cents + amount
+    return result
+
+
+def _judge_time(history: History, view: ViewRecord, result: Judgement, *, right: bool) -> None:
+    """From healed to converged, against the deadline, less what the machine stood still."""
+    if view.healed_at_ms is None:
+        result.unknown.append(unknown("not_healed", view.view))
+        return
+    account = result.account
+    until = view.converged_at_ms if view.converged_at_ms is not None else view.read_at_ms
+    if until is None:
+        if right and view.healed_at_ms:
+            result.unknown.append(unknown("convergence_unmeasured", view.view))
+        return
+    elapsed = max(0, until - view.healed_at_ms)
+    if right:
+        account.healed_to_converged_ms = elapsed
+    account.stalled_ms = stalled_ms(history.stalls, view.healed_at_ms, until)
+    if right and elapsed > account.deadline_ms:
+        _late(result, elapsed)
+
+
+def _late(result: Judgement, elapsed_ms: int) -> None:
+    account = result.account
+    detail = f"{account.view}: {elapsed_ms:,} ms, deadline {account.deadline_ms:,} ms"
+    if elapsed_ms - account.stalled_ms <= account.deadline_ms:
+        stalled = f"{detail}; the machine stood still for {account.stalled_ms:,.0f} ms of them"
+        result.unknown.append(unknown("machine_stalled", stalled))
+    else:
+        result.invalid.append(invalid("late", detail))
+
+
+def _judge_lateness(history: History, view: ViewRecord, judged: Judged, result: Judgement) -> None:
+    """Late events and wrong registers are a matter of time, so the machine's stalls and an abort may excuse them."""
+    account = result.account
+    stale = account.counts.get("stale", 0)
+    if view.holds == "registers" and account.difference_count:
+        total = len(view.registers_expected)
+        detail = f"{view.view}: {account.difference_count:,} of {total:,} registers"
+        _decide(result, "registers_differ", detail, _excuse(history, view, account))
+    if stale:
+        detail = f"{view.view}: {stale:,} events"
+        _decide(result, "stale", detail, "" if _late_all_the_same(history, view, judged) else "machine_stalled")
+
+
+def _decide(result: Judgement, code: str, detail: str, excused: str) -> None:
+    if excused:
+        result.unknown.append(unknown(excused, detail))
+    else:
+        result.invalid.append(invalid(code, detail))
+
+
+def _excuse(history: History, view: ViewRecord, account: ViewAccount) -> str:
+    """The unknown reason that excuses registers that had no time to become right; '' if there is none."""
+    if view.healed_at_ms is None:
+        return "not_healed"
+    if view.read_at_ms is None:
+        return "aborted" if history.aborted else ""
+    elapsed = view.read_at_ms - view.healed_at_ms
+    if history.aborted and elapsed < account.deadline_ms:
+        return "aborted"
+    if elapsed - stalled_ms(history.stalls, view.healed_at_ms, view.read_at_ms) < account.deadline_ms <= elapsed:
+        return "machine_stalled"
+    return ""
+
+
+def _late_all_the_same(history: History, view: ViewRecord, judged: Judged) -> bool:
+    """Whether any stale event stays late when the time that the machine stood still does not count."""
+    if not history.stalls:
+        return True
+    ledger = history.ledger or Ledger()
+    timeline = by_source(view.timeline)
+    for source, members in judged.by_view[view.view].sets["stale"].items():
+        for at_ms, seen in timeline[source]:
+            limit_ms = running_limit_ms(history.stalls, at_ms, view.deadline_s * 1000)
+            late = overdue(view, ledger.sources[source], limit_ms, seen)
+            if late.intersection(members):
+                return True
+    return False
+
+
+def running_limit_ms(stalls: list[Stall], at_ms: int, deadline_ms: float) -> int:
+    """The latest start from which, until ``at_ms``, the machine ran for the whole deadline."""
+    start_ms = at_ms - deadline_ms
+    for _ in range(len(stalls) + 1):
+        extended = at_ms - deadline_ms - stalled_ms(stalls, int(start_ms), at_ms)
+        if extended >= start_ms:
+            break
+        start_ms = extended
+    return int(start_ms)
+
+
+def stalled_ms(stalls: list[Stall], from_ms: int, until_ms: int) -> float:
+    """How long at least one process stood still within a time; stalls of several at once count once."""
+    return sum(high - low for low, high in _merged(stalls, from_ms, until_ms))
+
+
+def _merged(stalls: list[Stall], from_ms: int, until_ms: int) -> Iterator[tuple[float, float]]:
+    spans = sorted((stall.at_ms, stall.at_ms + stall.duration_ms) for stall in stalls)
+    reached = float(from_ms)
+    for start, end in spans:
+        low, high = max(float(start), reached), min(end, float(until_ms))
+        if high > low:
+            yield low, high
+            reached = high

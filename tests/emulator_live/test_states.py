@@ -1,0 +1,191 @@
+"""Birth, will, graceful close and heartbeat, as an independent client sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import msgspec
+import pytest
+
+from emulator.terminal import LIVES, Happening, Life
+from fleetwire.errors import ControlError
+from tests.broker import Broker
+from tests.emulator_live.lab import ROOT, answering, call, rows, running, settings_for, until, until_drained
+
+
+class Observer:
+    """What came on the topics of one kind, newest last, by terminal."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, bool, dict[str, Any], Any]] = []
+
+    def of(self, source: str) -> list[dict[str, Any]]:
+        """Everything that one terminal said."""
+        return [body for name, _, body, _ in self.messages if name == source]
+
+
+@asynccontextmanager
+async def observing(broker: Broker, kind: str) -> AsyncIterator[Observer]:
+    """An aiomqtt client that is subscribed to one kind of all terminals."""
+    observer = Observer()
+    async with aiomqtt.Client(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+        await client.subscribe(f"{ROOT}/terminal/{kind}/#", qos=1)
+
+        async def listen() -> None:
+            async for message in client.messages:
+                assert isinstance(message.payload, bytes)
+                source = message.topic.value.rpartition("/")[2]
+                body = json.loads(message.payload)
+                observer.messages.append((source, message.retain, body, message.properties))
+
+        task = asyncio.create_task(listen(), name="observer")
+        yield observer
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def pairs(states: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
+    """What each state said, in short."""
+    return [(state["reason"], state["boot"], state["bd_seq"]) for state in states]
+
+
+async def test_a_terminal_is_born_dies_and_closes(broker: Broker, tmp_path: Path) -> None:
+    """A birth follows every CONNECT, the will every power cut, and a planned close every closing of the store."""
+    async with observing(broker, "state") as observer, running(settings_for(broker, tmp_path)) as emulator:
+        source = emulator._terminals[0].id
+        await until(lambda: len(observer.messages) == 4, "4 births")
+        assert await call(emulator, "power_cut", terminals=[source]) == {"terminals": 1}
+        await until(lambda: pairs(observer.of(source))[-1] == ("lost", 1, 1), "the will")
+        assert await call(emulator, "power_on", terminals=[source]) == {"terminals": 1}
+        await until(lambda: pairs(observer.of(source))[-1] == ("birth", 2, 1), "the second birth")
+        await call(emulator, "close_stores", store="s0001")
+        await until(lambda: pairs(observer.of(source))[-1] == ("planned_close", 2, 1), "the planned close")
+        await call(emulator, "open_stores")
+        await until(lambda: pairs(observer.of(source))[-1] == ("birth", 2, 2), "the third birth")
+        await until(lambda: all(terminal.online for terminal in emulator._terminals), "all are online")
+        states = observer.of(source)
+        assert [state["online"] for state in states] == [True, False, True, False, True]
+        assert all(state["serial_number"] and state["model"] for state in states)
+        assert not any(retained for _, retained, _, _ in observer.messages)
+    assert rows(tmp_path, "SELECT online, reason, boot, bd_seq FROM register WHERE source = 1") == [
+        (0, "planned_close", 2, 2)
+    ]
+
+
+async def test_the_newest_state_is_retained(broker: Broker, tmp_path: Path) -> None:
+    """A client that comes later finds every terminal's last word, and it is what the ledger calls the truth."""
+    async with running(settings_for(broker, tmp_path)) as emulator:
+        sources = {terminal.id for terminal in emulator._terminals}
+        await until(lambda: all(terminal.online for terminal in emulator._terminals), "all are online")
+        async with observing(broker, "state") as observer:
+            await until(lambda: len(observer.messages) == 4, "4 retained states")
+            assert all(retained for _, retained, _, _ in observer.messages)
+            assert {name for name, _, _, _ in observer.messages} == sources
+            await call(emulator, "power_cut", terminals=[])
+            truth = rows(tmp_path, "SELECT id, online, boot, bd_seq FROM register JOIN source ON number = source")
+            seen = [(name, int(body["online"]), body["boot"], body["bd_seq"]) for name, _, body, _ in observer.messages]
+            assert sorted(truth) == sorted(seen)
+    async with observing(broker, "state") as observer:
+        await until(lambda: len(observer.messages) == 4, "4 retained states")
+        assert {body["reason"] for _, _, body, _ in observer.messages} == {"planned_close"}
+
+
+async def test_a_new_connection_has_a_new_birth_number(broker: Broker, tmp_path: Path) -> None:
+    """After the broker's death the next birth has the same boot and a greater bd_seq."""
+    async with running(settings_for(broker, tmp_path)) as emulator:
+        broker.kill()
+        await until(lambda: not any(terminal.online for terminal in emulator._terminals), "all are offline")
+        await until(lambda: rows(tmp_path, "SELECT DISTINCT online, reason FROM register") == [(0, "lost")], "lost")
+        broker.restart()
+        await until(lambda: all(terminal.online for terminal in emulator._terminals), "all are online")
+        async with observing(broker, "state") as observer:
+            await until(lambda: len(observer.messages) == 4, "4 retained states")
+            assert all(body["boot"] == 1 and body["bd_seq"] >= 2 for _, _, body, _ in observer.messages)
+
+
+async def test_heartbeats_carry_the_queue_and_expire(broker: Broker, tmp_path: Path) -> None:
+    """A heartbeat says how many events wait and which number was last, and it expires after two intervals."""
+    fleet = {"stores": 1, "terminals_per_store": 1, "heartbeat_interval_s": 60}
+    async with observing(broker, "heartbeat") as observer:
+        async with running(settings_for(broker, tmp_path, fleet=fleet)) as emulator:
+            await call(emulator, "burst", events=3)
+            await until(lambda: len(observer.messages) >= 2, "2 heartbeats")
+        _, retained, body, properties = observer.messages[-1]
+        assert (body["offline_queue_depth"], body["last_sequence"], body["boot"]) == (3, 3, 1)
+        assert not retained
+        assert properties.MessageExpiryInterval == 2
+
+
+async def test_a_closing_store_waits_for_its_outcomes(broker: Broker, tmp_path: Path) -> None:
+    """Goodbye is said only once nothing is unresolved, and a closed store does not trade."""
+    async with (
+        observing(broker, "state") as observer,
+        answering(broker) as answerer,
+        running(settings_for(broker, tmp_path)) as emulator,
+    ):
+        answerer.tells = answerer.answers = False
+        await call(emulator, "burst", events=8)
+        await until(lambda: len(answerer.keys) == 8, "8 events came")
+        assert await call(emulator, "close_stores", brand="*", region="*") == {"terminals": 4}
+        assert {terminal.life for terminal in emulator._terminals} == {Life.CLOSING}
+        answerer.tell_all()
+        await until(lambda: {terminal.life for terminal in emulator._terminals} == {Life.CLOSED}, "all are closed")
+        await until(lambda: len(observer.messages) == 8, "4 births and 4 planned closes")
+        assert {body["reason"] for _, _, body, _ in observer.messages[4:]} == {"planned_close"}
+        await call(emulator, "trade", rate_per_s=1000)
+        await until(lambda: emulator._trading is not None and emulator._trading.pacer.skipped > 10, "no sales")
+        assert emulator.witness.counters["committed_total"] == 8
+
+
+async def test_a_power_cut_forgets_nothing_that_was_committed(broker: Broker, tmp_path: Path) -> None:
+    """Events unresolved at the power cut are asked for when the power is back, and the numbers go on."""
+    async with answering(broker) as answerer, running(settings_for(broker, tmp_path)) as emulator:
+        answerer.tells = answerer.answers = False
+        await call(emulator, "burst", events=40)
+        await until(lambda: len(answerer.keys) == 40, "40 events came")
+        assert await call(emulator, "power_cut", terminals=["*"]) == {"terminals": 4}
+        answerer.tells = answerer.answers = True
+        assert await call(emulator, "power_on", terminals=["*"]) == {"terminals": 4}
+        await until_drained(emulator)
+        assert len(answerer.asks) == 4
+        await call(emulator, "burst", events=40)
+        await until_drained(emulator)
+    gaps = rows(tmp_path, "SELECT source FROM event GROUP BY source HAVING count(*) <> max(sequence)")
+    assert gaps == []
+    assert len(answerer.keys) == 80
+
+
+async def test_a_foreign_prefix_goes_before_every_client_id(make_broker: Callable[..., Broker], tmp_path: Path) -> None:
+    """On somebody else's broker the client ids begin with the lab's prefix; topics and sources do not."""
+    broker = make_broker("log_type all").start()
+    settings = settings_for(broker, tmp_path)
+    async with running(msgspec.structs.replace(settings, client_id_prefix="lab7-")) as emulator:
+        await until(lambda: all(terminal.online for terminal in emulator._terminals), "all are online")
+        assert f"lab7-{emulator._terminals[0].id}" in broker.log
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [("trade", {}), ("trade", {"rate_per_s": -1}), ("burst", {"events": "many"}), ("power_cut", {"terminals": "all"})],
+)
+async def test_wrong_params_of_a_control_call_are_refused(
+    broker: Broker, tmp_path: Path, method: str, params: dict[str, Any]
+) -> None:
+    """A control call with a wrong parameter says what is expected, and changes nothing."""
+    async with running(settings_for(broker, tmp_path)) as emulator:
+        with pytest.raises(ControlError, match="expected"):
+            await call(emulator, method, **params)
+
+
+def test_every_life_can_be_left() -> None:
+    """No state of the table is a trap, and a power cut ends every one but off."""
+    for life in Life:
+        assert any(before is life for before, _ in LIVES)
+        if life is not Life.OFF:
+            assert LIVES[life, Happening.POWER_CUT] is Life.OFF

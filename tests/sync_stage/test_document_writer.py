@@ -1,0 +1,126 @@
+"""How the writer of documents treats each answer of a gateway; the answers are given, nothing is on the network."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from consumers.sync_stage.canonical_documents import Prepared
+from consumers.sync_stage.document_writer import BATCH_BYTES, DocumentWriter, Task
+from fleetwire.errors import GatewayError
+from fleetwire.gateway_client import BulkRow, GatewayClient
+from fleetwire.identity import Key
+from fleetwire.mqtt import Message
+from tests.parm_live.running import SOURCE, until
+
+
+class ScriptedGateway(GatewayClient):
+    """Answers each request with the next of ``script``: an error for all of it, or a status by document id."""
+
+    def __init__(self, *script: GatewayError | dict[str, int]) -> None:
+        self.script = deque(script)
+        self.requests: list[list[str]] = []
+
+    async def bulk_docs(self, docs: Sequence[bytes], *, new_edits: bool) -> list[BulkRow]:
+        """The next answer; everything is stored after the last."""
+        ids = [doc.decode().strip() for doc in docs]
+        self.requests.append([one.rpartition(".")[2] for one in ids])
+        answer = self.script.popleft() if self.script else {}
+        if isinstance(answer, GatewayError):
+            raise answer
+        return [BulkRow(id=one, rev="1-a", status=answer.get(one.rpartition(".")[2], 0)) for one in ids]
+
+
+class Written:
+    """What the writer reported."""
+
+    def __init__(self, gateway: GatewayClient) -> None:
+        self.stored: list[int] = []
+        self.refused: list[tuple[int, str]] = []
+        self.writer = DocumentWriter(gateway, self._stored, self._refused)
+
+    def _stored(self, tasks: Sequence[Task]) -> None:
+        self.stored += [task.prepared.key.sequence for task in tasks]
+
+    def _refused(self, task: Task, reason: str, detail: str) -> None:
+        self.refused.append((task.prepared.key.sequence, reason))
+
+    def add(self, *sequences: int, size: int = 0) -> None:
+        """Tasks whose document is just the id, padded to a size."""
+        for sequence in sequences:
+            key = Key(SOURCE, sequence)
+            message = Message(
+                topic="t",
+                payload=b"",
+                qos=1,
+                retain=False,
+                duplicate=False,
+                properties=[],
+                content_type=None,
+                response_topic=None,
+                correlation_data=None,
+                message_expiry_s=None,
+                packet_id=sequence,
+                connection=1,
+            )
+            self.writer.add(Task(("t", b"", ()), message, Prepared(key, 1, str(key).encode().ljust(size))))
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """The writer's task, ended afterwards."""
+        task = asyncio.create_task(self.writer.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_rows_are_treated_one_by_one() -> None:
+    """Stored rows are reported at once, final refusals as such, and only the rest is tried again."""
+    gateway = ScriptedGateway({"2": 409, "3": 503, "4": 403, "5": 400, "6": 413})
+    written = Written(gateway)
+    written.add(1, 2, 3, 4, 5, 6)
+    async with written.at_work():
+        await until(lambda: len(written.stored) == 3, "everything that can be stored")
+    assert gateway.requests == [["1", "2", "3", "4", "5", "6"], ["3", "4"]]
+    assert written.stored == [1, 3, 4]
+    assert written.refused == [(2, "key_conflict"), (5, "schema"), (6, "oversized")]
+    assert written.writer.counters.conflicts == 1
+
+
+async def test_a_gateway_that_fails_is_tried_again() -> None:
+    """A request without an answer, and one that is refused for now, is repeated whole and in order."""
+    gateway = ScriptedGateway(GatewayError("no answer", definite=False), GatewayError("busy", status=503))
+    written = Written(gateway)
+    written.add(1, 2)
+    async with written.at_work():
+        await until(lambda: written.stored == [1, 2], "both stored")
+    assert gateway.requests == [["1", "2"]] * 3
+    assert written.writer.counters.gateway_errors == 2
+
+
+async def test_a_document_that_spoils_the_request_is_found() -> None:
+    """A request refused for its content is repeated document by document, and only the bad one is given up."""
+    bad = GatewayError("bad request", status=400)
+    gateway = ScriptedGateway(bad, bad)
+    written = Written(gateway)
+    written.add(1, 2, 3)
+    async with written.at_work():
+        await until(lambda: written.stored == [2, 3], "the others stored")
+    assert gateway.requests[:2] == [["1", "2", "3"], ["1"]]
+    assert written.refused == [(1, "schema")]
+
+
+async def test_a_request_is_bounded_in_bytes() -> None:
+    """Large documents travel in smaller batches; one that is larger than a batch travels alone."""
+    gateway = ScriptedGateway()
+    written = Written(gateway)
+    written.add(1, 2, 3, size=BATCH_BYTES // 2)
+    written.add(4, size=BATCH_BYTES + 1)
+    async with written.at_work():
+        await until(lambda: len(written.stored) == 4, "all stored")
+    assert gateway.requests == [["1", "2"], ["3"], ["4"]]

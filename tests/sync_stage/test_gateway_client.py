@@ -1,0 +1,94 @@
+"""The gateway's client against the real gateway, and against peers that are none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fleetwire.errors import GatewayError
+from fleetwire.gateway_client import GatewayClient
+from tests.broker import free_port
+from tests.sync_stage.test_events import gateway
+
+
+@contextlib.asynccontextmanager
+async def peer(answer: bytes | None) -> AsyncIterator[str]:
+    """A server that reads a request and says this, or nothing; its URL. Its connections are closed at the end."""
+    connections: list[asyncio.Task[None] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.current_task())
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            if answer is None:
+                await reader.read()
+            else:
+                await reader.readuntil(b"false}")
+                writer.write(answer)
+                await writer.drain()
+        with contextlib.suppress(OSError):
+            writer.close()
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/fleet"
+        await asyncio.gather(*filter(None, connections))
+
+
+async def test_documents_are_written_and_read(tmp_path: Path) -> None:
+    """A put needs the current revision, a bulk write answers row by row, a get returns the whole document."""
+    port = free_port()
+    async with gateway(tmp_path, port), GatewayClient(f"http://127.0.0.1:{port}/fleet/") as client:
+        assert await client.get("status:a b/ü") is None
+        first = await client.put("status:a b/ü", b'{"n":1}')
+        assert await client.put("status:a b/ü", b'{"n":2}', first) != first
+        with pytest.raises(GatewayError) as refused:
+            await client.put("status:a b/ü", b'{"n":3}', first)
+        assert (refused.value.status, refused.value.definite) == (409, True)
+        found = await client.get("status:a b/ü")
+        assert found is not None
+        assert json.loads(found.body) == {"_id": "status:a b/ü", "_rev": found.rev, "n": 2}
+        rows = await client.bulk_docs([b'{"_id":"x","_rev":"1-a"}', b'{"_id":"status:a b/\\u00fc"}'], new_edits=False)
+        assert [(row.id, row.status) for row in rows] == [("x", 0), ("status:a b/ü", 400)]
+        assert (await client.database_info()).update_seq == 3
+
+
+async def test_a_gateway_that_is_not_there_is_a_definite_failure() -> None:
+    """Nothing listens: nothing was stored."""
+    async with GatewayClient(f"http://127.0.0.1:{free_port()}/fleet") as client:
+        with pytest.raises(GatewayError) as refused:
+            await client.bulk_docs([b"{}"], new_edits=False)
+    assert refused.value.definite
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n[]",
+        b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 201 Created\r\ncontent-length: 99999999\r\n\r\n" + b" " * 17_000_000,
+        b"SSH-2.0-x\r\n",
+    ],
+    ids=["closes", "no rows", "too few rows", "fails", "floods", "no HTTP"],
+)
+async def test_a_lost_or_strange_answer_is_no_definite_failure(answer: bytes) -> None:
+    """What came after the request was sent says nothing about what was stored."""
+    async with peer(answer) as url, GatewayClient(url) as client:
+        with pytest.raises(GatewayError) as refused:
+            await client.bulk_docs([b"{}"], new_edits=False)
+    assert not refused.value.definite
+
+
+async def test_silence_ends_at_the_timeout() -> None:
+    """A gateway that takes the request and says nothing is given up, not definite."""
+    async with peer(None) as url, GatewayClient(url, answer_timeout_s=0.1) as client:
+        with pytest.raises(GatewayError) as refused:
+            await client.database_info()
+    assert not refused.value.definite

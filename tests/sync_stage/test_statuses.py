@@ -1,0 +1,109 @@
+"""Store statuses from retained registers into documents: the newest stays, whoever wrote before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from consumers.sync_stage.stage import SyncStage
+from fleetwire.events import StoreStatus
+from fleetwire.gateway_client import GatewayClient
+from tests.broker import Broker, free_port
+from tests.parm_live.running import TOPICS, UTC_TIME, Wire, running, until, wire
+from tests.sync_stage.test_events import gateway, sync_settings
+
+DOCUMENT = "status:taco.west.s0001"
+
+
+def status(revision: int, store: str = "s0001", **changes: Any) -> StoreStatus:
+    """A store's status with this revision."""
+    values: dict[str, Any] = {
+        "brand": "taco",
+        "region": "west",
+        "store": store,
+        "status": "OPEN",
+        "flapping": False,
+        "terminals_online": 2,
+        "terminals_total": 2,
+        "revision": revision,
+        "time": UTC_TIME,
+    }
+    return StoreStatus(**{**values, **changes})
+
+
+async def publish(client: Wire, value: StoreStatus) -> None:
+    """Publish a status as PARM does."""
+    topic = TOPICS.status(value.brand, value.region, value.store)
+    await client.publish(topic, msgspec.json.encode(value), retain=True)
+
+
+async def test_the_newest_status_is_the_document(broker: Broker, tmp_path: Path) -> None:
+    """Later revisions replace the document, an older one does not, and a restart finds its way on."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/fleet"
+    async with gateway(tmp_path, port), wire(broker) as parm, GatewayClient(url) as client:
+
+        async def stored(revision: int, stage: SyncStage, written: int) -> None:
+            await until(lambda: stage._statuses.written == written, f"write {written}")
+            found = await client.get(DOCUMENT)
+            assert found is not None
+            document = json.loads(found.body)
+            assert document["revision"] == revision
+            assert document["channels"] == ["status"]
+
+        first = SyncStage(sync_settings(broker, tmp_path, port))
+        await publish(parm, status(1))
+        async with running(first):
+            await stored(1, first, 1)
+            await publish(parm, status(3, status="OFFLINE"))
+            await stored(3, first, 2)
+            await publish(parm, status(2))
+            await publish(parm, status(4))
+            await stored(4, first, 3)
+        second = SyncStage(sync_settings(broker, tmp_path, port))
+        await publish(parm, status(5))
+        async with running(second):
+            await stored(5, second, 1)
+
+
+async def test_a_conflict_keeps_the_greater_revision(broker: Broker, tmp_path: Path) -> None:
+    """Where somebody else wrote meanwhile, the document is read again, and only a newer status replaces it."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/fleet"
+    async with gateway(tmp_path, port), wire(broker) as parm, GatewayClient(url) as client:
+        await client.put(DOCUMENT, msgspec.json.encode(status(7)))
+        stage = SyncStage(sync_settings(broker, tmp_path, port))
+        async with running(stage):
+            await publish(parm, status(6))
+            await publish(parm, status(1, "s0002"))
+            await until(lambda: stage._statuses.written == 1 and not len(stage._statuses), "the other store")
+            found = await client.get(DOCUMENT)
+            assert found is not None
+            assert json.loads(found.body)["revision"] == 7
+            await publish(parm, status(8))
+            await until(lambda: stage._statuses.written == 2, "the newer status")
+            found = await client.get(DOCUMENT)
+            assert found is not None
+            assert json.loads(found.body)["revision"] == 8
+
+
+async def test_a_bad_status_becomes_a_dead_letter(broker: Broker, tmp_path: Path) -> None:
+    """A status that cannot be read, or on another store's topic, is a dead letter; a cleared one is nothing."""
+    port = free_port()
+    topic = TOPICS.status("taco", "west", "s0001")
+    async with gateway(tmp_path, port), wire(broker, "dead-letter/#") as parm:
+        stage = SyncStage(sync_settings(broker, tmp_path, port))
+        async with running(stage):
+            await parm.publish(topic, b"")
+            await parm.publish(topic, b"{")
+            await parm.publish(topic, b"{}")
+            await parm.publish(topic, msgspec.json.encode(status(1, "s0002")))
+            await parm.publish(topic, msgspec.json.encode(status(1, "s/1")))
+            await publish(parm, status(1))
+            await until(lambda: stage._statuses.written == 1, "the good one")
+            await until(lambda: len(parm.seen) == 4, "four letters")
+    reasons = [message.user_property("reason") for message in parm.seen]
+    assert reasons == ["malformed_json", "schema", "topic_mismatch", "schema"]

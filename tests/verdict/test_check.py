@@ -1,0 +1,467 @@
+"""The verdict on hand-written histories: every class, every reason, and who is to blame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
+from storefleet.verdict.check import check
+from storefleet.verdict.classify import CLASSES
+from storefleet.verdict.history import History, Reading, Stall
+from storefleet.verdict.journey import JOURNEY, VIEWS, views_of, without
+from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS, Verdict, unknown, validity, worst
+from tests.verdict.world import (
+    SOURCES,
+    START_MS,
+    content,
+    forget,
+    healthy,
+    lose,
+    read_of,
+    remove,
+    stage,
+    view,
+)
+
+ONE, TWO, _ = SOURCES
+ALL = IntervalSet([(1, 10)])
+
+
+def codes(verdict: Verdict) -> tuple[list[str], list[str]]:
+    """Codes of what is wrong, and of what is not known."""
+    return [entry.code for entry in verdict.invalid], [entry.code for entry in verdict.unknown]
+
+
+def only(verdict: Verdict, name: str, count: int = 1) -> None:
+    """Exactly so many events are of that class, all others ok, and the counts add up."""
+    assert {key: value for key, value in verdict.counts.items() if value and key != "ok"} == {name: count}
+    assert sum(verdict.counts.values()) == verdict.sent + verdict.invented
+
+
+def places(verdict: Verdict, what: str) -> list[list[str]]:
+    """The addresses under which something is accounted."""
+    return [account.places for account in verdict.places if account.what == what]
+
+
+def test_healthy_run_is_valid() -> None:
+    """A run in which everything arrived is valid, with every event ok and every view's time."""
+    verdict = check(healthy())
+    assert codes(verdict) == ([], [])
+    assert (verdict.validity, verdict.exit_status, verdict.counts["ok"], verdict.sent) == ("valid", 0, 30, 30)
+    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 5
+
+
+LOSSES = [
+    ("emulator", True, "broker parm-broker"),
+    ("emulator", False, "emulator terminals-broker broker parm-broker"),
+    ("parm", False, "parm"),
+    ("parm", True, "broker sync-broker"),
+    ("sync_stage", False, "sync_stage"),
+    ("sync_stage", True, "sync-gateway"),
+]
+
+
+@pytest.mark.parametrize(("after", "handed_on", "expected"), LOSSES)
+def test_a_loss_names_its_hop(after: str, handed_on: bool, expected: str) -> None:
+    """An event that vanishes behind a step is lost, once, and blamed on the places behind the last evidence."""
+    history = healthy()
+    lose(history, ONE, 4, after=after, handed_on=handed_on)
+    verdict = check(history)
+    only(verdict, "lost")
+    assert places(verdict, "lost") == [expected.split()]
+    assert verdict.validity == "invalid"
+    assert verdict.classes["lost"].examples[0].name == f"{ONE}.4"
+
+
+def test_a_deleted_document_is_the_gateways_even_if_a_reader_had_it() -> None:
+    """A store that lacks at the end what it took has lost it, although Poseidon got it in time."""
+    history = healthy()
+    forget(history, "gateway", ONE, 4)
+    forget(history, "sales", ONE, 4)
+    remove(stage(history, "views").taken, ONE, 4)
+    verdict = check(history)
+    only(verdict, "lost")
+    assert places(verdict, "lost") == [["gateway"]]
+
+
+def test_poseidon_skipping_a_sequence_is_blamed_behind_the_gateway() -> None:
+    """What the gateway still has and Poseidon never took was lost on Poseidon's way there."""
+    history = healthy()
+    remove(stage(history, "poseidon").taken, ONE, 4)
+    remove(stage(history, "poseidon").handed_on, ONE, 4)
+    forget(history, "orders", ONE, 4)
+    verdict = check(history)
+    only(verdict, "lost")
+    assert places(verdict, "lost") == [["poseidon-gateway"]]
+
+
+def test_a_view_that_forgets_a_store_is_to_blame_itself() -> None:
+    """What the views' stage took and one view lacks was lost inside that stage."""
+    history = healthy()
+    sales = view(history, "sales")
+    assert sales.read is not None
+    del sales.read[ONE]
+    verdict = check(history)
+    only(verdict, "lost", 10)
+    assert places(verdict, "lost") == [["views"]]
+
+
+def test_a_foreign_stage_widens_the_span_but_not_the_verdict() -> None:
+    """A stage without a witness is never dead nor unknown; a loss beside it is blamed on the whole span."""
+    steps = tuple(replace_step(step.step == "parm", step) for step in JOURNEY)
+    history = healthy(steps=steps)
+    stage(history, "parm").alive_at_end = False
+    assert check(history).validity == "valid"
+    lose(history, ONE, 4, after="parm", handed_on=True)
+    verdict = check(history)
+    only(verdict, "lost")
+    assert places(verdict, "lost") == [["broker", "parm-broker", "parm", "parm-broker", "broker", "sync-broker"]]
+
+
+def replace_step(foreign: bool, step):  # type: ignore[no-untyped-def]
+    """The step, somebody else's where asked for."""
+    import msgspec
+
+    return msgspec.structs.replace(step, foreign=foreign)
+
+
+def test_a_restart_without_last_snapshot_widens_the_span_only_for_what_was_before() -> None:
+    """What was committed before a stage died untold is undecided there; what came later is decided."""
+    history = healthy()
+    stage(history, "sync_stage").undecided_until_ms = START_MS + 4_500
+    lose(history, ONE, 4, after="parm", handed_on=True)
+    lose(history, TWO, 6, after="parm", handed_on=True)
+    verdict = check(history)
+    assert sorted(places(verdict, "lost")) == [
+        ["broker", "sync-broker"],
+        ["broker", "sync-broker", "sync_stage", "sync-gateway"],
+    ]
+
+
+def test_absent_stages_are_neither_lost_nor_unknown() -> None:
+    """Without Poseidon and the views, the gateway's final read alone makes a valid verdict."""
+    steps = tuple(without(JOURNEY, {"poseidon", "views"}))
+    history = healthy(steps=steps, views=tuple(views_of(VIEWS, steps)))
+    assert [record.view for record in history.views] == ["gateway"]
+    assert check(history).validity == "valid"
+
+
+def test_leaving_out_a_stage_leaves_out_everything_behind_it() -> None:
+    """Without the gateway there is no Poseidon and no view of its events."""
+    assert [step.step for step in without(JOURNEY, {"gateway"})][-1] == "sync_stage"
+
+
+def test_never_read_recovered_and_unresolved() -> None:
+    """Without an outcome, what is absent is never_read (unknown) and what is there is recovered (fine)."""
+    history = healthy()
+    assert history.ledger is not None
+    history.ledger.source(ONE).applied = IntervalSet([(1, 8), (10, 10)])
+    verdict = check(history)
+    only(verdict, "recovered")
+    assert verdict.validity == "valid"
+    lose(history, ONE, 9, after="emulator", handed_on=True)
+    verdict = check(history)
+    only(verdict, "never_read")
+    assert codes(verdict) == ([], ["unresolved"])
+    assert verdict.exit_status == 3
+    assert places(verdict, "never_read") == [["broker", "parm-broker"]]
+    history.drains = False
+    assert check(history).validity == "valid"
+    history.aborted = True
+    assert codes(check(history)) == ([], ["aborted"])
+
+
+def test_an_abort_without_time_to_recover_proves_no_loss() -> None:
+    """What is applied by word and absent in a view that an abort left no time is not lost, but unknown."""
+    history = healthy()
+    forget(history, "sales", ONE, 4)
+    history.aborted = True
+    sales = view(history, "sales")
+    sales.converged_at_ms, sales.read_at_ms = None, START_MS + 21_000
+    verdict = check(history)
+    only(verdict, "never_read")
+    assert codes(verdict) == ([], ["aborted"])
+
+
+def test_duplicate_is_the_stages_that_shows_it() -> None:
+    """An effect that a view holds twice is duplicated, whatever the hops repeated."""
+    history = healthy()
+    sales = view(history, "sales")
+    assert sales.read is not None
+    sales.read[ONE].repeated = [(4, 2)]
+    verdict = check(history)
+    only(verdict, "duplicated")
+    assert places(verdict, "duplicated") == [["views"]]
+    assert codes(verdict)[0] == ["duplicated"]
+    assert verdict.classes["duplicated"].examples[0].found.endswith("2 times")
+
+
+def test_alteration_is_found_by_value_with_its_span() -> None:
+    """Another content than the ledger's is corrupted; stores that hold the right one narrow the span."""
+    history = healthy()
+    sales = view(history, "sales")
+    assert sales.read is not None
+    sales.read[ONE] = read_of(ONE, ALL, {4: 1})
+    verdict = check(history)
+    only(verdict, "corrupted")
+    assert places(verdict, "corrupted") == [["views-gateway", "views"]]
+    example = verdict.classes["corrupted"].examples[0]
+    assert (example.expected, example.found) == (
+        f"content {content(ONE, 4).hex()}",
+        f"content {content(ONE, 4, 1).hex()}",
+    )
+    for name in ("gateway", "orders"):
+        record = view(history, name)
+        assert record.read is not None
+        record.read[ONE] = read_of(ONE, ALL, {4: 1})
+    verdict = check(history)
+    only(verdict, "corrupted")
+    assert places(verdict, "corrupted")[0][0] == "emulator"
+    assert places(verdict, "corrupted")[0][-1] == "gateway"
+
+
+def test_phantom_is_blamed_where_it_came_in() -> None:
+    """An event that no terminal sent is unexpected, counted beside the sent ones, and has an address."""
+    history = healthy()
+    for step in ("sync_stage", "gateway", "poseidon", "views"):
+        stage(history, step).taken[ONE].add(99)
+    for name in ("gateway", "orders", "sales"):
+        record = view(history, name)
+        assert record.read is not None
+        record.read[ONE] = read_of(ONE, IntervalSet([(1, 10), (99, 99)]))
+    verdict = check(history)
+    only(verdict, "unexpected")
+    assert (verdict.invented, verdict.sent) == (1, 30)
+    assert places(verdict, "unexpected") == [["parm-broker", "broker", "sync-broker"]]
+
+
+def test_phantom_of_an_unknown_terminal() -> None:
+    """Events of a source that the ledger does not know at all are unexpected, too."""
+    history = healthy()
+    sales = view(history, "sales")
+    assert sales.read is not None
+    sales.read["ghost.west.s0009.r01"] = ViewRead(intervals=[(1, 3)], hashes=bytes(24))
+    verdict = check(history)
+    only(verdict, "unexpected", 3)
+    assert places(verdict, "unexpected") == [["views"]]
+
+
+def reject(history: History, source: str, sequence: int, reason: str, *, expected: str) -> None:
+    """PARM rejected an event; nothing behind it saw it."""
+    assert history.ledger is not None
+    entries = history.ledger.source(source)
+    entries.applied = entries.applied.difference(IntervalSet([(sequence, sequence)]))
+    entries.rejected[sequence] = ("parm", reason)
+    if expected:
+        entries.malformed[sequence] = expected
+    lose(history, source, sequence, after="parm", handed_on=False)
+
+
+def test_expected_rejection_is_fine_and_counted_by_reason() -> None:
+    """A malformed event that was rejected for the reason it deserves does not harm the verdict."""
+    history = healthy()
+    reject(history, ONE, 4, "totals", expected="totals")
+    verdict = check(history)
+    only(verdict, "rejected")
+    assert verdict.validity == "valid"
+    assert verdict.rejected_by_reason == {"totals": 1}
+
+
+@pytest.mark.parametrize("expected", ["", "schema"])
+def test_unexpected_rejection_is_invalid(expected: str) -> None:
+    """A well-formed event rejected, or a malformed one for another reason, makes the verdict invalid."""
+    history = healthy()
+    reject(history, ONE, 4, "totals", expected=expected)
+    verdict = check(history)
+    only(verdict, "rejected")
+    assert codes(verdict) == (["rejected"], [])
+    history.allowed_rejections = frozenset({"totals"})
+    assert check(history).validity == ("invalid" if expected else "valid")
+
+
+def test_rejected_or_malformed_but_present_is_unexpected() -> None:
+    """A view must hold neither what was rejected nor what should have been."""
+    history = healthy()
+    assert history.ledger is not None
+    history.ledger.source(ONE).rejected[4] = ("parm", "totals")
+    history.ledger.source(TWO).malformed[5] = "schema"
+    verdict = check(history)
+    only(verdict, "unexpected", 2)
+
+
+def test_planted_conflict_and_repeat_explain_themselves() -> None:
+    """The dead letter of a planted conflict and the absorbed repeats are no harm."""
+    history = healthy()
+    assert history.ledger is not None
+    entries = history.ledger.source(ONE)
+    entries.conflicts.add(4)
+    entries.rejected[4] = ("sync_stage", "key_conflict")
+    entries.repeats.add(5)
+    stage(history, "parm").duplicates_absorbed = 1
+    verdict = check(history)
+    assert (verdict.validity, verdict.counts["ok"]) == ("valid", 30)
+    assert (verdict.conflicts_planted, verdict.repeats_planted) == (1, 1)
+    assert verdict.duplicates_absorbed == {"parm": 1}
+
+
+def late_history() -> History:
+    """Terminal one's event 4 reached the gateway and the views' stage 15 s after healing; PARM had it at once."""
+    history = healthy()
+    at = START_MS + 33_000
+    for step in ("parm", "sync_stage", "gateway", "views"):
+        seen = [(1, 10)] if step == "parm" else [(1, 3), (5, 10)]
+        stage(history, step).timeline = [Reading(at, {ONE: seen}, {ONE: seen})]
+    view(history, "sales").timeline = stage(history, "views").timeline
+    return history
+
+
+def test_delay_is_stale_with_its_hop() -> None:
+    """What a reading proves absent later than the deadline after healing is stale, blamed by the stages' readings."""
+    verdict = check(late_history())
+    only(verdict, "stale")
+    assert codes(verdict) == (["stale"], [])
+    assert places(verdict, "stale") == [["broker", "sync-broker"]]
+
+
+def test_delay_within_the_deadline_is_fine() -> None:
+    """A reading that misses an event before the deadline proves nothing."""
+    history = late_history()
+    view(history, "sales").deadline_s = 14.0
+    assert check(history).validity == "valid"
+
+
+def test_delay_of_a_stalled_machine_is_unknown() -> None:
+    """Lateness that the machine's own standstill covers is not blamed on the pipeline."""
+    history = late_history()
+    history.stalls = [Stall("gateway", START_MS + 25_000, 4_000.0)]
+    assert codes(check(history)) == ([], ["machine_stalled"])
+    history.stalls = [Stall("gateway", START_MS + 25_000, 2_000.0)]
+    assert codes(check(history)) == (["stale"], [])
+
+
+def test_missed_deadline_and_standstill() -> None:
+    """A late view is invalid; unknown with figures if the machine stood still; its stalls count once."""
+    history = healthy()
+    sales = view(history, "sales")
+    sales.converged_at_ms = START_MS + 33_000
+    assert codes(check(history)) == (["late"], [])
+    history.stalls = [Stall(name, START_MS + 22_000, 2_000.0) for name in ("views", "gateway")]
+    assert codes(check(history)) == (["late"], [])
+    history.stalls.append(Stall("views", START_MS + 26_000, 1_000.0))
+    verdict = check(history)
+    assert codes(verdict) == ([], ["machine_stalled"])
+    assert "3,000 ms" in verdict.unknown[0].detail
+
+
+def test_loss_is_not_excused_by_a_standstill() -> None:
+    """However long the machine stood still, lost is lost."""
+    history = healthy()
+    history.stalls = [Stall("views", START_MS, 100_000.0)]
+    lose(history, ONE, 4, after="parm", handed_on=False)
+    assert codes(check(history))[0] == ["lost"]
+
+
+def test_registers_and_totals_by_value() -> None:
+    """A register or a total that differs is named with what was expected and found."""
+    history = healthy()
+    board, sales = view(history, "store_board"), view(history, "sales")
+    assert board.registers_found is not None
+    board.registers_found["taco.west.s0001"] = "OFFLINE"
+    sales.totals_found = {("taco.west.s0001", "2025-03-01"): (20, 2000), ("bagel.east.s0002", "2025-03-01"): (10, 999)}
+    verdict = check(history)
+    assert sorted(codes(verdict)[0]) == ["registers_differ", "totals_differ"]
+    account = {account.view: account for account in verdict.views}
+    assert [(d.name, d.expected, d.found) for d in account["sales"].differences] == [
+        ("bagel.east.s0002 2025-03-01", "10 for 1000 cents", "10 for 999 cents")
+    ]
+    assert account["store_board"].differences[0].found == "OFFLINE"
+
+
+def test_healed_losses_have_an_address() -> None:
+    """A stage that took an event first on a retry proves a loss before it; without one the retry was needless."""
+    history = healthy()
+    assert history.ledger is not None
+    history.ledger.source(ONE).attempts = {4: 2, 5: 2}
+    for step in ("sync_stage", "gateway"):
+        stage(history, step).first_taken_on_retry[ONE] = IntervalSet([(4, 4)])
+    verdict = check(history)
+    assert verdict.validity == "valid"
+    assert places(verdict, "healed") == [["parm", "parm-broker", "broker", "sync-broker"]]
+    assert (verdict.resent, verdict.resent_needlessly) == (2, 1)
+
+
+def spoil(code: str) -> History:  # noqa: C901 - a case a reason
+    """A history that is unknown for one reason."""
+    history = healthy()
+    sales = view(history, "sales")
+    match code:
+        case "ledger_missing":
+            history.ledger = None
+        case "ledger_gaps":
+            assert history.ledger is not None
+            history = replace(history, views=[])
+            history.views = [view(healthy(), "gateway")]
+            entries = history.ledger.source(ONE) if history.ledger else None
+            assert entries is not None
+            entries.sequences = IntervalSet([(2, 11)])
+            entries.applied = IntervalSet([(2, 11)])
+            assert history.views[0].read is not None
+            history.views[0].read[ONE] = ViewRead(intervals=[(2, 11)], hashes=bytes(entries.hashes))
+        case "nothing_sent":
+            history = History()
+            history.views = [replace(sales, read={})]
+        case "no_final_read":
+            sales.read = None
+        case "read_broken":
+            assert sales.read is not None
+            sales.read[ONE] = ViewRead(intervals=[(1, 10)], hashes=b"short")
+        case "stage_dead":
+            stage(history, "poseidon").alive_at_end = False
+        case "aborted" | "unresolved":
+            lose(history, ONE, 10, after="emulator", handed_on=True)
+            assert history.ledger is not None
+            history.ledger.source(ONE).applied = IntervalSet([(1, 9)])
+            history.aborted = code == "aborted"
+        case "not_healed":
+            sales.healed_at_ms = None
+        case "convergence_unmeasured":
+            sales.converged_at_ms = sales.read_at_ms = None
+        case "machine_stalled":
+            sales.converged_at_ms = START_MS + 33_000
+            history.stalls = [Stall("views", START_MS + 22_000, 5_000.0)]
+        case "ledger_unreadable" | "witnesses_missing":
+            history.notes = [(code, "")]
+        case "checker_failed":
+            assert sales.read is not None
+            history.stages[1].taken = None  # type: ignore[assignment]
+            forget(history, "sales", ONE, 4)
+    return history
+
+
+@pytest.mark.parametrize("code", sorted(UNKNOWN_REASONS))
+def test_every_unknown_reason(code: str) -> None:
+    """Each reason of the table makes the verdict unknown, and says what would make it known."""
+    verdict = check(spoil(code))
+    assert verdict.validity == "unknown"
+    assert code in codes(verdict)[1]
+    assert all(entry.would_make_it_known for entry in verdict.unknown)
+
+
+def test_the_checker_changes_nothing() -> None:
+    """Judging twice gives the same verdict, also where a read is thrown out."""
+    history = spoil("read_broken")
+    assert check(history) == check(history)
+
+
+def test_the_worst_counts() -> None:
+    """Together, invalid goes before unknown before valid, and no reason is outside the tables."""
+    assert worst(["valid", "unknown", "invalid"]) == "invalid"
+    assert worst(["valid", "unknown"]) == "unknown"
+    assert worst([]) == "valid"
+    assert validity(bad=True, unsure=True) == "invalid"
+    with pytest.raises(KeyError):
+        unknown("bad luck")
+    assert set(CLASSES) - {"ok", "never_read", "recovered"} <= set(INVALID_REASONS)

@@ -1,0 +1,171 @@
+"""Classes against Jepsen's published truth tables, and against a judge that looks at one event at a time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
+from storefleet.verdict.check import check
+from storefleet.verdict.classify import CLASSES, classify
+from storefleet.verdict.history import History, Ledger, Reading, SourceLedger, ViewRecord
+from tests.verdict.world import SOURCES, START_MS, content, read_of
+
+ONE = SOURCES[0]
+
+
+def history_of(attempts: set[int], acknowledged: set[int], found: dict[int, int] | None) -> History:
+    """Jepsen's words: attempted adds, adds that were confirmed, and what was read how often (None: no read)."""
+    ledger = Ledger()
+    entries = ledger.source(ONE)
+    for number in sorted(attempts):
+        entries.append(number, content(ONE, number), START_MS)
+    entries.applied = IntervalSet((number, number) for number in acknowledged)
+    view = ViewRecord(view="set", step="store", converged_at_ms=START_MS, healed_at_ms=START_MS - 1)
+    if found is not None:
+        read = read_of(ONE, IntervalSet((number, number) for number in sorted(found)))
+        read.repeated = [(number, times) for number, times in found.items() if times > 1]
+        view.read = {ONE: read}
+    return History(ledger=ledger, views=[view])
+
+
+# attempts, acknowledged, found -> validity, counts: the rules of Jepsen's `set` checker (one final read) and, with
+# multiplicities, of `total-queue`; we are stricter than total-queue in one point: a duplicate is invalid
+TRUTH = [
+    ({1}, {1}, None, "unknown", {}),  # "Set was never read"
+    ({1, 2}, {1, 2}, {1: 1, 2: 1}, "valid", {"ok": 2}),
+    ({1, 2}, {1, 2}, {1: 1}, "invalid", {"ok": 1, "lost": 1}),
+    ({1, 2}, {1}, {1: 1, 2: 1}, "valid", {"ok": 1, "recovered": 1}),
+    ({1}, {1}, {1: 1, 2: 1}, "invalid", {"ok": 1, "unexpected": 1}),
+    ({1}, set(), {}, "unknown", {"never_read": 1}),
+    ({1, 2}, {1}, {1: 2, 2: 1}, "invalid", {"duplicated": 1, "recovered": 1}),
+    (set(), set(), {1: 1}, "invalid", {"unexpected": 1}),
+    (set(), set(), {}, "unknown", {}),
+    (
+        {1, 2, 3, 4},
+        {1, 2},
+        {2: 1, 3: 1, 9: 1},
+        "invalid",
+        {"ok": 1, "lost": 1, "recovered": 1, "never_read": 1, "unexpected": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("attempts", "acknowledged", "found", "validity", "counts"), TRUTH)
+def test_jepsen_set_and_total_queue(
+    attempts: set[int], acknowledged: set[int], found: dict[int, int] | None, validity: str, counts: dict[str, int]
+) -> None:
+    """ok, lost, recovered, unexpected, duplicated and never-read follow Jepsen's published rules."""
+    verdict = check(history_of(attempts, acknowledged, found))
+    assert verdict.validity == validity
+    if found is not None:
+        assert {name: count for name, count in verdict.counts.items() if count} == counts
+
+
+# known at 0 s; readings (second, seen); the final read (seen); deadline 0 -> class: Jepsen's `set-full`
+SET_FULL = [
+    ([(1, True)], True, "ok"),
+    ([(1, False), (2, True)], True, "stale"),  # stable later than known
+    ([(0, False), (1, True)], True, "ok"),  # a concurrent miss does not count
+    ([(1, True), (2, False)], False, "lost"),  # seen once, then gone
+    ([(1, False)], False, "lost"),
+]
+
+
+@pytest.mark.parametrize(("readings", "at_end", "expected"), SET_FULL)
+def test_jepsen_set_full(readings: list[tuple[int, bool]], at_end: bool, expected: str) -> None:
+    """Stable, stale and lost over many reads follow Jepsen's set-full, for an element known at a known time."""
+    history = history_of({1}, {1}, {1: 1} if at_end else {})
+    view = history.views[0]
+    view.deadline_s = 0.0
+    view.timeline = [Reading(START_MS + second * 1000, {ONE: [(1, 1)] if seen else []}) for second, seen in readings]
+    assert classify(history).overall.counts[expected] == 1
+
+
+def judge_one(entries: SourceLedger, read: ViewRead, sequence: int) -> str:
+    """The table of classify.py for one event in one view, by looking."""
+    found = IntervalSet(read.intervals)
+    applied = sequence in entries.applied
+    rejected = sequence in entries.rejected and not (
+        entries.rejected[sequence][1] == "key_conflict" and sequence in entries.conflicts
+    )
+    sent = sequence in entries.sequences
+    if sequence in entries.malformed and (sequence in found or applied):
+        return "unexpected"
+    if sequence not in found:
+        return "lost" if applied else "rejected" if rejected else "never_read"
+    if rejected or not sent:
+        return "unexpected"
+    position = sorted(found.numbers()).index(sequence) * 8
+    if read.hashes[position : position + 8] != entries.hash_of(sequence):
+        return "corrupted"
+    if dict(read.repeated).get(sequence, 1) > 1:
+        return "duplicated"
+    return "ok" if applied else "recovered"
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> History:
+    """One source of up to 12 events with any facts, and up to three views that hold anything."""
+    count = draw(st.integers(0, 12))
+    numbers = st.sets(st.integers(1, max(count, 1)), max_size=count)
+    history = history_of(set(range(1, count + 1)), set(), None)
+    assert history.ledger is not None
+    entries = history.ledger.source(ONE)
+    entries.applied = IntervalSet((n, n) for n in draw(numbers) if n <= count)
+    entries.malformed = {n: "schema" for n in draw(numbers) if n <= count}
+    reason = st.sampled_from(["schema", "key_conflict"])
+    entries.rejected = {n: ("parm", draw(reason)) for n in draw(numbers) if n <= count}
+    entries.conflicts = {n for n in draw(numbers) if n <= count}
+    history.views = []
+    for index in range(draw(st.integers(1, 3))):
+        found = draw(st.sets(st.integers(1, count + 3), max_size=count + 3))
+        salts = dict.fromkeys(draw(numbers), 1)
+        read = read_of(ONE, IntervalSet((n, n) for n in sorted(found)), salts)
+        read.repeated = [(n, 2) for n in sorted(draw(numbers) & found)]
+        history.views.append(ViewRecord(view=f"view{index}", step="store", read={ONE: read}))
+    return history
+
+
+@settings(max_examples=300, deadline=None)
+@given(worlds())
+def test_every_event_is_in_exactly_one_class(history: History) -> None:
+    """Whatever the facts, whole-set judging agrees with looking at each event, and the counts add up."""
+    judged = classify(history)
+    assert history.ledger is not None
+    entries = history.ledger.source(ONE)
+    expected = dict.fromkeys(CLASSES, 0)
+    everything = set(entries.sequences.numbers())
+    for view in history.views:
+        assert view.read is not None
+        everything |= set(IntervalSet(view.read[ONE].intervals).numbers())
+    for sequence in everything:
+        classes = []
+        for view in history.views:
+            assert view.read is not None
+            read = view.read[ONE]
+            if sequence in entries.sequences or sequence in IntervalSet(read.intervals):
+                classes.append(judge_one(entries, read, sequence))
+        expected[min(classes, key=CLASSES.index)] += 1
+    assert judged.overall.counts == expected
+    assert sum(judged.overall.counts.values()) == judged.sent + judged.invented
+    verdict = check(history)
+    assert all(entry.code != "checker_failed" for entry in verdict.unknown)
+
+
+def test_a_view_of_some_types_is_not_asked_for_others() -> None:
+    """What is not of a view's types is not missing there, unexpected if it is there, and judged by its outcome."""
+    history = history_of({1, 2, 3}, {1, 2}, {1: 1})
+    assert history.ledger is not None
+    entries = history.ledger.source(ONE)
+    history.ledger.types[:] = ["transaction.retail", "terminal.alert"]
+    entries.types[:] = bytes([0, 1, 1])
+    view = history.views[0]
+    view.types = ["transaction.retail"]
+    judged = classify(history)
+    assert {name: count for name, count in judged.overall.counts.items() if count} == {"ok": 2, "never_read": 1}
+    assert judged.by_view["set"].counts["ok"] == 1
+    view.read = {ONE: read_of(ONE, IntervalSet([(1, 2)]))}
+    assert classify(history).overall.counts["unexpected"] == 1
