@@ -116,6 +116,6 @@ def lose(history: History, source: str, sequence: int, *, after: str, handed_on:
             remove(record.handed_on, source, sequence)
     if not handed_on:
         remove(stage(history, after).handed_on, source, sequence)
-    for record in history.views:
-        if record.holds == "events" and (record.step in behind or (record.hop and record.step == after)):
-            forget(history, record.view, source, sequence)
+    for reader in history.views:
+        if reader.holds == "events" and (reader.step in behind or (reader.hop and reader.step == after)):
+            forget(history, reader.view, source, sequence)
