@@ -180,6 +180,7 @@ def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bo
     if json_output:
         out_json({"run_folder": str(folder), "verdict": verdict})
     else:
+        _tell_story(folder)
         out(plain_text(verdict, plan.name))
         out(f"run folder: {folder}")
     raise SystemExit(verdict.exit_status)
@@ -307,6 +308,13 @@ def _newest_run() -> Path:
     return folders[-1]
 
 
+def _tell_story(folder: Path) -> None:
+    from storefleet.run_story import story
+
+    for line in story(folder):
+        out(line)
+
+
 def _show_verdict(folder: Path, *, json_output: bool) -> NoReturn:
     from storefleet.verdict.check import check
     from storefleet.verdict.run_folder import read_run
@@ -317,6 +325,7 @@ def _show_verdict(folder: Path, *, json_output: bool) -> NoReturn:
     if json_output:
         out_json(result)
     else:
+        _tell_story(folder)
         out(plain_text(result, plan.name or folder.name))
         out(f"run folder: {folder}")
     raise SystemExit(result.exit_status)

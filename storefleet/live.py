@@ -18,12 +18,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
+from storefleet.observatory import EVENT_VIEWS, FLOW_COUNTERS, REGISTER_VIEWS
 
 if TYPE_CHECKING:
     from storefleet.lab import Lab
 
 PLAIN_INTERVAL_S: Final = 2.0
+PANEL_WIDTH: Final = 96
 VIEW_STAGES: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **dict.fromkeys(REGISTER_VIEWS, "views")}
 STAGE_LABELS: Final = {
     "emulator": "terminals",
@@ -66,7 +67,7 @@ class Picture:
 def take_picture(lab: Lab, phase: str, faults: tuple[str, ...]) -> Picture:
     """What the lab knows now."""
     seen = lab.observatory
-    names = [stage for stage in ("emulator", *lab.plan.stages)]
+    names = ("emulator", *lab.plan.stages)
     regions = seen.stores_online()
     distances: dict[str, int] = {}
     for view, stage in VIEW_STAGES.items():
@@ -95,7 +96,7 @@ def _stage_line(lab: Lab, stage: str) -> StageLine:
     return StageLine(
         stage=stage,
         rate_per_s=rate,
-        total=int(seen.total(stage, "taken_total")) or seen.distinct[stage],
+        total=seen.distinct[stage] or int(seen.total(stage, FLOW_COUNTERS.get(stage, "taken_total"))),
         backlog=backlog,
         lag_s=backlog / rate if rate > 0 and backlog else 0.0,
         restarts=sum(child.restarts for child in children),
@@ -199,7 +200,8 @@ def render(picture: Picture) -> RenderableType:
     """A picture as Rich draws it."""
     title = f"{picture.phase}   {picture.elapsed_s:.0f} s"
     faults = Text("fault in force: " + ", ".join(picture.faults), style="bold red") if picture.faults else Text("")
-    return Panel(Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults), title=title)
+    picture_parts = Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults)
+    return Panel(picture_parts, title=title, width=PANEL_WIDTH)
 
 
 def _journey(picture: Picture) -> Table:

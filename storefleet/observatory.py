@@ -22,6 +22,8 @@ from fleetwire.witness import Snapshot
 EVENT_VIEWS = {"poseidon": "orders", "views": "sales"}
 """Stage -> the view whose events its witness counts."""
 REGISTER_VIEWS = ("store_board", "device_inventory")
+FLOW_COUNTERS = {"gateway": "documents_written", "olympus_dgs": "stored_total"}
+"""Stages that handle no events but documents: the counter that shows how much they do."""
 
 
 @dataclass(slots=True)
@@ -105,6 +107,16 @@ class Observatory:
         """Events that the terminals committed and that no stage rejected."""
         return self.distinct["emulator"] - int(self.total("emulator", "rejected_total"))
 
+    def holdings(self, view: str) -> list[dict[str, IntervalSet]]:
+        """All that proves which events a view holds; what lies downstream of it proves it too."""
+        evidence = {
+            "orders": [self.events["poseidon"]],
+            "sales": [self.events["views"]],
+            "gateway": [self.handed_on["sync_stage"], self.events["poseidon"], self.events["views"]],
+            "canonical": [self.handed_on["parm"]],
+        }
+        return evidence[view]
+
     def event_distance(self, stage: str) -> int:
         """How many committed events a stage has not taken yet."""
         return max(0, self.committed() - self.distinct[stage])
@@ -139,9 +151,10 @@ class Observatory:
     def _figure(self, snapshot: Snapshot) -> None:
         figures = self.instances.setdefault((snapshot.stage, snapshot.instance), InstanceFigures())
         seconds = (snapshot.at_ms - figures.at_ms) / 1000
-        before = figures.counters.get("taken_total", 0.0) if figures.incarnation == snapshot.incarnation else 0.0
+        counter = FLOW_COUNTERS.get(snapshot.stage, "taken_total")
+        before = figures.counters.get(counter, 0.0) if figures.incarnation == snapshot.incarnation else 0.0
         if figures.at_ms and seconds > 0.02:
-            figures.taken_per_s = max(0.0, (snapshot.counters.get("taken_total", 0.0) - before) / seconds)
+            figures.taken_per_s = max(0.0, (snapshot.counters.get(counter, 0.0) - before) / seconds)
         figures.incarnation = snapshot.incarnation
         figures.at_ms = snapshot.at_ms
         figures.counters = snapshot.counters

@@ -24,7 +24,7 @@ from fleetwire.identity import Key
 from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import last_resolved_key, read_all, rejected_numbers
 from storefleet.lab import Lab
-from storefleet.live import VIEW_STAGES, Display, take_picture
+from storefleet.live import Display, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.plan import TERMINALS_HOP, LabPlan
 from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, journey_of, views_of
@@ -87,7 +87,7 @@ class Run:
         """Break a hop; the fault ends by itself when its lease does."""
         params = {"hop": hop, "name": name, "type": kind, "attributes": attributes, "lease_s": lease_s}
         await self.lab.stage_call("chaos", "add_fault", params)
-        self.faults[name] = f"{kind} {attributes} on {hop}"
+        self.faults[name] = f"{kind} of {' '.join(f'{key} {value}' for key, value in attributes.items())} on {hop}"
         self.record.faults.append(
             FaultRecord(hop=hop, name=name, type=kind, attributes=attributes, begin_ms=now_ms())
         )
@@ -119,17 +119,19 @@ class Run:
         with contextlib.suppress(ControlError):
             for snapshot in await self.lab.stage_call("emulator", "full_snapshot", timeout_s=5.0):
                 self.lab.observatory.receive(snapshot)
-        views = {
-            view: ("" if view in REGISTER_VIEWS else stage)
-            for view, stage in VIEW_STAGES.items()
-            if stage in self.lab.plan.stages and stage not in self.lab.plan.commands
-        }
-        return Recovery(now_ms(), self.lab.observatory.events["emulator"], views)
+        seen = self.lab.observatory
+        views = self.record.views
+        return Recovery(
+            now_ms(),
+            seen.events["emulator"],
+            {view.view: seen.holdings(view.view) for view in views if view.holds == "events"},
+            [view.view for view in views if view.holds == "registers"],
+        )
 
     def _observe(self, recovery: Recovery) -> bool:
         seen = self.lab.observatory
         distances = {view: seen.register_distance(view) for view in REGISTER_VIEWS}
-        return recovery.observe(now_ms(), seen.events, rejected_numbers(self.ledger_file), distances)
+        return recovery.observe(now_ms(), rejected_numbers(self.ledger_file), distances)
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""
@@ -257,15 +259,10 @@ class Run:
         if params.get("what") != "converged":
             return {"ready": True}
         recovery = await self.wait_recovery(timeout_s)
-        missing = sorted(view for view in self.expected_views() if view not in recovery.converged_ms)
+        missing = sorted(recovery.views - recovery.converged_ms.keys())
         if missing:
             raise ControlError(f"not converged within {timeout_s:g} s: {', '.join(missing)}")
         return {view: at_ms - recovery.healed_ms for view, at_ms in recovery.converged_ms.items()}
-
-    def expected_views(self) -> list[str]:
-        """Views of ours that are present."""
-        plan = self.lab.plan
-        return [view for view, stage in VIEW_STAGES.items() if stage in plan.stages and stage not in plan.commands]
 
     async def _on_down(self, _: Params) -> dict[str, str]:
         self.stopping.set()

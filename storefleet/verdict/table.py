@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -71,7 +72,9 @@ def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    table = Table(
+        title="\n" + title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD, min_width=len(title)
+    )
     for column in columns:
         table.add_column(column, justify="right" if column in ("events", "took", "deadline") else "left")
     return table
