@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +41,7 @@ def identify(process_id: int) -> ProcessIdentity:
 
 def start_time(process_id: int) -> str | None:
     """When a process began; None when there is none (or only its zombie)."""
-    if sys.platform == "linux":
+    if Path("/proc/self/stat").exists():
         try:
             fields = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
