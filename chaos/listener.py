@@ -1,13 +1,13 @@
 """A listening socket that never spins and never loses its port.
 
-Connections are accepted in batches; when the system has no descriptors left accepting rests for ``REST_S``. While the
+Connections are accepted in batches; when the system cannot give one (no descriptors left) accepting rests for
+``REST_S``. While the
 listener is closed (the hop is down) connects are refused, and a second socket that only binds keeps the port ours.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import sys
@@ -19,7 +19,6 @@ from fleetwire.errors import SettingsError
 BACKLOG: Final = 4096
 BATCH: Final = 64
 REST_S: Final = 0.2
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log = logging.getLogger(__name__)
 
@@ -108,8 +107,6 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
                 self._take_rest(error)
                 return
             connection.setblocking(False)

@@ -5,4 +5,5 @@ from __future__ import annotations
 from emulator.stage import Emulator
 from fleetwire.stage import main
 
-main(Emulator)
+if __name__ == "__main__":
+    main(Emulator)

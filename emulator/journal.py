@@ -85,10 +85,11 @@ class Journal:
                 self._loop.call_exception_handler({"message": message, "exception": error})
 
     def close(self) -> None:
-        """Stop the timer; call :meth:`flush` before."""
+        """Close the ledger; call :meth:`flush` before."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.ledger.close()
 
     def _failed(self, error: StorageError) -> None:
         self.full = True

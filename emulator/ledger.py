@@ -16,9 +16,12 @@ from typing import Final, NamedTuple, TypeAlias
 from fleetwire import ledger_format
 from fleetwire.clock import now_ms
 from fleetwire.errors import SettingsError, StorageError
+from fleetwire.identity import MAXIMUM_SEQUENCE
+from fleetwire.intervals import Interval
 
 Row: TypeAlias = tuple[object, ...]
 
+_TEXT_LIMIT: Final = 100
 _OWN_DDL: Final = """
 CREATE TABLE IF NOT EXISTS till (
   source INTEGER PRIMARY KEY,
@@ -50,6 +53,17 @@ class StoredEvent(NamedTuple):
     payload: bytes
 
 
+class WrittenEvent(NamedTuple):
+    """One event, ready for the ledger; ``conflict`` is another content for the same key, or empty."""
+
+    stored: StoredEvent
+    content_hash: bytes
+    business_day_date: str
+    amount_cents: int
+    expected_reason: str
+    conflict: bytes
+
+
 class Remembered(NamedTuple):
     """What the file knows of one terminal at the start: ``waiting`` is (sequence, attempt) of its unresolved events."""
 
@@ -76,6 +90,23 @@ class Batch:
         self.tills: list[Row] = []
         """(state, source)"""
         self.registers: dict[int, Row] = {}
+
+    def add_event(self, number: int, event: WrittenEvent, *, attempt: int) -> None:
+        """An event of terminal ``number``; ``attempt`` is 1 when it goes out with the commit, 0 when it waits."""
+        stored = event.stored
+        self.events.append(
+            (number, stored.sequence, stored.type, event.content_hash, event.business_day_date, event.amount_cents,
+             now_ms(), event.expected_reason)
+        )  # fmt: skip
+        self.outbox.append(
+            (number, stored.sequence, attempt, stored.topic, stored.type, stored.time, stored.properties,
+             stored.payload)
+        )  # fmt: skip
+
+    def add_outcome(self, number: int, told: Interval, verdict: str, stage: str, reason: str) -> None:
+        """What terminal ``number`` was told, cut to what the file can hold, whoever said it."""
+        ends = max(told[0], 1), min(told[1], MAXIMUM_SEQUENCE)
+        self.outcomes.append((number, *ends, verdict, _short(stage), _short(reason), now_ms()))
 
 
 _STATEMENTS: Final = (
@@ -209,6 +240,10 @@ class Ledger:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+
+def _short(text: str) -> str:
+    return text[:_TEXT_LIMIT].encode("ascii", "replace").decode()
 
 
 def _unusable(path: Path, error: Exception) -> SettingsError:

@@ -25,10 +25,15 @@ class Pacer:
         self._done = 0
 
     def set_rate(self, rate_per_s: float, now_s: float) -> None:
-        """From now on this rate; what the old one still owed is forgotten. 0 pauses."""
+        """From now on this rate; what the old one still owed is forgotten."""
         self.rate_per_s = rate_per_s
         self._start_s = now_s
         self._done = 0
+
+    def pause(self, now_s: float) -> None:
+        """Nothing is due any more, bursts included, until there is a rate or a burst again."""
+        self.burst = 0
+        self.set_rate(0.0, now_s)
 
     def add_burst(self, events: int) -> int:
         """So many events at once, beside the rate; returns how many were taken, at most BURST_LIMIT wait."""

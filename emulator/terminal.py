@@ -9,7 +9,6 @@ Ten thousand of these live in one process, so a terminal owns no task, no timer 
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 from functools import partial
@@ -21,14 +20,14 @@ from emulator import telemetry
 from emulator.business_day import Till
 from emulator.fleet import TerminalPlan
 from emulator.floor import Floor
-from emulator.ledger import Remembered, StoredEvent
+from emulator.ledger import Remembered, StoredEvent, WrittenEvent
+from emulator.life import LIVES, ONLINE, SELLING, Happening, Life
 from emulator.outbox import NEVER_S, Outbox
-from emulator.writing import WrittenEvent
 from fleetwire import outcomes
 from fleetwire.clock import now_ms, utc_text
 from fleetwire.envelope import JSON, Envelope
 from fleetwire.errors import BadPayload
-from fleetwire.identity import MAXIMUM_SEQUENCE, Key
+from fleetwire.identity import Key
 from fleetwire.mqtt import Message, MqttError, PacketTooLarge, Session, Will
 from fleetwire.mqtt.reason_codes import PACKET_TOO_LARGE, SUCCESS
 
@@ -36,53 +35,9 @@ GOODBYE_S: Final = 2.0
 WILL_DELAY_S: Final = 1
 CONFLICT_LIMIT: Final = 64
 _FAILURE_CODES: Final = 0x80
-_TEXT_LIMIT: Final = 100
 
 _log = logging.getLogger(__name__)
 _read_properties = msgspec.json.Decoder(list[tuple[str, str]]).decode
-
-
-class Life(enum.Enum):
-    """What a terminal is doing."""
-
-    OFF = "off"
-    CONNECTING = "connecting"
-    TRADING = "trading"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-class Happening(enum.Enum):
-    """What moves it on."""
-
-    POWER_ON = "power_on"
-    POWER_CUT = "power_cut"
-    CONNECTED = "connected"
-    LOST = "lost"
-    CLOSE = "close"
-    SAID_GOODBYE = "said_goodbye"
-    OPEN = "open"
-
-
-LIVES: Final[dict[tuple[Life, Happening], Life]] = {
-    (Life.OFF, Happening.POWER_ON): Life.CONNECTING,
-    (Life.CONNECTING, Happening.CONNECTED): Life.TRADING,
-    (Life.CONNECTING, Happening.LOST): Life.CONNECTING,
-    (Life.CONNECTING, Happening.CLOSE): Life.CLOSED,
-    (Life.CONNECTING, Happening.POWER_CUT): Life.OFF,
-    (Life.TRADING, Happening.LOST): Life.CONNECTING,
-    (Life.TRADING, Happening.CLOSE): Life.CLOSING,
-    (Life.TRADING, Happening.POWER_CUT): Life.OFF,
-    (Life.CLOSING, Happening.SAID_GOODBYE): Life.CLOSED,
-    (Life.CLOSING, Happening.LOST): Life.CLOSED,
-    (Life.CLOSING, Happening.POWER_CUT): Life.OFF,
-    (Life.CLOSED, Happening.OPEN): Life.CONNECTING,
-    (Life.CLOSED, Happening.POWER_CUT): Life.OFF,
-}
-"""What is not listed does not happen: :meth:`Terminal._step` says no."""
-
-SELLING: Final = frozenset({Life.CONNECTING, Life.TRADING})
-ONLINE: Final = frozenset({Life.TRADING, Life.CLOSING})
 
 
 class Said(NamedTuple):
@@ -351,10 +306,8 @@ class Terminal:
 
     def _resolve(self, numbers: list[int], told: list[tuple[int, int]], verdict: str, stage: str, reason: str) -> None:
         batch = self._floor.journal.batch
-        at_ms = now_ms()
-        for first, last in told:
-            ends = (max(first, 1), min(last, MAXIMUM_SEQUENCE))
-            batch.outcomes.append((self.number, *ends, verdict, _short(stage), _short(reason), at_ms))
+        for interval in told:
+            batch.add_outcome(self.number, interval, verdict, stage, reason)
         batch.resolved += [(self.number, number) for number in numbers]
         self._floor.count("resolved_total", len(numbers))
         self._floor.journal.touch()
@@ -388,16 +341,9 @@ class Terminal:
         return True
 
     def _commit(self, event: WrittenEvent, *, at_once: bool) -> None:
-        journal, number, stored = self._floor.journal, self.number, event.stored
-        sequence = stored.sequence
-        journal.batch.events.append(
-            (number, sequence, stored.type, event.content_hash, event.business_day_date, event.amount_cents,
-             now_ms(), event.expected_reason)
-        )  # fmt: skip
-        journal.batch.outbox.append(
-            (number, sequence, int(at_once), stored.topic, stored.type, stored.time, stored.properties, stored.payload)
-        )
-        journal.moved(number, self.till)
+        journal, stored = self._floor.journal, event.stored
+        journal.batch.add_event(self.number, event, attempt=int(at_once))
+        journal.moved(self.number, self.till)
         copies = self._goes_on_the_wire(stored)[1] if at_once else 0
         journal.after(partial(self._committed, stored, copies))
 
@@ -544,7 +490,3 @@ class Terminal:
         except MqttError:
             floor.count("heartbeats_skipped_total")
 
-
-def _short(text: str) -> str:
-    """A word of somebody else's that fits into the ledger, whatever it was."""
-    return text[:_TEXT_LIMIT].encode("ascii", "replace").decode()

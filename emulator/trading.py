@@ -8,8 +8,9 @@ from hashlib import blake2b
 from typing import Final
 
 from emulator.journal import Journal
+from emulator.life import SELLING
 from emulator.pacer import SHORTEST_WAIT_S, Pacer
-from emulator.terminal import SELLING, Terminal
+from emulator.terminal import Terminal
 from fleetwire.ledger_format import BATCH_EVENTS
 
 

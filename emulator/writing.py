@@ -6,7 +6,7 @@ ledger keeps a malformed event as what it should have been, with the reason for 
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec import Struct
 from emulator.business_day import Draft, Till
 from emulator.dialects import encode
 from emulator.fleet import Fleet, TerminalPlan
-from emulator.ledger import StoredEvent
+from emulator.ledger import StoredEvent, WrittenEvent
 from emulator.malformed import MALFORMED, Case, Message
 from emulator.misbehaviour import conflicting, misbehaviour_of
 from fleetwire.content import content_hash
@@ -25,17 +25,6 @@ from fleetwire.topics import Topics
 
 PAYLOAD_LIMIT_BYTES: Final = 65_536
 """Largest payload that PARM accepts; an oversized event on demand lies beyond it."""
-
-
-class WrittenEvent(NamedTuple):
-    """One event, ready for the ledger; ``conflict`` is another content for the same key, or empty."""
-
-    stored: StoredEvent
-    content_hash: bytes
-    business_day_date: str
-    amount_cents: int
-    expected_reason: str
-    conflict: bytes
 
 
 class EventWriter:

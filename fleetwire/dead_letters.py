@@ -15,7 +15,6 @@ from msgspec import Struct
 from fleetwire.delivery import Delivery, Parcel
 from fleetwire.errors import BadPayload
 from fleetwire.identity import Key, Terminal
-from fleetwire.mqtt.values import Message
 from fleetwire.outcomes import Outcome, Rejection, encode
 from fleetwire.reasons import REASONS
 from fleetwire.topics import Topics
@@ -98,14 +97,6 @@ class DeadLetterOffice:
             done=done,
         )
         self._delivery.send(parcel)
-
-
-def key_of(message: Message) -> Key | None:
-    """The key by the topic's last level (the sender, whom the broker knows) and the user property ``sequence``."""
-    try:
-        return Key.parse(f"{message.topic.rpartition('/')[2]}.{message.user_property('sequence') or ''}")
-    except BadPayload:
-        return None
 
 
 def printable(text: str) -> str:

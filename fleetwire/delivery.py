@@ -49,19 +49,17 @@ class Parcel(Struct, frozen=True, kw_only=True):
 
 
 class Delivery:
-    """Parcels of one stage; ``pending`` and ``retries`` are counts for its witness."""
+    """Parcels of one stage; ``retries`` counts publishes after the first."""
 
     def __init__(self, client: StageClient, *, retry_cap_s: float = RETRY_CAP_S) -> None:
         self._client = client
         self._retry_cap_s = retry_cap_s
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._closed = False
-        self.pending = 0
         self.retries = 0
 
     def send(self, parcel: Parcel) -> None:
         """Publish now, and again until it is accepted; the parcel's callback says so."""
-        self.pending += 1
         self._publish(parcel, 0)
 
     def close(self) -> None:
@@ -89,10 +87,8 @@ class Delivery:
 
     def _answered(self, parcel: Parcel, attempt: int, reason_code: int) -> None:
         if reason_code < _FIRST_FAILURE and (parcel.nobody_may_listen or reason_code != NO_MATCHING_SUBSCRIBERS):
-            self.pending -= 1
             parcel.done()
         elif reason_code == PACKET_TOO_LARGE and parcel.too_large is not None:
-            self.pending -= 1
             parcel.too_large()
         else:
             if attempt == 0:

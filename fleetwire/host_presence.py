@@ -6,6 +6,7 @@ The will says offline when the process dies, a birth follows every connection, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ from fleetwire.settings import StageSettings
 from fleetwire.topics import Topics
 
 JSON: Final = "application/json"
+LEAVE_TIMEOUT_S: Final = 2.0
 
 
 class HostState(Struct, frozen=True, kw_only=True):
@@ -51,8 +53,11 @@ class HostPresence:
 
     async def leave(self, client: StageClient) -> None:
         """Say that we go; nothing when there is no connection, for then the will has said it."""
-        if client.connected.is_set():
-            await client.publish(self._topic, self._state(online=False), retain=True, content_type=JSON)
+        if not client.connected.is_set():
+            return
+        with contextlib.suppress(TimeoutError, MqttError):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await client.publish(self._topic, self._state(online=False), retain=True, content_type=JSON)
 
     def _state(self, *, online: bool) -> bytes:
         return msgspec.json.encode(HostState(online=online, incarnation=self._incarnation))

@@ -6,10 +6,13 @@ delivers the same messages once more, and they find their own work. What is ackn
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import asyncio
+import contextlib
+from typing import Final, TypeAlias
 
 from fleetwire.mqtt import Message, StageClient
 
+DRAIN_TIMEOUT_S: Final = 1.0
 Identity: TypeAlias = tuple[str, bytes, tuple[tuple[str, str], ...]]
 
 
@@ -19,6 +22,7 @@ class InHand:
     def __init__(self, client: StageClient) -> None:
         self._client = client
         self._work: dict[Identity, list[Message]] = {}
+        self._emptied = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._work)
@@ -39,3 +43,13 @@ class InHand:
         """The work is done: acknowledge every delivery of it."""
         for message in self._work.pop(identity):
             self._client.acknowledge(message)
+        if not self._work:
+            self._emptied.set()
+
+    async def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Wait until nothing is in hand, but no longer than this: what is left, the broker still has."""
+        self._emptied.clear()
+        if self._work:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._emptied.wait()

@@ -73,6 +73,7 @@ class StageSessions:
         """Say good-bye and disconnect; unacknowledged messages stay with the broker."""
         if self._keeping is not None:
             self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
             await self._presence.leave(self.outbound)
         await self._stack.aclose()
 

@@ -92,7 +92,9 @@ class Parm:
         return {}
 
     async def stop(self) -> None:
-        """Leave what is in hand to the broker and disconnect."""
+        """Take nothing new, give what is in hand a moment, leave the rest to the broker, disconnect."""
+        self._sessions.inbound.session.pause_reading()
+        await self._in_hand.drain()
         if self._watching is not None:
             self._watching.cancel()
         if self._answerer is not None:

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import Final
 
 from fleetwire.answering import OutcomeAnswerer
-from fleetwire.dead_letters import DeadLetter, DeadLetterOffice, key_of
+from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.delivery import Delivery, Parcel
 from fleetwire.envelope import JSON, STRUCTURED, Envelope, Properties, read_structured
 from fleetwire.errors import BadPayload
 from fleetwire.events import CanonicalEvent
 from fleetwire.identity import Key, Terminal
 from fleetwire.in_hand import Identity, InHand
+from fleetwire.message_key import attempt_of, key_of
 from fleetwire.mqtt import Message
 from fleetwire.topics import Topics
 from fleetwire.witness import Witness
@@ -69,7 +70,8 @@ class Transactions:
             self._work(identity, message)
             self._attempts.end(message)
         else:
-            self._bury(identity, message, "crash", f"PARM died {DEATHS_ALLOWED} times while it worked on this message")
+            detail = f"PARM died {DEATHS_ALLOWED} times while it worked on this message"
+            self._bury_unread(identity, message, "crash", detail)
             self._attempts.end(message)
 
     def _work(self, identity: Identity, message: Message) -> None:
@@ -77,11 +79,11 @@ class Transactions:
             event = self._transform(message.topic, message.properties, message.payload, message.content_type)
             self._hand_on(identity, message, event)
         except BadPayload as error:
-            self._bury(identity, message, error.reason, error.detail)
+            self._bury_unread(identity, message, error.reason, error.detail)
         except Exception as error:  # noqa: BLE001 - what nobody foresaw becomes a dead letter, not a dead stage
             _log.warning("an event on %s raised %s", message.topic, type(error).__name__, exc_info=error)
             detail = traceback.format_exception_only(error)[-1].strip()
-            self._bury(identity, message, "stage_error", detail)
+            self._bury_unread(identity, message, "stage_error", detail)
 
     def _hand_on(self, identity: Identity, message: Message, event: CanonicalEvent) -> None:
         key = Key(event.source, event.sequence)
@@ -110,6 +112,12 @@ class Transactions:
         detail = f"its canonical form of {size} bytes is larger than the broker takes"
         self._bury(identity, message, "oversized", detail)
 
+    def _bury_unread(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
+        key = _key_of(message)
+        if key is not None:
+            self._witness.take(*key, attempt_of(message))
+        self._bury(identity, message, reason, detail)
+
     def _bury(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
         letter = DeadLetter(
             reason=reason, detail=detail, topic=message.topic, payload=message.payload, key=_key_of(message)
@@ -125,7 +133,7 @@ def _attempt(message: Message) -> int:
     """How often the terminal has sent it; only for a message that has been transformed, so its envelope is sound."""
     if _is_structured(message):
         return read_structured(message.payload)[0].attempt
-    return int(dict(message.properties).get("attempt", "1"))
+    return attempt_of(message)
 
 
 def _key_of(message: Message) -> Key | None:

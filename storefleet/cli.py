@@ -158,8 +158,8 @@ def up(
 def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bool) -> NoReturn:
     import uvloop
 
+    from storefleet.conductor import Stopped, conduct
     from storefleet.live import display
-    from storefleet.run import Stopped, conduct
     from storefleet.verdict.table import plain_text
 
     _reap_crashed_labs()

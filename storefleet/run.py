@@ -1,7 +1,6 @@
 """One run from start to verdict: settle, faults on, faults off, wait for recovery, final reads, check.
 
-However a run ends, it leaves its folder with a verdict: what was proven, or unknown. The first Ctrl-C (or ``storefleet
-down``) stops trading, lets the lab drain for a bounded time and judges; a second one ends everything at once.
+However a run ends, it leaves its folder with a verdict: what was proven, or unknown. :mod:`storefleet.conductor` plays it.
 """
 
 from __future__ import annotations
@@ -9,30 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from fleetwire.clock import now_ms
 from fleetwire.control import Params
-from fleetwire.errors import ControlError, FleetError, SettingsError
+from fleetwire.errors import ControlError, SettingsError
 from fleetwire.identity import Key
 from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import last_resolved_key, read_all, rejected_numbers
 from storefleet.lab import Lab
 from storefleet.live import Display, take_picture
 from storefleet.observatory import REGISTER_VIEWS
-from storefleet.plan import TERMINALS_HOP, LabPlan
+from storefleet.plan import TERMINALS_HOP
 from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, journey_of, views_of
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
-from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, Reads, StallSpan
-
-PICTURE_INTERVAL_S: Final = 0.25
+from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads, StallSpan
 
 _log = logging.getLogger(__name__)
 
@@ -40,20 +36,17 @@ Script = Callable[["Run"], Awaitable[None]]
 """What happens between ready and the end; it may be cancelled at any point."""
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: a second Ctrl-C
-    """The run was stopped at once; exit status 130."""
-
-
 class Run:
     """A lab with its phases; ``record`` is what ``plan.json`` tells of it."""
 
-    def __init__(self, lab: Lab, display: Display) -> None:
+    def __init__(self, lab: Lab, display: Display, stopping: asyncio.Event) -> None:
+        """``stopping`` is set when the script is to end and the run to be judged."""
         self.lab = lab
         self.display = display
         self.phase = "starting"
         self.faults: dict[str, str] = {}
         self.recoveries: list[Recovery] = []
-        self.stopping = asyncio.Event()
+        self.stopping = stopping
         self.interrupted = False
         plan = lab.plan
         self.record = RunRecord(
@@ -86,11 +79,14 @@ class Run:
     async def add_fault(self, hop: str, name: str, kind: str, attributes: dict[str, Any], lease_s: float) -> None:
         """Break a hop; the fault ends by itself when its lease does."""
         params = {"hop": hop, "name": name, "type": kind, "attributes": attributes, "lease_s": lease_s}
-        await self.lab.stage_call("chaos", "add_fault", params)
+        entry = FaultRecord(hop=hop, name=name, type=kind, attributes=attributes, begin_ms=now_ms())
+        self.record.faults.append(entry)  # before the call: whoever is stopped in it must lift it all the same
+        try:
+            await self.lab.stage_call("chaos", "add_fault", params)
+        except ControlError:
+            self.record.faults.remove(entry)
+            raise
         self.faults[name] = f"{kind} of {' '.join(f'{key} {value}' for key, value in attributes.items())} on {hop}"
-        self.record.faults.append(
-            FaultRecord(hop=hop, name=name, type=kind, attributes=attributes, begin_ms=now_ms())
-        )
 
     async def remove_fault(self, hop: str, name: str) -> None:
         """Heal a hop, and note what evidence there is that it was broken."""
@@ -101,6 +97,12 @@ class Run:
             if entry.name == name and not entry.end_ms:
                 entry.end_ms = now_ms()
                 entry.evidence = [state.get("evidence") for state in states if state.get("name") == name]
+
+    async def lift_faults(self) -> None:
+        """Heal whatever is still broken: a script that was stopped has not done it."""
+        for entry in [one for one in self.record.faults if not one.end_ms]:
+            with contextlib.suppress(ControlError):
+                await self.remove_fault(entry.hop, entry.name)
 
     async def wait_recovery(self, timeout_s: float) -> Recovery:
         """Wait until every view holds what is committed now and every register is true; bounded."""
@@ -154,6 +156,7 @@ class Run:
         drained = False
         reads = Reads()
         if self.lab.ready.is_set():
+            await self.lift_faults()
             self.enter("wait for recovery")
             until_s = time.monotonic() + drain_s
             drained = await self.drain(drain_s)
@@ -163,13 +166,24 @@ class Run:
             self._enter_recoveries(reads)
             await self._write_journeys()
         self._write(READS_FILE_NAME, reads)
-        self.record.aborted = self.interrupted and not drained
+        self.record.aborted = not drained and (self.interrupted or not self.lab.ready.is_set())
         self.enter("stop")
         self._note_the_dead()
         await self.lab.stop_stages()
         self.lab.observatory.flush()
         self.enter("check")
         return await asyncio.to_thread(judge_folder, self.lab.run_folder)
+
+    def abandon(self) -> None:
+        """After everything has ended before its time: judge what was recorded, unless there is a verdict already."""
+        if (self.lab.run_folder / VERDICT_FILE_NAME).exists():
+            return
+        if not (self.lab.run_folder / READS_FILE_NAME).exists():
+            self._write(READS_FILE_NAME, Reads())
+        self.record.aborted = True
+        self.enter("check")
+        with contextlib.suppress(SettingsError):  # a full disk has been logged already
+            judge_folder(self.lab.run_folder)
 
     def _enter_recoveries(self, reads: Reads) -> None:
         """Each view answers for its slowest recovery; one that never came is none."""
@@ -280,114 +294,6 @@ class Run:
         if newest is None:
             raise ControlError("no event has gone all the way yet")
         return newest
-
-
-def make_run_folder(runs: Path, name: str) -> Path:
-    """``runs/<time>-<name>/``; raises SettingsError."""
-    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise SettingsError(f"cannot make the run folder {folder}: {error.strerror}; use --runs DIR") from error
-    return folder.resolve()
-
-
-async def conduct(
-    plan: LabPlan, script: Script, display: Display, *, password: str | None, trade: bool, on_ready: Callable[[Lab], None]
-) -> tuple[Path, Verdict]:
-    """Run a lab from start to verdict. Raises SettingsError when it did not begin, Stopped after a second Ctrl-C."""
-    folder = make_run_folder(Path(plan.runs_folder), plan.name)
-    async with Lab(plan, folder, password) as lab:
-        run = Run(lab, display)
-        run.enter("starting")
-        with _signals(run):
-            painter = asyncio.create_task(_paint(run), name="run.display")
-            try:
-                await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
-                verdict = await run.finish(drain_s=plan.drain_s if run.interrupted else plan.deadline_s)
-            finally:
-                painter.cancel()
-                display.close()
-        await _tidy_broker(lab)
-    return folder, verdict
-
-
-async def _begin(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> None:
-    await run.lab.start(trade=trade)
-    on_ready(run.lab)
-    run.enter("trading")
-    await script(run)
-
-
-async def _until_stopped(run: Run, work: Awaitable[None]) -> None:
-    """Run the work until it is done or somebody asks the run to stop; its own failures pass through."""
-    task = asyncio.ensure_future(work)
-    stop = asyncio.create_task(run.stopping.wait(), name="run.stopping")
-    try:
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-            return
-        run.interrupted = True
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, FleetError):
-            await task
-    finally:
-        stop.cancel()
-        if not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, FleetError):
-                await task
-
-
-async def _paint(run: Run) -> None:
-    while True:
-        run.display.show(take_picture(run.lab, run.phase, tuple(run.faults.values())))
-        await asyncio.sleep(PICTURE_INTERVAL_S)
-
-
-async def _tidy_broker(lab: Lab) -> None:
-    """On somebody else's broker nothing of ours stays behind."""
-    if not lab.plan.external_broker:
-        return
-    from storefleet.observer import clear_retained, endpoint
-
-    host, port = lab.broker_address()
-    try:
-        await clear_retained(
-            endpoint(host, port, tls=lab.broker_tls),
-            lab.plan.topic_root,
-            client_id=f"{lab.plan.name}.clear",
-            username=lab.username or None,
-            password=lab.password,
-        )
-    except FleetError as error:
-        _log.warning("retained messages of the lab stay on the broker: %s; run: storefleet clean", error)
-
-
-@contextlib.contextmanager
-def _signals(run: Run) -> Any:
-    """First SIGINT or SIGTERM: stop and judge. Second: end at once."""
-    loop = asyncio.get_running_loop()
-    conductor = asyncio.current_task()
-    assert conductor is not None
-
-    def on_signal() -> None:
-        if run.stopping.is_set():
-            conductor.cancel("stopped at once")
-            return
-        run.display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
-        run.stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise Stopped from None
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 async def demo_script(run: Run) -> None:

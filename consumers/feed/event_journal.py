@@ -93,9 +93,7 @@ def read_event(change: Change) -> Event:
         raise BadPayload("schema", f"nested too deep, or a number too large: {error}") from error
     if change.id != f"{document.source}.{document.sequence}":
         raise BadPayload("no_key", f"the document is of {document.source[:100]}.{document.sequence}, not of its id")
-    return Event(
-        document.source, document.sequence, document.type, document.business_day_date, data, raw_data, digest
-    )
+    return Event(document.source, document.sequence, document.type, document.business_day_date, data, raw_data, digest)
 
 
 class EventJournal:

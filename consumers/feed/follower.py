@@ -35,7 +35,6 @@ SILENCE_S: Final = 10.0
 RETRY_BASE_S: Final = 0.05
 RETRY_CAP_S: Final = 2.0
 GATHER_S: Final = 0.005
-_HEARTBEAT_MS: Final = 25_000
 _LARGEST_EXPONENT: Final = 10
 
 _log = logging.getLogger(__name__)
@@ -147,7 +146,6 @@ class Follower:
             "filter": "sync_gateway/bychannel",
             "channels": self.file.fold.channel,
             "since": self.file.checkpoint,
-            "heartbeat": _HEARTBEAT_MS,
         }
 
     def _failed(self, what: str) -> None:

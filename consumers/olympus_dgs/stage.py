@@ -18,7 +18,7 @@ from fleetwire.control import Handler, Params
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.delivery import Delivery
 from fleetwire.documents import DeviceDocument
-from fleetwire.errors import BadPayload, SettingsError
+from fleetwire.errors import BadPayload, SettingsError, StorageError
 from fleetwire.gateway_client import GatewayClient
 from fleetwire.host_presence import HostPresence
 from fleetwire.in_hand import InHand
@@ -89,7 +89,6 @@ class OlympusStage:
             return
         self.witness.counters.update(
             backlog=len(self._in_hand),
-            to_store=self._inventory.to_store_count,
             stored_total=self._writer.stored_total,
             conflicts_total=self._writer.conflicts_total,
             refused_total=self._writer.refused_total,
@@ -97,6 +96,9 @@ class OlympusStage:
             emptied_total=self._emptied_total,
             broker_connected=self._client.connected.is_set(),
         )
+        # The last snapshot is taken when the file is closed already, and a file may fail at any time.
+        with contextlib.suppress(StorageError):
+            self.witness.counters["to_store"] = self._inventory.to_store_count
 
     def handlers(self) -> Mapping[str, Handler]:
         """``final_read``."""

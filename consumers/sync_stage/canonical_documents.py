@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fleetwire.documents import TransactionDocument
-from fleetwire.envelope import MAXIMUM_ATTEMPT
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent, StoreStatus
 from fleetwire.identity import MAXIMUM_SEQUENCE, Key, Terminal, is_word
+from fleetwire.message_key import attempt_of
 from fleetwire.mqtt import Message
 from fleetwire.revisions import canonical_json, revision_id_of_canonical
 from fleetwire.topics import Topics
@@ -55,7 +55,7 @@ def prepare(topics: Topics, message: Message, maximum_payload_bytes: int) -> Pre
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable(message.payload, error) from error
     key = _checked_key(topics, message, event)
-    return Prepared(key, _attempt(message), _document(event, key, data))
+    return Prepared(key, attempt_of(message), _document(event, key, data))
 
 
 def read_status(topics: Topics, message: Message) -> StoreStatus:
@@ -112,13 +112,6 @@ def _document(event: CanonicalEvent, key: Key, data: Struct) -> bytes:
     canonical = canonical_json(msgspec.structs.asdict(document))
     revision = revision_id_of_canonical(1, "", canonical)
     return b'{"_id":"%b","_rev":"%b",%b' % (str(key).encode(), revision.encode(), canonical[1:])
-
-
-def _attempt(message: Message) -> int:
-    text = message.user_property("attempt") or "1"
-    if not (text.isascii() and text.isdigit() and len(text) <= 7):
-        return 1
-    return min(max(int(text), 1), MAXIMUM_ATTEMPT)
 
 
 def _unreadable(payload: bytes, error: Exception) -> BadPayload:

@@ -23,11 +23,13 @@ from consumers.sync_stage.document_writer import DocumentWriter, Task
 from consumers.sync_stage.status_writer import StatusWriter
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.control import Handler
-from fleetwire.dead_letters import DeadLetter, DeadLetterOffice, key_of
+from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.delivery import Delivery
 from fleetwire.errors import BadPayload, SettingsError, StorageError
 from fleetwire.gateway_client import GatewayClient
+from fleetwire.identity import Key
 from fleetwire.in_hand import Identity, InHand
+from fleetwire.message_key import attempt_of, key_of
 from fleetwire.mqtt import Message, TopicFilter
 from fleetwire.partition import is_responsible
 from fleetwire.settings import PREFIX, StageSettings
@@ -85,7 +87,9 @@ class SyncStage:
         return {}
 
     async def stop(self) -> None:
-        """Abandon what is not stored (the broker has it still) and disconnect."""
+        """Take nothing new, give what is in hand a moment, leave the rest to the broker, disconnect."""
+        self._sessions.inbound.session.pause_reading()
+        await self._in_hand.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -138,10 +142,10 @@ class SyncStage:
         try:
             prepared = prepare(self._topics, message, self._options.maximum_payload_bytes)
         except BadPayload as error:
-            self._bury(identity, message, error.reason, error.detail)
+            self._bury_unread(identity, message, error.reason, error.detail)
         except Exception as error:  # noqa: BLE001 - what nobody foresaw becomes a dead letter, not a dead stage
             detail = traceback.format_exception_only(error)[-1].strip()
-            self._bury(identity, message, "stage_error", detail)
+            self._bury_unread(identity, message, "stage_error", detail)
         else:
             self.witness.take(*prepared.key, prepared.attempt)
             self._documents.add(Task(identity, message, prepared))
@@ -163,13 +167,19 @@ class SyncStage:
     def _refused(self, task: Task, reason: str, detail: str) -> None:
         self._bury(task.identity, task.message, reason, detail)
 
+    def _bury_unread(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
+        key = _key_of(message)
+        if key is not None:
+            self.witness.take(*key, attempt_of(message))
+        self._bury(identity, message, reason, detail)
+
     def _bury(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
         letter = DeadLetter(
             reason=reason,
             detail=detail,
             topic=message.topic,
             payload=message.payload,
-            key=key_of(message) or claimed_key(message),
+            key=_key_of(message),
             # Behind a conflict stands an event that is stored: its key is applied, only this content is not.
             tell_terminal=reason != "key_conflict",
         )
@@ -183,9 +193,7 @@ class SyncStage:
         try:
             status = read_status(self._topics, message)
         except BadPayload as error:
-            letter = DeadLetter(
-                reason=error.reason, detail=error.detail, topic=message.topic, payload=message.payload
-            )
+            letter = DeadLetter(reason=error.reason, detail=error.detail, topic=message.topic, payload=message.payload)
             self._dead_letters.post(letter, lambda: acknowledge(message))
             return
         settings = self._settings
@@ -193,6 +201,10 @@ class SyncStage:
         if is_responsible(store_id, settings.instance, settings.instances):
             self._statuses.add(status)
         acknowledge(message)
+
+
+def _key_of(message: Message) -> Key | None:
+    return key_of(message) or claimed_key(message)
 
 
 def read_options(settings: StageSettings) -> Options:

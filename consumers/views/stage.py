@@ -52,9 +52,7 @@ class ViewsStage:
         for hosted in self._hosted:
             hosted.open()
         await self._http.start()
-        self._tasks = [
-            asyncio.create_task(hosted.run(), name=f"views.{hosted.view.name}") for hosted in self._hosted
-        ]
+        self._tasks = [asyncio.create_task(hosted.run(), name=f"views.{hosted.view.name}") for hosted in self._hosted]
         return {"http": self._http.url}
 
     async def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from msgspec import Struct
 from chaos import registry
 from chaos.active_fault import ActiveFault, FaultSettings
 from chaos.fault import Client, Passage
+from chaos.link import RESET_ON_CLOSE
 from chaos.noop import Noop
 from chaos.partition import Partition
 from fleetwire.errors import ControlError
@@ -122,6 +124,40 @@ async def test_links_that_gave_up_meanwhile_are_closed(hop: HopBench, echo: Echo
     await hop.call("remove_fault", name="cut")
     await until(lambda: hop.count("links_open") == 0, "the link is closed")
     assert bytes(echo.received[0]) == west.greeting + last
+
+
+async def test_an_end_does_not_cross_a_partition(hop: HopBench, echo: EchoServer) -> None:
+    """Neither side hears of the other's end before the fault is lifted; then both do, and nothing is left."""
+    west, other = await Terminal(hop, WEST).open(), await Terminal(hop, "taco.west.s0001.r02").open()
+    await hop.call("add_fault", name="cut", type="partition", attributes={"region": "west"})
+    west.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    west.writer.transport.abort()
+    await until(lambda: hop.count("held_links") == 1, "the client's reset is held")
+    await echo.stop()
+    await until(lambda: hop.count("held_links") == 2, "the upstream's end is held")
+    assert hop.count("links_open") == 2
+    assert not other.reader.at_eof()
+    await hop.call("remove_fault", name="cut")
+    await until(lambda: hop.count("links_open") == 1, "the link of the client that reset is gone")
+    assert await other.reader.read() == b""
+    other.writer.close()
+    await until(lambda: hop.count("links_open") == 0, "both links ended")
+
+
+async def test_connect_in_single_bytes(hop: HopBench, echo: EchoServer) -> None:
+    """A CONNECT that comes byte by byte is understood, and goes on only when its client id is known."""
+    reader, writer = await hop.connect()
+    greeting = connect_frame("lab1-" + WEST, properties=b"\x11\x00\x00\x00\x3c")
+    for byte in greeting[:-1]:
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0)
+    await until(lambda: hop.count("links_open") == 1, "the link is there")
+    assert echo.received == []
+    assert hop.count("connects_total") == 0
+    writer.write(greeting[-1:])
+    assert await reader.readexactly(len(CONNACK + greeting)) == CONNACK + greeting
+    state = await hop.call("add_fault", name="cut", type="partition", attributes={"client_id": WEST})
+    assert state["evidence"]["links_selected"] == 1
 
 
 async def test_editing_a_partition_moves_it(hop: HopBench) -> None:

@@ -66,12 +66,9 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 async def until_drained(emulator: Emulator) -> None:
     """Wait until every event has its outcome and no event waits to be traded."""
-    assert emulator._trading is not None
 
     def drained() -> bool:
-        assert emulator._trading is not None
-        waiting = sum(terminal.outbox.unresolved for terminal in emulator._terminals)
-        return emulator._trading.pacer.burst == 0 and waiting == 0
+        return emulator.running.trading.pacer.burst == 0 and emulator.running.unresolved == 0
 
     await until(drained, "every event has its outcome")
 

@@ -46,7 +46,7 @@ async def test_at_most_a_window_of_unresolved_events_is_on_the_wire(broker: Brok
         await call(emulator, "burst", events=100)
         await until(lambda: emulator.witness.counters["committed_total"] == 100, "100 events are committed")
         await until(lambda: len(answerer.keys) == WINDOW, "a window of events came")
-        terminal = emulator._terminals[0]
+        terminal = emulator.running.terminals[0]
         assert (terminal.outbox.backlog, terminal.outbox.room) == (100 - WINDOW, 0)
         answerer.tells = True
         answerer.tell_all()
@@ -100,7 +100,7 @@ async def test_a_rejection_resolves_the_event_and_is_entered_as_told(broker: Bro
     """A rejected event leaves the outbox; the ledger says by which stage and for which reason."""
     settings = settings_for(broker, tmp_path, fleet={"stores": 1, "terminals_per_store": 1})
     async with answering(broker) as answerer, running(settings) as emulator:
-        source = emulator._terminals[0].id
+        source = emulator.running.terminals[0].id
         answerer.rejects[source, 3] = "totals"
         await call(emulator, "burst", events=5)
         await until_drained(emulator)
@@ -150,7 +150,7 @@ async def test_terminals_trade_on_while_the_broker_is_gone(broker: Broker, tmp_p
     """Business never waits for the network: events are committed offline and arrive once the broker is back."""
     async with answering(broker) as answerer, running(settings_for(broker, tmp_path)) as emulator:
         broker.kill()
-        await until(lambda: not any(terminal.online for terminal in emulator._terminals), "all are offline")
+        await until(lambda: not any(terminal.online for terminal in emulator.running.terminals), "all are offline")
         await call(emulator, "burst", events=200)
         await until(lambda: emulator.witness.counters["committed_total"] == 200, "200 events are committed")
         emulator.measure()
@@ -165,7 +165,7 @@ async def test_hostile_outcomes_are_counted_and_change_nothing(broker: Broker, t
     settings = settings_for(broker, tmp_path, fleet={"stores": 1, "terminals_per_store": 1})
     async with answering(broker) as answerer, running(settings) as emulator:
         answerer.tells = answerer.answers = False
-        terminal = emulator._terminals[0]
+        terminal = emulator.running.terminals[0]
         await call(emulator, "burst", events=2)
         await until(lambda: len(answerer.keys) == 2, "2 events came")
         topic = emulator._topics.command("outcome", terminal.plan.terminal)
@@ -189,12 +189,11 @@ async def test_a_full_disk_stops_sales_and_nothing_else(broker: Broker, tmp_path
     async with answering(broker) as answerer, running(settings_for(broker, tmp_path)) as emulator:
         await call(emulator, "burst", events=10)
         await until_drained(emulator)
-        assert emulator._journal is not None
-        connection = emulator._journal.ledger._connection
+        connection = emulator.running.journal.ledger._connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         await call(emulator, "trade", rate_per_s=500)
-        await until(lambda: emulator._journal is not None and emulator._journal.full, "the disk is full")
+        await until(lambda: emulator.running.journal.full, "the disk is full")
         emulator.measure()
         assert emulator.witness.counters["commit_failures_total"] >= 1
         committed = emulator.witness.counters["committed_total"]

@@ -38,9 +38,10 @@ def test_a_burst_comes_on_top_and_is_limited() -> None:
 
 
 def test_a_changed_rate_owes_nothing() -> None:
-    """What the old rate still owed is forgotten; rate 0 is a pause."""
+    """What the old rate still owed is forgotten; a pause forgets bursts, too."""
     pacer = Pacer(1000.0, 0.0)
-    pacer.set_rate(0.0, 0.5)
+    pacer.add_burst(10)
+    pacer.pause(0.5)
     assert pacer.due(9.0) == 0
     pacer.set_rate(10.0, 9.0)
     assert pacer.due(9.25) == 2

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from emulator.business_day import Business, Till
+from emulator.descriptors import make_room
 from emulator.options import read_options
 from emulator.stage import Emulator
 from fleetwire.content import content_hash
@@ -24,10 +26,10 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @contextmanager
-def process(settings: StageSettings) -> Iterator[subprocess.Popen[bytes]]:
+def process(settings: StageSettings, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """The emulator as a process of its own; whatever happens it does not outlive the test."""
     environment = {**os.environ, **settings.environment(), "PYTHONPATH": str(REPOSITORY)}
-    child = subprocess.Popen([sys.executable, "-P", "-m", "emulator"], env=environment)
+    child = subprocess.Popen([*before, sys.executable, "-P", "-m", "emulator"], env=environment)
     try:
         yield child
     finally:
@@ -41,8 +43,15 @@ def committed(folder: Path) -> int:
     return int(str(rows(folder, "SELECT count(*) FROM event")[0][0])) if ledger.exists() and _has_tables(folder) else 0
 
 
+def births(folder: Path) -> int:
+    """How many terminals are online by the ledger; 0 before there is one."""
+    if not (folder / "ledger.sqlite").exists() or not _has_tables(folder):
+        return 0
+    return int(str(rows(folder, "SELECT count(*) FROM register WHERE online = 1")[0][0]))
+
+
 def _has_tables(folder: Path) -> bool:
-    return bool(rows(folder, "SELECT 1 FROM sqlite_master WHERE name = 'event'"))
+    return bool(rows(folder, "SELECT 1 FROM sqlite_master WHERE name = 'register'"))
 
 
 def expected_hashes(settings: StageSettings, counts: dict[str, int]) -> dict[str, list[bytes]]:
@@ -85,6 +94,21 @@ async def test_a_killed_process_goes_on_without_gap_or_change(broker: Broker, tm
     assert rows(tmp_path, "SELECT DISTINCT boot FROM register") == [(3,)]
 
 
+async def test_a_low_soft_limit_of_descriptors_is_raised(broker: Broker, tmp_path: Path) -> None:
+    """A fleet of 60 terminals comes up where the soft limit is 50 and the hard limit is not."""
+    settings = settings_for(broker, tmp_path, fleet={"stores": 20, "terminals_per_store": 3})
+    with process(settings, before=("sh", "-c", 'ulimit -Sn 50 && exec "$@"', "sh")) as child:
+        await until(lambda: births(tmp_path) == 60, "60 terminals are online")
+        assert child.poll() is None
+
+
+def test_a_fleet_beyond_the_hard_limit_is_refused_with_the_number_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal says how many terminals fit, and which limit to raise to what."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+    with pytest.raises(SettingsError, match=r"960 terminals fit here.*ulimit -Hn 10064"):
+        make_room(10_000)
+
+
 async def test_a_terminated_process_says_goodbye(broker: Broker, tmp_path: Path) -> None:
     """SIGTERM closes every terminal gracefully and ends with status 0."""
     with process(settings_for(broker, tmp_path, rate_per_s=100.0, accept_puback=True)) as child:
@@ -125,7 +149,7 @@ async def test_a_fleet_may_grow_between_two_runs(broker: Broker, tmp_path: Path)
     async with running(settings_for(broker, tmp_path)):
         pass
     async with running(settings_for(broker, tmp_path, fleet={"stores": 3, "terminals_per_store": 2})) as emulator:
-        assert [terminal.boot for terminal in emulator._terminals] == [2, 2, 2, 2, 1, 1]
+        assert [terminal.boot for terminal in emulator.running.terminals] == [2, 2, 2, 2, 1, 1]
 
 
 async def test_a_state_folder_that_cannot_be_written_is_one_line(broker: Broker, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import aiomqtt
 import msgspec
 import pytest
 
-from emulator.terminal import LIVES, Happening, Life
+from emulator.life import LIVES, Happening, Life
 from fleetwire.errors import ControlError
 from tests.broker import Broker
 from tests.emulator_live.lab import ROOT, answering, call, rows, running, settings_for, until, until_drained
@@ -58,7 +58,7 @@ def pairs(states: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
 async def test_a_terminal_is_born_dies_and_closes(broker: Broker, tmp_path: Path) -> None:
     """A birth follows every CONNECT, the will every power cut, and a planned close every closing of the store."""
     async with observing(broker, "state") as observer, running(settings_for(broker, tmp_path)) as emulator:
-        source = emulator._terminals[0].id
+        source = emulator.running.terminals[0].id
         await until(lambda: len(observer.messages) == 4, "4 births")
         assert await call(emulator, "power_cut", terminals=[source]) == {"terminals": 1}
         await until(lambda: pairs(observer.of(source))[-1] == ("lost", 1, 1), "the will")
@@ -68,7 +68,7 @@ async def test_a_terminal_is_born_dies_and_closes(broker: Broker, tmp_path: Path
         await until(lambda: pairs(observer.of(source))[-1] == ("planned_close", 2, 1), "the planned close")
         await call(emulator, "open_stores")
         await until(lambda: pairs(observer.of(source))[-1] == ("birth", 2, 2), "the third birth")
-        await until(lambda: all(terminal.online for terminal in emulator._terminals), "all are online")
+        await until(lambda: all(terminal.online for terminal in emulator.running.terminals), "all are online")
         states = observer.of(source)
         assert [state["online"] for state in states] == [True, False, True, False, True]
         assert all(state["serial_number"] and state["model"] for state in states)
@@ -81,8 +81,8 @@ async def test_a_terminal_is_born_dies_and_closes(broker: Broker, tmp_path: Path
 async def test_the_newest_state_is_retained(broker: Broker, tmp_path: Path) -> None:
     """A client that comes later finds every terminal's last word, and it is what the ledger calls the truth."""
     async with running(settings_for(broker, tmp_path)) as emulator:
-        sources = {terminal.id for terminal in emulator._terminals}
-        await until(lambda: all(terminal.online for terminal in emulator._terminals), "all are online")
+        sources = {terminal.id for terminal in emulator.running.terminals}
+        await until(lambda: all(terminal.online for terminal in emulator.running.terminals), "all are online")
         async with observing(broker, "state") as observer:
             await until(lambda: len(observer.messages) == 4, "4 retained states")
             assert all(retained for _, retained, _, _ in observer.messages)
@@ -100,10 +100,10 @@ async def test_a_new_connection_has_a_new_birth_number(broker: Broker, tmp_path:
     """After the broker's death the next birth has the same boot and a greater bd_seq."""
     async with running(settings_for(broker, tmp_path)) as emulator:
         broker.kill()
-        await until(lambda: not any(terminal.online for terminal in emulator._terminals), "all are offline")
+        await until(lambda: not any(terminal.online for terminal in emulator.running.terminals), "all are offline")
         await until(lambda: rows(tmp_path, "SELECT DISTINCT online, reason FROM register") == [(0, "lost")], "lost")
         broker.restart()
-        await until(lambda: all(terminal.online for terminal in emulator._terminals), "all are online")
+        await until(lambda: all(terminal.online for terminal in emulator.running.terminals), "all are online")
         async with observing(broker, "state") as observer:
             await until(lambda: len(observer.messages) == 4, "4 retained states")
             assert all(body["boot"] == 1 and body["bd_seq"] >= 2 for _, _, body, _ in observer.messages)
@@ -133,13 +133,14 @@ async def test_a_closing_store_waits_for_its_outcomes(broker: Broker, tmp_path: 
         await call(emulator, "burst", events=8)
         await until(lambda: len(answerer.keys) == 8, "8 events came")
         assert await call(emulator, "close_stores", brand="*", region="*") == {"terminals": 4}
-        assert {terminal.life for terminal in emulator._terminals} == {Life.CLOSING}
+        assert {terminal.life for terminal in emulator.running.terminals} == {Life.CLOSING}
         answerer.tell_all()
-        await until(lambda: {terminal.life for terminal in emulator._terminals} == {Life.CLOSED}, "all are closed")
+        lives = [Life.CLOSED] * 4
+        await until(lambda: [terminal.life for terminal in emulator.running.terminals] == lives, "all are closed")
         await until(lambda: len(observer.messages) == 8, "4 births and 4 planned closes")
         assert {body["reason"] for _, _, body, _ in observer.messages[4:]} == {"planned_close"}
         await call(emulator, "trade", rate_per_s=1000)
-        await until(lambda: emulator._trading is not None and emulator._trading.pacer.skipped > 10, "no sales")
+        await until(lambda: emulator.running.trading.pacer.skipped > 10, "no sales")
         assert emulator.witness.counters["committed_total"] == 8
 
 
@@ -166,8 +167,8 @@ async def test_a_foreign_prefix_goes_before_every_client_id(make_broker: Callabl
     broker = make_broker("log_type all").start()
     settings = settings_for(broker, tmp_path)
     async with running(msgspec.structs.replace(settings, client_id_prefix="lab7-")) as emulator:
-        await until(lambda: all(terminal.online for terminal in emulator._terminals), "all are online")
-        assert f"lab7-{emulator._terminals[0].id}" in broker.log
+        await until(lambda: all(terminal.online for terminal in emulator.running.terminals), "all are online")
+        assert f"lab7-{emulator.running.terminals[0].id}" in broker.log
 
 
 @pytest.mark.parametrize(

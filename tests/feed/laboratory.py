@@ -141,7 +141,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     """Ask again until it holds; fails with ``what`` after the deadline."""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - other processes set no event of ours
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"not within {DEADLINE_S:g} s: {what}") from None

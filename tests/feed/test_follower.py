@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from consumers.feed.follower import Follower
 from consumers.feed.fold_file import FoldFile
+from consumers.feed.follower import Follower
 from tests.broker import free_port
 from tests.feed.events import sale
 from tests.feed.laboratory import Laboratory, running, until
@@ -89,9 +89,7 @@ def letters(file: FoldFile[str]) -> list[str]:
         pytest.param(sends(b"not http at all\r\n\r\n"), id="no HTTP"),
         pytest.param(sends(), id="closed at once"),
         pytest.param(sends(HEAD, line(2, "b")[:-20]), id="cut in the middle of a line"),
-        pytest.param(
-            sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"zz\r\n"), id="broken chunks"
-        ),
+        pytest.param(sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"zz\r\n"), id="broken chunks"),
         pytest.param(sends(HEAD, b'{"seq":"s9","id\n', b"[1,2]\n", b"\x00\xff\n", line(2, "b")), id="hostile lines"),
     ],
 )
@@ -115,7 +113,8 @@ async def _holds(file: FoldFile[str], wanted: list[str]) -> bool:
 
 async def test_hostile_lines_are_kept_with_their_reason_and_an_oversized_one_is_counted(tmp_path: Path) -> None:
     """What cannot be used does not vanish, and what stands behind it is applied."""
-    answer = sends(HEAD, b"{\n", b"y" * 600 + b"\n", b'{"seq":"s2","id":"bad","changes":[{"rev":"1-a"}],"doc":{}}\n', line(3, "c"))
+    bad = line(2, "bad")
+    answer = sends(HEAD, b"{\n", b"y" * 600 + b"\n", bad, line(3, "c"))
     file = FoldFile(tmp_path / "letters.sqlite", Letters())
     async with FakeGateway(answer).serving() as url:
         follower = Follower(url, file, line_limit=500)

@@ -201,5 +201,3 @@ async def _collect(result: Wire) -> None:
         properties = [tuple(pair) for pair in getattr(message.properties, "UserProperty", [])]
         payload = message.payload if isinstance(message.payload, bytes) else b""
         result.seen.append(Seen(str(message.topic), payload, properties, bool(message.retain)))
-
-

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetwire.dead_letters import printable
 from fleetwire.envelope import Properties
 from fleetwire.events import CanonicalEvent
 from fleetwire.identity import Terminal
@@ -74,6 +75,8 @@ async def test_bad_input_becomes_a_dead_letter(broker: Broker, tmp_path: Path, r
     rejection = {"sequence": 3, "stage": "parm", "reason": reason}
     assert told == ([{"by": "parm", "applied": [], "rejected": [rejection], "answer": False}] if has_key else [])
     assert parm.witness.rejects == {reason: 1}
+    assert 3 not in parm.witness.handed_on.get(source, [])
+    assert (3 in parm.witness.taken.get(source, [])) == has_key
 
 
 async def test_an_unforeseen_exception_becomes_a_dead_letter(broker: Broker, tmp_path: Path) -> None:
@@ -82,7 +85,7 @@ async def test_an_unforeseen_exception_becomes_a_dead_letter(broker: Broker, tmp
 
     def broken(topic: str, properties: Properties, payload: bytes, content_type: str | None) -> CanonicalEvent:
         if b'"eventNumber": 1,' in payload:
-            raise ZeroDivisionError("a till\x00 without drawers \udcff" + "x" * 1000)
+            raise ZeroDivisionError("a till\x00 without drawers\n" + "x" * 1000)
         return good(topic, properties, payload, content_type)
 
     parm = Parm(stage_settings("parm", broker, tmp_path), broken)
@@ -93,9 +96,14 @@ async def test_an_unforeseen_exception_becomes_a_dead_letter(broker: Broker, tmp
     (letter,) = observer.on("dead-letter/parm/stage_error")
     detail = letter.user_property("detail")
     assert detail is not None
-    assert detail.startswith("ZeroDivisionError: a till? without drawers ?xxx")
+    assert detail.startswith("ZeroDivisionError: a till? without drawers?xxx")
     assert len(detail) == 500
     assert observer.on("canonical/transaction")[0].json["key"] == f"{SOURCE}.2"
+
+
+def test_a_detail_holds_only_what_mqtt_can_carry() -> None:
+    """Control characters and lone surrogates, which an MQTT string may not hold, become question marks."""
+    assert printable("Käse \ud800\x00\n\x7f 1") == "Käse ???? 1"
 
 
 async def test_a_letter_that_the_broker_finds_too_large_is_cut(

@@ -179,6 +179,18 @@ async def test_the_last_stage_tells_what_is_applied(broker: Broker, tmp_path: Pa
     assert terminal.seen[1].json == {"by": "parm", "applied": [[1, 1]], "rejected": [], "answer": True}
 
 
+async def test_an_ask_that_cannot_be_read_becomes_a_dead_letter(broker: Broker, tmp_path: Path) -> None:
+    """Ranges that run backwards are no ask: a dead letter, and the next ask is answered."""
+    parm = Parm(stage_settings("parm", broker, tmp_path, outcomes=True))
+    topic = TOPICS.terminal("ask", TERMINAL)
+    async with wire(broker, "command/outcome/#", "dead-letter/#") as terminal, running(parm):
+        await terminal.publish(topic, b'{"unresolved": [[3, 1]]}')
+        await terminal.publish(topic, encode(Ask(unresolved=[(1, 3)])))
+        await until(lambda: len(terminal.seen) == 2, "letter and answer")
+    assert [message.topic for message in terminal.on("dead-letter")] == [TOPICS.dead_letter("parm", "schema", SOURCE)]
+    assert terminal.on("command")[0].json["applied"] == []
+
+
 async def test_presence_is_retained_and_a_kill_is_seen(broker: Broker, tmp_path: Path) -> None:
     """The host register says online after the birth, offline after SIGKILL and after a graceful end."""
     host = TOPICS.host("parm", 1)

@@ -20,6 +20,7 @@ from tests.feed.events import DAY, Written, control, event, retail, returned, sa
 
 TILL = "taco.west.s0001.r01"
 OTHER = "taco.west.s0001.r02"
+ALERT = {"component": "PRINTER", "from_state": "OK", "to_state": "PAPER_OUT", "severity": "WARNING"}
 MORNING = [
     control(TILL, 1, "START_OF_DAY"),
     control(TILL, 2, "SIGN_ON", "op-7"),
@@ -31,7 +32,7 @@ MORNING = [
     sale(TILL, 8, 9_999, training=True),
     till(TILL, 9, "PICKUP", 3_000),
     till(TILL, 10, "PAID_IN", 200),
-    event(TILL, 11, "terminal.alert", {"component": "PRINTER", "from_state": "OK", "to_state": "OUT", "severity": "INFO"}),
+    event(TILL, 11, "terminal.alert", ALERT),
 ]
 
 
@@ -158,9 +159,7 @@ def test_what_is_applied_is_witnessed_told_and_read_back_after_a_restart(tmp_pat
         (event(TILL, 1, "transaction.retail", {**retail("SALE", 5), "surprise": 1}), "schema"),
     ],
 )
-def test_an_event_of_no_known_shape_is_skipped_and_not_applied(
-    counter: Counter, written: Written, reason: str
-) -> None:
+def test_an_event_of_no_known_shape_is_skipped_and_not_applied(counter: Counter, written: Written, reason: str) -> None:
     """Poseidon never says applied of what it cannot use."""
     counter.apply(written, sale(TILL, 2))
     assert counter.file.skipped == {reason: 1}

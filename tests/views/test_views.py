@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,18 @@ from tests.feed.laboratory import Laboratory, RunningStage, held, truth, until
 from tests.views.test_folds import EVENTS, TILL, TOTALS, device, status
 
 MODULE = "consumers.views"
+SPOILS = {
+    "sales": "UPDATE sales SET cents = cents + 1",
+    "store_board": "UPDATE register SET major = 99, value = '\"OFFLINE\"'",
+    "device_inventory": "UPDATE register SET major = 99, value = '[false, 99, 99]'",
+}
+
+
+def spoil(path: Path, statement: str) -> None:
+    """Change a view's table behind its back."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
 
 
 async def write_registers(lab: Laboratory) -> None:
@@ -91,7 +105,7 @@ async def check_http(url: str) -> None:
 
 
 async def test_a_rebuilt_view_ends_at_the_same_state(tmp_path: Path) -> None:
-    """Forgotten and read again from the beginning, each of them; the others do not notice."""
+    """Spoiled by hand, forgotten and read again from the beginning, each of them; the others do not notice."""
     async with Laboratory(tmp_path) as lab:
         await lab.start_gateway()
         views = await lab.start(MODULE, "views")
@@ -102,6 +116,8 @@ async def test_a_rebuilt_view_ends_at_the_same_state(tmp_path: Path) -> None:
         before = await final(views)
         for name in before:
             others = {other: read for other, read in before.items() if other != name}
+            spoil(tmp_path / "views" / f"{name}.sqlite", SPOILS[name])
+            assert await final(views) != before
             await views.call("rebuild", {"view": name})
             now = await final(views)
             assert {other: now[other] for other in others} == others

@@ -1,0 +1,58 @@
+"""What exists while the fleet runs, and the figures that are read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from emulator.journal import Journal
+from emulator.terminal import Terminal
+from emulator.trading import Trading
+from fleetwire.mqtt import SessionGroup
+from fleetwire.witness import Witness
+
+_SHORTEST_MEASURE_S = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningFleet:
+    """The parts that a start makes and a stop releases; ``measured_s`` and ``measured_total``: the last measure's."""
+
+    terminals: Sequence[Terminal]
+    group: SessionGroup
+    journal: Journal
+    trading: Trading
+    witness: Witness
+    measured_s: float
+    measured_total: float = 0.0
+
+    @property
+    def unresolved(self) -> int:
+        """Events without an outcome, of all terminals."""
+        return sum(terminal.outbox.unresolved for terminal in self.terminals)
+
+    @property
+    def online(self) -> int:
+        """Terminals whose birth the broker has acknowledged."""
+        return sum(terminal.online for terminal in self.terminals)
+
+    def measure(self) -> None:
+        """Bring the witness's counters up to date."""
+        counters, pacer, online = self.witness.counters, self.trading.pacer, self.online
+        counters["online"] = online
+        counters["offline"] = len(self.terminals) - online
+        counters["unresolved"] = self.unresolved
+        counters["offline_queue"] = sum(
+            terminal.outbox.unresolved for terminal in self.terminals if not terminal.online
+        )
+        counters["commit_failures_total"] = self.journal.commit_failures
+        counters["skipped_total"] = pacer.skipped
+        counters["offered_rate"] = pacer.rate_per_s
+        self._measure_rate(counters)
+
+    def _measure_rate(self, counters: dict[str, float]) -> None:
+        now_s, committed = self.group.now_s(), counters["committed_total"]
+        elapsed_s = now_s - self.measured_s
+        if elapsed_s >= _SHORTEST_MEASURE_S:
+            counters["achieved_rate"] = round((committed - self.measured_total) / elapsed_s, 1)
+            self.measured_s, self.measured_total = now_s, committed

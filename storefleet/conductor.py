@@ -1,0 +1,156 @@
+"""Conducts one run: the lab comes up, the script plays, the run is judged, and whatever happens a verdict is left.
+
+The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains for a bounded time and
+is judged. A second one ends everything at once; what was proven by then is judged, without final reads. A lab that does
+not come up leaves a verdict too, which is unknown. Nothing that was started is left running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from fleetwire.errors import FleetError, SettingsError
+from storefleet.lab import Lab
+from storefleet.live import Display, take_picture
+from storefleet.plan import LabPlan
+from storefleet.run import Run, Script
+from storefleet.verdict.result import Verdict
+
+PICTURE_INTERVAL_S: Final = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: a second Ctrl-C
+    """The run was stopped at once; exit status 130."""
+
+
+async def conduct(
+    plan: LabPlan, script: Script, display: Display, *, password: str | None, trade: bool, on_ready: Callable[[Lab], None]
+) -> tuple[Path, Verdict]:
+    """Run a lab from start to verdict. Raises FleetError when it did not begin, Stopped after a second signal."""
+    with _signals(display) as stopping:
+        folder = make_run_folder(Path(plan.runs_folder), plan.name)
+        try:
+            lab = Lab(plan, folder, password)
+        except FleetError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing is in it: the lab did not even get its name
+            raise
+        run = Run(lab, display, stopping)
+        try:
+            async with lab:
+                verdict = await _live(run, script, trade=trade, on_ready=on_ready)
+        except (FleetError, asyncio.CancelledError):
+            run.abandon()
+            raise
+    return folder, verdict
+
+
+async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> Verdict:
+    run.enter("starting")
+    plan = run.lab.plan
+    painter = asyncio.create_task(_paint(run), name="run.display")
+    try:
+        await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
+        verdict = await run.finish(drain_s=plan.drain_s if run.interrupted else plan.deadline_s)
+    finally:
+        painter.cancel()
+        run.display.close()
+    await _tidy_broker(run.lab)
+    return verdict
+
+
+async def _begin(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> None:
+    await run.lab.start(trade=trade)
+    on_ready(run.lab)
+    run.enter("trading")
+    await script(run)
+
+
+async def _until_stopped(run: Run, work: Awaitable[None]) -> None:
+    """Run the work until it is done or somebody asks the run to stop; its own failures pass through."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.create_task(run.stopping.wait(), name="run.stopping")
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        run.interrupted = not task.done()
+    finally:
+        stop.cancel()
+        task.cancel()
+        await asyncio.wait({task})
+    if not run.interrupted:
+        await task
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        _log.warning("while stopping: %s", error)
+
+
+async def _paint(run: Run) -> None:
+    while True:
+        run.display.show(take_picture(run.lab, run.phase, tuple(run.faults.values())))
+        await asyncio.sleep(PICTURE_INTERVAL_S)
+
+
+async def _tidy_broker(lab: Lab) -> None:
+    """On somebody else's broker nothing of ours stays behind."""
+    if not lab.plan.external_broker:
+        return
+    from storefleet.observer import clear_retained, endpoint
+
+    host, port = lab.broker_address()
+    try:
+        await clear_retained(
+            endpoint(host, port, tls=lab.broker_tls),
+            lab.plan.topic_root,
+            client_id=f"{lab.plan.name}.clear",
+            username=lab.username or None,
+            password=lab.password,
+        )
+    except FleetError as error:
+        _log.warning("retained messages of the lab stay on the broker: %s; run: storefleet clean", error)
+
+
+@contextlib.contextmanager
+def _signals(display: Display) -> Iterator[asyncio.Event]:
+    """First SIGINT or SIGTERM: the event is set. Second: the caller is cancelled. More change nothing."""
+    loop = asyncio.get_running_loop()
+    conductor = asyncio.current_task()
+    assert conductor is not None
+    stopping = asyncio.Event()
+    count = 0
+
+    def on_signal() -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
+            stopping.set()
+        elif count == 2:
+            conductor.cancel("stopped at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stopping
+    except asyncio.CancelledError:
+        raise Stopped from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def make_run_folder(runs: Path, name: str) -> Path:
+    """``runs/<time>-<name>/``; raises SettingsError."""
+    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise SettingsError(f"cannot make the run folder {folder}: {error.strerror}; use --runs DIR") from error
+    return folder.resolve()

@@ -1,0 +1,169 @@
+"""The command line as a user has it: real processes in folders of their own, so that nothing is shared between tests.
+
+Every process that a lab starts inherits STOREFLEET_HOME, which no other test has: by it the tests find whatever is left,
+recorded or not, and end it by process id and start time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from storefleet.process_identity import ProcessIdentity, end_all, identify
+
+REPOSITORY = Path(__file__).parents[2]
+DEADLINE_S = 60.0
+Value = TypeVar("Value")
+
+
+def until(condition: Callable[[], Value], what: str, *, deadline_s: float = DEADLINE_S) -> Value:
+    """What the condition gives as soon as it is true; fails with its name after the deadline."""
+    end_s = time.monotonic() + deadline_s
+    while time.monotonic() < end_s:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"not within {deadline_s:g} s: {what}")
+
+
+class CommandLine:
+    """Runs ``storefleet`` in a folder, with a home and a folder for runs below it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.runs = folder / "runs"
+        own = {name: value for name, value in os.environ.items() if not name.startswith("STOREFLEET_")}
+        self.environment = {**own, "STOREFLEET_HOME": str(self.home), "CI": "true", "COLUMNS": "160"}
+        if mosquitto := os.environ.get("STOREFLEET_MOSQUITTO"):
+            self.environment["STOREFLEET_MOSQUITTO"] = mosquitto
+
+    def run(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; its exit status must be ``status`` (None: any)."""
+        done = subprocess.run(
+            self._words(arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True,
+            timeout=2 * DEADLINE_S, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert status is None or done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def json(self, *arguments: object, status: int = 0) -> Any:
+        """The one JSON document that a command prints."""
+        return json.loads(self.run(*arguments, "--json", status=status).stdout)
+
+    @contextmanager
+    def running(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+        """A command in the background, in a session of its own; killed at the end when it still runs."""
+        with (self.folder / "output.txt").open("a+", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                self._words(arguments), cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, text=True, start_new_session=True,
+            )  # fmt: skip
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+    @property
+    def output(self) -> str:
+        """What the commands in the background have said."""
+        return (self.folder / "output.txt").read_text(encoding="utf-8")
+
+    def up(self, *options: object, name: str = "lab", stores: int = 3, rate: str = "40/s") -> Lab:
+        """A detached lab, ready; small unless told otherwise."""
+        fleet = [] if "--fleet" in options else ["--stores", stores]
+        self.run("up", *fleet, "--rate", rate, "--name", name, "--runs", self.runs, "--detach", *options)
+        return Lab(self, name)
+
+    def leftovers(self) -> dict[int, str]:
+        """Process id -> command of everything that still runs and was started below this home."""
+        mark = f"STOREFLEET_HOME={self.home}\0".encode()
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                try:
+                    if mark in (folder / "environ").read_bytes() + b"\0":
+                        found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                except OSError:
+                    continue
+        return found
+
+    def until_nothing_is_left(self, *, within_s: float) -> None:
+        """Wait until no process of this home runs any more."""
+        until(lambda: not self.leftovers(), f"every process has ended; left: {self.leftovers()}", deadline_s=within_s)
+
+    def end_leftovers(self) -> None:
+        """Kill by process id and start time what a failed test has left."""
+        end_all([identify(process_id) for process_id in self.leftovers()])
+
+    def run_folders(self) -> list[Path]:
+        """All run folders, oldest first."""
+        return sorted(self.runs.iterdir()) if self.runs.is_dir() else []
+
+    def _words(self, arguments: tuple[object, ...]) -> list[str]:
+        return [sys.executable, "-P", "-m", "storefleet", *map(str, arguments)]
+
+
+class Lab:
+    """One detached lab."""
+
+    def __init__(self, command_line: CommandLine, name: str) -> None:
+        self.command_line = command_line
+        self.name = name
+        self.description: dict[str, Any] = json.loads((self._folder / "lab.json").read_text(encoding="utf-8"))
+        self.run_folder = Path(self.description["run_folder"])
+
+    @property
+    def _folder(self) -> Path:
+        return self.command_line.home / "labs" / self.name
+
+    def identities(self) -> dict[str, ProcessIdentity]:
+        """Every process as the lab has written it down, by name; ``lab`` is its own."""
+        rows = json.loads((self._folder / "processes.json").read_text(encoding="utf-8"))
+        return {row["name"]: ProcessIdentity(row["process_id"], row["started"]) for row in rows}
+
+    def status(self) -> Any:
+        """``storefleet status --json``."""
+        return self.command_line.json("status", "--name", self.name)
+
+    def stage(self, stage: str) -> Any:
+        """One stage's line of the status."""
+        return next(line for line in self.status()["picture"]["stages"] if line["stage"] == stage)
+
+    def wait_for_trade(self, *, total: int = 40) -> None:
+        """Until the terminals have committed so many events."""
+        until(lambda: self.stage("emulator")["total"] >= total, f"{total} events are committed")
+
+    def kill(self, name: str) -> None:
+        """kill -9 of one process, and wait until it has been started again."""
+        old = self.identities()[name]
+        old.signal(signal.SIGKILL)
+        until(lambda: self.identities()[name].process_id != old.process_id, f"{name} is started again")
+        until(lambda: self.status()["processes"][name]["running"], f"{name} runs again")
+
+    def down(self, *, status: int = 0) -> dict[str, Any]:
+        """``storefleet down``; its exit status must be ``status``. Returns the verdict."""
+        self.command_line.run("down", "--name", self.name, status=status)
+        return read_verdict(self.run_folder)
+
+
+def read_verdict(run_folder: Path) -> dict[str, Any]:
+    """``verdict.json`` of a run folder."""
+    verdict: dict[str, Any] = json.loads((run_folder / "verdict.json").read_text(encoding="utf-8"))
+    return verdict
+
+
+def places(verdict: dict[str, Any], what: str) -> list[list[str]]:
+    """The addresses that the verdict gives for a class."""
+    return [account["places"] for account in verdict["places"] if account["what"] == what]

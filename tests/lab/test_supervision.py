@@ -1,0 +1,24 @@
+"""Any process of a lab may be killed: it comes back, that is counted, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+from tests.lab.command_line import CommandLine, places
+
+PROCESSES = (
+    "parm-1", "sync_stage-1", "gateway-1", "poseidon-1", "olympus_dgs-1", "views-1", "chaos-1", "emulator-1", "broker-1",
+)  # fmt: skip
+
+
+def test_every_process_comes_back_and_the_verdict_stays_valid(command_line: CommandLine) -> None:
+    """After kill -9 of each process in turn, each was restarted once and the verdict is valid."""
+    lab = command_line.up(stores=4)
+    lab.wait_for_trade()
+    for name in PROCESSES:
+        lab.kill(name)
+    command_line.run("wait", "--converged", "--timeout", "30s")
+    processes = lab.status()["processes"]
+    assert {name: process["restarts"] for name, process in processes.items()} == dict.fromkeys(PROCESSES, 1)
+    assert {process["last_exit"] for process in processes.values()} == {"signal SIGKILL"}
+    verdict = lab.down()
+    assert verdict["validity"] == "valid"
+    assert not places(verdict, "lost")
