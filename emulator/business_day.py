@@ -186,7 +186,8 @@ class Till:
 
     def _local_ms(self, time_of_day_ms: int) -> int:
         ordinal = self._business.first_day + self._day
-        return (ordinal - _EPOCH_ORDINAL) * _DAY_MS + time_of_day_ms - self.plan.region.offset_ms
+        true_ms = (ordinal - _EPOCH_ORDINAL) * _DAY_MS + time_of_day_ms - self.plan.region.offset_ms
+        return true_ms + self.plan.clock_skew_s * 1000
 
 
 def _clock_ms(text: str) -> int:

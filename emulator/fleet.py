@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from datetime import date
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -30,6 +31,7 @@ DialectName = Literal["taco", "burger", "pizza"]
 MenuName = Literal["taco", "burger", "pizza"]
 Word = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+ClockSkew = Annotated[int, Meta(ge=-86_400, le=86_400)]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 HourMinute = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
 
@@ -90,6 +92,8 @@ class TerminalPlan(Struct, frozen=True):
     brand: Brand
     region: Region
     seed: int
+    clock_skew_s: int = 0
+    """How far its own clock is ahead of the true time."""
 
     @property
     def id(self) -> str:
@@ -155,6 +159,8 @@ class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     malformed: Share = 0.0
     repeated: Share = 0.0
     conflicting: Share = 0.0
+    clock_skews_s: Annotated[dict[str, ClockSkew], Meta(max_length=100)] = {}
+    """Terminal id, or a glob -> seconds by which these terminals' clocks are ahead; the first that fits counts."""
     mix: Mix = Mix()
     brands: Annotated[tuple[Brand, ...], Meta(min_length=1, max_length=64)] = DEFAULT_BRANDS
     regions: Annotated[tuple[Region, ...], Meta(min_length=1, max_length=64)] = DEFAULT_REGIONS
@@ -203,8 +209,13 @@ class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             kind = self.kinds[position % len(self.kinds)]
             counts[kind] += 1
             terminal = Terminal(brand.name, region.name, word, f"{KIND_LETTERS[kind]}{counts[kind]:02d}")
-            plans.append(TerminalPlan(terminal, kind, position, brand, region, self.seed))
+            skew_s = self._clock_skew_s(terminal.id)
+            plans.append(TerminalPlan(terminal, kind, position, brand, region, self.seed, skew_s))
         return plans
+
+    def _clock_skew_s(self, terminal_id: str) -> int:
+        fitting = (skew_s for glob, skew_s in self.clock_skews_s.items() if fnmatchcase(terminal_id, glob))
+        return next(fitting, 0)
 
 
 def _brand_turns(brands: Sequence[Brand]) -> list[Brand]:

@@ -176,12 +176,16 @@ class Terminal:
     def _topic(self, kind: str) -> str:
         return self._floor.topics.terminal(kind, self.plan.terminal)
 
+    def _clock_text(self) -> str:
+        """What this terminal's own clock says; it may be wrong."""
+        return utc_text(self._floor.clock.now_s() + self.plan.clock_skew_s)
+
     def _state(self, reason: Literal["birth", "lost", "planned_close"], time: str | None) -> bytes:
         session = telemetry.Session(self.boot, self.bd_seq)
         return msgspec.json.encode(telemetry.state_fields(self.plan, session, reason, time))
 
     def _say(self, reason: Literal["birth", "planned_close"]) -> None:
-        payload = self._state(reason, utc_text(self._floor.clock.now_s()))
+        payload = self._state(reason, self._clock_text())
         self._publish_control("state", payload, retain=True, token=Said(reason, self.bd_seq))
 
     def _publish_control(self, kind: str, payload: bytes, *, retain: bool = False, token: object = None) -> None:
@@ -474,7 +478,7 @@ class Terminal:
             self.plan,
             telemetry.Session(self.boot, self.bd_seq),
             self._heartbeats,
-            time=utc_text(floor.clock.now_s()),
+            time=self._clock_text(),
             uptime_s=int((now_s - self._powered_on_s) * floor.clock.time_scale),
             queue=telemetry.Queue(self.outbox.unresolved, int(self.outbox.oldest_age_s(now_s))),
             last_sequence=self.outbox.last_sequence,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
@@ -16,7 +16,16 @@ from fleetwire.errors import BadPayload
 from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
 from fleetwire.mqtt import Message, MqttError, StageClient, TopicFilter
-from fleetwire.outcomes import LINGER_MAXIMUM_MS, MAXIMUM_RANGES, Ask, Outcome, OutcomeBatch, encode, read_ask
+from fleetwire.outcomes import (
+    LINGER_MAXIMUM_MS,
+    MAXIMUM_RANGES,
+    Ask,
+    Outcome,
+    OutcomeBatch,
+    Rejection,
+    encode,
+    read_ask,
+)
 from fleetwire.topics import Topics
 
 JSON: Final = "application/json"
@@ -26,7 +35,8 @@ _log = logging.getLogger(__name__)
 class OutcomeAnswerer:
     """Publishes outcomes over a stage's client and answers asks; ``told``, ``asked`` and ``refused`` count.
 
-    ``applied`` is read, never changed; ``backlog`` says how many events wait behind the one just applied.
+    ``applied`` is read, never changed; ``backlog`` says how many events wait behind the one just applied; ``rejected``
+    is what this stage itself has rejected for good (source -> sequence -> reason): told to whoever asks.
     """
 
     def __init__(
@@ -38,6 +48,7 @@ class OutcomeAnswerer:
         backlog: Callable[[], int],
         *,
         dead_letters: DeadLetterOffice | None = None,
+        rejected: Mapping[str, Mapping[int, str]] | None = None,
     ) -> None:
         self._client = client
         self._topics = topics
@@ -45,6 +56,7 @@ class OutcomeAnswerer:
         self._applied = applied
         self._backlog = backlog
         self._dead_letters = dead_letters
+        self._rejected = rejected or {}
         self._batch = OutcomeBatch(applied)
         self._timer: asyncio.TimerHandle | None = None
         self.told = 0
@@ -100,9 +112,16 @@ class OutcomeAnswerer:
         self._client.acknowledge(message)
 
     def _answer(self, source: str, ask: Ask) -> Outcome:
-        known = self._applied.get(source)
-        covered = known.intersection(IntervalSet(ask.unresolved)).to_list() if known else []
-        return Outcome(by=self._by, applied=covered[-MAXIMUM_RANGES:], answer=True)
+        known, asked = self._applied.get(source), IntervalSet(ask.unresolved)
+        covered = known.intersection(asked).to_list() if known else []
+        rejected = [
+            Rejection(sequence, self._by, reason)
+            for sequence, reason in self._rejected.get(source, {}).items()
+            if sequence in asked
+        ]
+        return Outcome(
+            by=self._by, applied=covered[-MAXIMUM_RANGES:], rejected=rejected[:MAXIMUM_RANGES], answer=True
+        )
 
     def _say(self, terminal: Terminal, outcome: Outcome) -> bool:
         topic = self._topics.command("outcome", terminal)

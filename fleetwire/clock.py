@@ -31,6 +31,22 @@ class BusinessClock(NamedTuple):
         return business_seconds / self.time_scale
 
 
+class SteadyClock:
+    """Business time for ages: taken from the host's clock once, then driven by the monotonic one.
+
+    So it never jumps and never runs backwards within a process, whatever is done to the host's clock.
+    """
+
+    def __init__(self, clock: BusinessClock) -> None:
+        self._began_s = clock.now_s()
+        self._time_scale = clock.time_scale
+        self._began_monotonic_s = time.monotonic()
+
+    def now_s(self) -> float:
+        """Business time now, in unix seconds."""
+        return self._began_s + (time.monotonic() - self._began_monotonic_s) * self._time_scale
+
+
 def now_ms() -> int:
     """Host time in unix milliseconds: what ledgers and witnesses are stamped with."""
     return time.time_ns() // 1_000_000

@@ -8,12 +8,15 @@ they need no quoting in a shell, a URL, a topic, a file name or a document id.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from fleetwire.errors import BadPayload
 
 MAXIMUM_SEQUENCE = 2**53 - 1
 """Largest sequence that every JSON implementation reads exactly (RFC 8259, section 6)."""
+
+MAXIMUM_ID_CHARACTERS = 4 * 32 + 3
 
 _WORD = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
@@ -44,10 +47,17 @@ class Terminal(NamedTuple):
     @classmethod
     def parse(cls, source: str) -> Terminal:
         """Read an id; raises BadPayload(no_key) for anything that is not four words."""
-        words = source.split(".")
-        if len(words) != 4 or not all(is_word(word) for word in words):
+        words = _words(source)
+        if words is None:
             raise BadPayload("no_key", f"{source[:100]!r} is no terminal id (brand.region.store.terminal)")
         return cls(*words)
+
+
+@lru_cache(maxsize=32_768)
+def _words(source: str) -> tuple[str, ...] | None:
+    """The four words of an id, or None. A fleet's ids come again and again: the cache makes the check nearly free."""
+    words = tuple(source.split(".")) if len(source) <= MAXIMUM_ID_CHARACTERS else ()
+    return words if len(words) == 4 and all(is_word(word) for word in words) else None
 
 
 class Key(NamedTuple):

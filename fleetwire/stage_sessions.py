@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -30,23 +31,34 @@ _OUTGOING_LIMIT: Final = 20_000
 class StageSessions:
     """Register handlers with ``inbound.on`` and ``outbound.on``, then ``open``; ``close`` says good-bye.
 
-    ``backlog_limit`` bounds the unacknowledged messages of ``inbound``.
+    ``backlog_limit`` bounds the unacknowledged messages of ``inbound``. ``on_forgotten`` is called when the broker does
+    not remember ``inbound`` on a later connection: it died with its memory, or we were away for too long.
     """
 
-    def __init__(self, settings: StageSettings, *, backlog_limit: int) -> None:
+    def __init__(
+        self,
+        settings: StageSettings,
+        *,
+        backlog_limit: int,
+        session_expiry_s: int = SESSION_EXPIRY_S,
+        on_forgotten: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_forgotten = on_forgotten
+        self._connected_before = False
         self._presence = HostPresence(settings)
         self._stack = AsyncExitStack()
         self._keeping: asyncio.Task[None] | None = None
         endpoint = endpoint_of(settings)
         self.inbound = StageClient(
             endpoint,
-            _options(settings, "", clean_start=False, receive_maximum=backlog_limit),
+            _options(settings, "", session_expiry_s=session_expiry_s, receive_maximum=backlog_limit),
             backlog_limit=backlog_limit,
+            on_connected=self._inbound_connected,
             ready_timeout_s=READY_TIMEOUT_S,
         )
         self.outbound = StageClient(
             endpoint,
-            _options(settings, OUTBOUND_SUFFIX, clean_start=True, receive_maximum=10_000),
+            _options(settings, OUTBOUND_SUFFIX, session_expiry_s=0, receive_maximum=10_000),
             will=self._presence.will,
             on_disconnected=self._presence.lost,
             ready_timeout_s=READY_TIMEOUT_S,
@@ -69,6 +81,11 @@ class StageSessions:
             raise ConnectFailed(f"no SUBACK from the broker within {READY_TIMEOUT_S:g} s: look into its log") from error
         self._keeping = asyncio.create_task(self._presence.keep(self.outbound), name="host.presence")
 
+    def _inbound_connected(self, session_present: bool) -> None:
+        if self._connected_before and not session_present:
+            self._on_forgotten()
+        self._connected_before = True
+
     async def close(self) -> None:
         """Say good-bye and disconnect; unacknowledged messages stay with the broker."""
         if self._keeping is not None:
@@ -89,13 +106,13 @@ def endpoint_of(settings: StageSettings) -> Endpoint:
     return Endpoint.parse(settings.broker_url, tls=context)
 
 
-def _options(settings: StageSettings, suffix: str, *, clean_start: bool, receive_maximum: int) -> SessionOptions:
+def _options(settings: StageSettings, suffix: str, *, session_expiry_s: int, receive_maximum: int) -> SessionOptions:
     return SessionOptions(
         client_id=(settings.client_id or f"{settings.stage}-{settings.instance}") + suffix,
         username=settings.username or None,
         password=settings.password(),
-        clean_start=clean_start,
-        session_expiry_s=0 if clean_start else SESSION_EXPIRY_S,
+        clean_start=not session_expiry_s,
+        session_expiry_s=session_expiry_s,
         keep_alive_s=KEEP_ALIVE_S,
         receive_maximum=receive_maximum,
         maximum_packet_size=LARGEST_PACKET,

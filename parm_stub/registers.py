@@ -1,7 +1,8 @@
 """PARM's work on state: terminals' registers and heartbeats in, retained device registers and store statuses out.
 
 Every instance hears all and answers for its part of the stores. Statuses published before are read back first, so that
-revisions go on growing over restarts. Silence proves nothing while we could not hear: after a pause of ours or a
+revisions go on growing over restarts; where the broker has lost them too, the number of our start makes revisions
+grow, and a broker that forgot us is told everything again. Silence proves nothing while we could not hear: after a pause of ours or a
 new connection, no terminal is called silent before a whole limit has passed.
 """
 
@@ -14,6 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from fleetwire.clock import SteadyClock
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.errors import BadPayload
 from fleetwire.events import Heartbeat, StoreStatus, TerminalState
@@ -29,6 +31,8 @@ TICK_S: Final = 0.5
 READ_BACK_TIMEOUT_S: Final = 30.0
 _LATE_S: Final = 1.0
 _NO_RETAINED: Final = 2
+_REVISIONS_OF_A_START: Final = 2**32
+"""More than one process ever gives to a store; a million starts stay below 2^53, where JSON's numbers end for many."""
 
 Shape = TypeVar("Shape")
 _state_decoder = msgspec.json.Decoder(TerminalState)
@@ -55,9 +59,13 @@ class Registers:
         self._publisher = publisher
         self._dead_letters = dead_letters
         self._timeout_s = heartbeat_timeout_s
-        self._board = StoreBoard(silence_limit_s=heartbeat_timeout_s * settings.time_scale)
+        self._board = StoreBoard(
+            silence_limit_s=heartbeat_timeout_s * settings.time_scale,
+            revision_floor=(settings.incarnation - 1) * _REVISIONS_OF_A_START,
+        )
         self._statuses: dict[str, str] = {}
-        self._business_s = 0.0
+        self._devices: dict[str, bytes] = {}
+        self._clock = SteadyClock(settings.clock)
         self._hearing_since_s = time.monotonic()
         self._read_back = asyncio.Event()
 
@@ -90,7 +98,13 @@ class Registers:
                 self._hearing_since_s = now_s
             before_s = now_s
             if now_s - self._hearing_since_s >= self._timeout_s:
-                self._publish(self._board.expire(self._now_s()))
+                self._publish(self._board.expire(self._clock.now_s()))
+
+    def publish_again(self) -> None:
+        """The broker lost its memory, and with it every retained register of ours."""
+        self._publish(self._board.statuses(self._clock.now_s()))
+        for topic, state in self._devices.items():
+            self._publisher.set(topic, state)
 
     def counters(self) -> dict[str, float]:
         """How many stores have which status, and what was ignored."""
@@ -122,9 +136,11 @@ class Registers:
             return
         board = self._board
         ignored = board.ghosts + board.refused
-        self._publish(board.register(terminal, state, self._now_s()))
+        self._publish(board.register(terminal, state, self._clock.now_s()))
         if board.ghosts + board.refused == ignored:
-            self._publisher.set(self._topics.canonical("device", terminal), _encode(state))
+            topic = self._topics.canonical("device", terminal)
+            self._devices[topic] = _encode(state)
+            self._publisher.set(topic, self._devices[topic])
         self._client.acknowledge(message)
 
     def _receive_heartbeat(self, message: Message) -> None:
@@ -132,7 +148,7 @@ class Registers:
         heartbeat = self._read(message, _heartbeat_decoder) if terminal is not None else None
         if terminal is None or heartbeat is None:
             return
-        self._publish(self._board.heartbeat(terminal, heartbeat, self._now_s()))
+        self._publish(self._board.heartbeat(terminal, heartbeat, self._clock.now_s()))
         self._client.acknowledge(message)
 
     def _publish(self, changed: list[StoreStatus]) -> None:
@@ -171,8 +187,3 @@ class Registers:
 
     def _is_ours(self, store_id: str) -> bool:
         return is_responsible(store_id, self._settings.instance, self._settings.instances)
-
-    def _now_s(self) -> float:
-        """Business time; it stands still where the host's clock was set back."""
-        self._business_s = max(self._business_s, self._settings.clock.now_s())
-        return self._business_s

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from fleetwire.answering import OutcomeAnswerer
+from fleetwire.attempt_record import FILE_NAME, AttemptRecord
 from fleetwire.control import Handler
 from fleetwire.dead_letters import DeadLetterOffice
 from fleetwire.delivery import Delivery
@@ -24,10 +25,9 @@ from fleetwire.errors import SettingsError
 from fleetwire.in_hand import InHand
 from fleetwire.mqtt import TopicFilter
 from fleetwire.settings import PREFIX, StageSettings
-from fleetwire.stage_sessions import StageSessions
+from fleetwire.stage_sessions import SESSION_EXPIRY_S, StageSessions
 from fleetwire.topics import Topics
 from fleetwire.witness import Witness
-from parm_stub.attempt_record import AttemptRecord
 from parm_stub.register_publisher import RegisterPublisher
 from parm_stub.registers import Registers
 from parm_stub.transactions import STAGE, Transactions, Transform
@@ -44,6 +44,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lies below the broker's own limit, so that what is too large becomes a dead letter and does not vanish there."""
     heartbeat_timeout_s: Annotated[float, Meta(gt=0)] = 75.0
     """Network seconds: how long a terminal may be silent before it counts as offline."""
+    session_expiry_s: Annotated[int, Meta(ge=1, le=86_400)] = SESSION_EXPIRY_S
+    """How long the broker keeps our share of the events while we are away."""
 
 
 class Parm:
@@ -59,11 +61,16 @@ class Parm:
 
     async def start(self) -> Mapping[str, str]:
         """Connect, read the registers, then take events; raises FleetError when the settings cannot work."""
-        sessions = self._sessions = StageSessions(self._settings, backlog_limit=BACKLOG_LIMIT)
+        sessions = self._sessions = StageSessions(
+            self._settings,
+            backlog_limit=BACKLOG_LIMIT,
+            session_expiry_s=self._options.session_expiry_s,
+            on_forgotten=self._forgotten,
+        )
         self._delivery = Delivery(sessions.outbound)
         self._in_hand = InHand(sessions.inbound)
         dead_letters = DeadLetterOffice(self._delivery, self._topics, STAGE, self.witness)
-        self._attempts = AttemptRecord(Path(self._settings.state_dir))
+        self._attempts = AttemptRecord(Path(self._settings.state_dir) / FILE_NAME)
         self._answerer = self._make_answerer(dead_letters)
         transactions = Transactions(
             self._topics,
@@ -110,6 +117,7 @@ class Parm:
         self.witness.counters.update(
             in_hand=len(self._in_hand),
             backlog=len(self._in_hand),
+            paused=self._sessions.inbound.paused,
             publish_retries_total=self._delivery.retries,
             dead_letters_total=sum(self.witness.rejects.values()),
             **self._registers.counters(),
@@ -118,6 +126,9 @@ class Parm:
     def handlers(self) -> Mapping[str, Handler]:
         """No control methods of its own."""
         return {}
+
+    def _forgotten(self) -> None:
+        self._registers.publish_again()
 
     def _packaged_transform(self) -> Transform:
         limit = self._options.maximum_payload_bytes

@@ -65,10 +65,13 @@ class StoreBoard:
     """The status of every store; ``ghosts`` and ``refused`` count what was ignored.
 
     ``silence_limit_s`` is how old a terminal's last sign of life may be, two heartbeat intervals or more. At most
-    ``maximum_terminals`` are kept; what a further one says is refused.
+    ``maximum_terminals`` are kept; what a further one says is refused. Revisions are greater than ``revision_floor``.
     """
 
-    def __init__(self, *, silence_limit_s: float, maximum_terminals: int = MAXIMUM_TERMINALS) -> None:
+    def __init__(
+        self, *, silence_limit_s: float, maximum_terminals: int = MAXIMUM_TERMINALS, revision_floor: int = 0
+    ) -> None:
+        self._revision_floor = revision_floor
         self.ghosts = 0
         self.refused = 0
         self._silence_limit_s = silence_limit_s
@@ -141,7 +144,7 @@ class StoreBoard:
         return member
 
     def _store(self, terminal: Terminal) -> _Store:
-        store = _Store(terminal)
+        store = _Store(terminal, revision=self._revision_floor)
         self._stores[terminal.store_id] = store
         return store
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fleetwire.answering import OutcomeAnswerer
+from fleetwire.attempt_record import DEATHS_ALLOWED, AttemptRecord, message_name
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.delivery import Delivery, Parcel
 from fleetwire.envelope import JSON, STRUCTURED, Envelope, Properties, read_structured
@@ -25,7 +26,6 @@ from fleetwire.message_key import attempt_of, key_of
 from fleetwire.mqtt import Message
 from fleetwire.topics import Topics
 from fleetwire.witness import Witness
-from parm_stub.attempt_record import DEATHS_ALLOWED, AttemptRecord
 from parm_stub.transform import canonical_json
 
 Transform = Callable[[str, Properties, bytes, str | None], CanonicalEvent]
@@ -64,15 +64,19 @@ class Transactions:
         identity = self._in_hand.begin(message)
         if identity is None:
             self._witness.duplicates_absorbed += 1
-        elif not message.duplicate:
+        elif message.duplicate:
+            self._work_carefully(identity, message)
+        else:
             self._work(identity, message)
-        elif self._attempts.begin(message):
+
+    def _work_carefully(self, identity: Identity, message: Message) -> None:
+        name = message_name(message.topic, message.properties, message.payload)
+        if self._attempts.begin(name):
             self._work(identity, message)
-            self._attempts.end(message)
         else:
             detail = f"PARM died {DEATHS_ALLOWED} times while it worked on this message"
             self._bury_unread(identity, message, "crash", detail)
-            self._attempts.end(message)
+        self._attempts.end(name)
 
     def _work(self, identity: Identity, message: Message) -> None:
         try:

@@ -7,10 +7,13 @@ needs no other.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,6 +23,9 @@ from fleetwire.outcomes import WINDOW
 
 MAXIMUM_PACKET_BYTES: Final = 262_144
 SBIN_FOLDERS: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/homebrew/sbin", "/opt/homebrew/opt/mosquitto/sbin")
+LISTEN_PORTS: Final = range(15_000, 32_000)
+PORT_DRAWS: Final = 200
+BROKER_FORM: Final = "'local' or mqtt[s]://[user@]host[:port]"
 INSTALL_HINT: Final = "install it (Debian, Ubuntu: sudo apt-get install mosquitto; macOS: brew install mosquitto)"
 
 
@@ -28,7 +34,9 @@ def find_mosquitto() -> str:
     named = os.environ.get("STOREFLEET_MOSQUITTO")
     if named:
         if not os.access(named, os.X_OK) or Path(named).is_dir():
-            raise SettingsError(f"STOREFLEET_MOSQUITTO={named} is no program that can be run")
+            raise SettingsError(
+                f"STOREFLEET_MOSQUITTO={named} is no program that can be run; name Mosquitto's binary, or unset the variable"
+            )
         return named
     folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN_FOLDERS))
     found = shutil.which("mosquitto", path=folders)
@@ -37,15 +45,30 @@ def find_mosquitto() -> str:
     return found
 
 
+def require_mosquitto() -> str:
+    """Path of the broker's binary, once it has said what it is; raises SettingsError."""
+    binary = find_mosquitto()
+    if mosquitto_version(binary) == "unknown":
+        raise SettingsError(
+            f"{binary} is no Mosquitto: asked by -h, it names no version; {INSTALL_HINT}, or set STOREFLEET_MOSQUITTO to it"
+        )
+    return binary
+
+
 def mosquitto_version(binary: str) -> str:
     """The broker's own word for its version, e.g. ``2.0.11``; ``unknown`` when it says nothing usable."""
-    shown = subprocess.run([binary, "-h"], capture_output=True, text=True, check=False, timeout=5)
+    try:
+        shown = subprocess.run(
+            [binary, "-h"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
     words = shown.stdout.split()
     return words[2] if words[:2] == ["mosquitto", "version"] and len(words) > 2 else "unknown"
 
 
-def configuration(port: int, terminals: int) -> str:
-    """The whole configuration file of our own broker."""
+def configuration(port: int, terminals: int, options: Sequence[str] = ()) -> str:
+    """The whole configuration file of our own broker; ``options`` are lines of the user's, which come last."""
     return "\n".join(
         (
             f"listener {port} 127.0.0.1",
@@ -61,16 +84,21 @@ def configuration(port: int, terminals: int) -> str:
             f"max_packet_size {MAXIMUM_PACKET_BYTES}",
             f"max_queued_messages {max(1_000, WINDOW * terminals * 2)}",
             "max_inflight_messages 0",
+            *options,
             "",
         )
     )
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody has at this moment; drawn below those that systems give to outgoing connections, so that
+    no connection of another lab takes it before it is listened on. Raises SettingsError."""
+    for _ in range(PORT_DRAWS):
+        port = secrets.choice(LISTEN_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise SettingsError(f"no free loopback port from {LISTEN_PORTS[0]} to {LISTEN_PORTS[-1]}; end what listens there")
 
 
 def require_free(port: int, option: str) -> None:
@@ -89,18 +117,20 @@ class BrokerAddress:
     __slots__ = ("host", "port", "tls", "username")
 
     def __init__(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise SettingsError(f"--broker {url!r}: {error}") from error
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
-            raise SettingsError(f"--broker {_without_password(url)!r}: expected 'local' or mqtt[s]://[user@]host[:port]")
-        if parts.password is not None:
+        user = url.partition("://")[2].rpartition("@")[0]
+        if ":" in user:
             raise SettingsError(
                 "--broker: a password in the URL would show in the process list; "
                 "put it into STOREFLEET_BROKER_PASSWORD or a file (mode 0600) named by --broker-password-file"
             )
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise SettingsError(f"--broker {url!r}: {error}; expected {BROKER_FORM}") from error
+        strange = parts.path not in ("", "/") or parts.query or parts.fragment or port == 0
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or strange:
+            raise SettingsError(f"--broker {url!r}: expected {BROKER_FORM}")
         self.tls = parts.scheme == "mqtts"
         self.host = parts.hostname
         self.port = port or (8883 if self.tls else 1883)
@@ -110,8 +140,3 @@ class BrokerAddress:
     def upstream(self) -> str:
         """``host:port``."""
         return f"{self.host}:{self.port}"
-
-
-def _without_password(url: str) -> str:
-    head, separator, tail = url.rpartition("@")
-    return f"...@{tail}" if separator and ":" in head else url

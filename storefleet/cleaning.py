@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fleetwire.errors import FleetError
 from storefleet import home, processes
 from storefleet.broker import BrokerAddress
 from storefleet.observer import clear_retained, endpoint
+
+
+def reap_crashed() -> list[str]:
+    """What the next ``up`` does: end what crashed labs left running, and forget those whose broker is gone with them.
+
+    Somebody else's broker may still hold topics of such a lab: it is remembered until :func:`clean_up`.
+    """
+    report = []
+    for name in home.lab_names():
+        folder = home.lab_folder(name)
+        if processes.is_live(folder):
+            continue
+        ended = processes.reap(folder)
+        if ended:
+            report.append(f"ended what a crashed lab {name} left running: {', '.join(ended)}")
+        if not _external_broker(name):
+            home.remove_lab_folder(name)
+    return report
 
 
 def clean_up(password: str | None) -> list[str]:
@@ -27,12 +46,18 @@ def clean_up(password: str | None) -> list[str]:
     return report or ["nothing to clean"]
 
 
-def _retained_is_cleared(name: str, password: str | None, report: list[str]) -> bool:
+def _external_broker(name: str) -> dict[str, Any] | None:
+    """The description of a lab on somebody else's broker; None when the broker was ours, or was not reached."""
     description = home.lab_folder(name) / "lab.json"
     if not description.exists():
-        return True
-    lab = home.read_json(description)
-    if lab["broker"]["kind"] != "external":
+        return None
+    lab: dict[str, Any] = home.read_json(description)
+    return lab if lab["broker"]["kind"] == "external" else None
+
+
+def _retained_is_cleared(name: str, password: str | None, report: list[str]) -> bool:
+    lab = _external_broker(name)
+    if lab is None:
         return True
     address = BrokerAddress(lab["broker"]["url"])
     try:

@@ -6,14 +6,17 @@ Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, cast
 
 import msgspec
 import typer
@@ -26,7 +29,11 @@ if TYPE_CHECKING:
     from storefleet.run import Script
 
 DID_NOT_BEGIN: Final = 2
+UNKNOWN: Final = 3
 SECOND_INTERRUPT: Final = 130
+READY_TIMEOUT_S: Final = 60.0
+UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+"""Root of what Typer says about options, whichever Click it brings along."""
 
 app = typer.Typer(
     name="storefleet",
@@ -48,6 +55,10 @@ NameOption = Annotated[str | None, typer.Option("--name", help="Name of the lab.
 LabOption = Annotated[str | None, typer.Option("--name", help="Which lab, when several run.")]
 BrokerOption = Annotated[str, typer.Option("--broker", help="'local', or mqtt[s]://[user@]host[:port] of somebody else's.")]
 ExternalOption = Annotated[bool, typer.Option("--yes-external", help="Yes, put load on that broker.")]
+BrokerLineOption = Annotated[
+    list[str] | None,
+    typer.Option("--broker-option", help="A line for our own broker's configuration, e.g. 'max_queued_messages 20'."),
+]
 PasswordOption = Annotated[
     Path | None,
     typer.Option("--broker-password-file", help="File (mode 0600) with the broker's password; or STOREFLEET_BROKER_PASSWORD."),
@@ -58,6 +69,13 @@ StageOption = Annotated[list[str] | None, typer.Option("--stage", help="NAME=COM
 InstancesOption = Annotated[list[str] | None, typer.Option("--instances", help="STAGE=N: several side by side.")]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder for run folders.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs instead of text for people.")]
+JsonLinesOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="JSON lines for programs: lab.json when ready, then {run_folder, exit_status, verdict} at the end.",
+    ),
+]
 TimeoutOption = Annotated[str, typer.Option("--timeout", help="How long to wait: 60s, 2m.")]
 MalformedOption = Annotated[float | None, typer.Option("--malformed", help="Share of malformed payloads, 0 to 1.")]
 RepeatedOption = Annotated[float | None, typer.Option("--repeated", help="Share of repeated payloads, 0 to 1.")]
@@ -67,12 +85,36 @@ ConflictingOption = Annotated[float | None, typer.Option("--conflicting", help="
 def main() -> None:
     """Entry point: every error of ours is one line and exit status 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _on_early_signal)
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False))
+    except UsageError as error:
+        _fail_usage(error)
+    except typer.Abort:
+        fail("stopped", SECOND_INTERRUPT)
     except FleetError as error:
         fail(str(error))
     except BrokenPipeError:
         os._exit(0)
+    except OSError as error:
+        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}; is the disk full, or not yours?")
+    except Exception:
+        logging.getLogger(__name__).exception("this is a bug of storefleet; nothing is known about the run")
+        raise SystemExit(UNKNOWN) from None
+
+
+def _on_early_signal(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Nothing has begun: a lab that has takes the signals over (see storefleet.conductor)."""
+    fail("stopped before anything began")
+
+
+def _fail_usage(error: typer.BadParameter) -> NoReturn:
+    """One line instead of a box; nothing where Typer has shown the help already."""
+    message = error.format_message()
+    if not message:
+        raise SystemExit(DID_NOT_BEGIN)
+    fail(f"{message.rstrip('.')}; see: {error.ctx.command_path if error.ctx else 'storefleet'} --help")
 
 
 def fail(message: str, status: int = DID_NOT_BEGIN) -> NoReturn:
@@ -92,6 +134,11 @@ def out_json(value: object) -> None:
     out(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def out_json_line(value: object) -> None:
+    """A value as one line of JSON, for commands that say more than one thing."""
+    out(msgspec.json.encode(value).decode())
+
+
 @app.command()
 def demo(
     stores: StoresOption = None,
@@ -99,7 +146,7 @@ def demo(
     rate: RateOption = "200/s",
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
-    json_output: JsonOption = False,
+    json_output: JsonLinesOption = False,
 ) -> None:
     """The main job: a chain comes up, trades, loses region west for ten seconds, heals, and is judged."""
     from storefleet.lab_options import make_plan, read_fleet
@@ -122,6 +169,7 @@ def up(
     time_scale: ScaleOption = 60.0,
     broker: BrokerOption = "local",
     yes_external: ExternalOption = False,
+    broker_option: BrokerLineOption = None,
     broker_password_file: PasswordOption = None,
     port: PortOption = 0,
     fleet: FleetOption = None,
@@ -131,13 +179,15 @@ def up(
     malformed: MalformedOption = None,
     repeated: RepeatedOption = None,
     conflicting: ConflictingOption = None,
+    deadline: Annotated[str, typer.Option("--deadline", help="How long a view may take: 30s, 2m.")] = "30s",
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
     detach: Annotated[bool, typer.Option("--detach", help="Return when ready; the lab goes on by itself.")] = False,
-    json_output: JsonOption = False,
+    json_output: JsonLinesOption = False,
 ) -> None:
     """Bring a lab up and trade until Ctrl-C or 'storefleet down'; then judge."""
     from storefleet.lab_options import make_plan, read_fleet, take_password
+    from storefleet.plan import read_duration
     from storefleet.run import endless_script
 
     options = {
@@ -147,7 +197,8 @@ def up(
     plan = make_plan(
         fleet=read_fleet(fleet, options), name=name, rate=rate, time_scale=time_scale, broker=broker,
         confirmed_external=yes_external, port=port, without=without or (), stage=stage or (),
-        instances=instances or (), runs=runs,
+        instances=instances or (), runs=runs, broker_options=broker_option or (),
+        deadline_s=read_duration(deadline, "--deadline"),
     )
     if detach:
         _detach(plan.name, json_output=json_output)
@@ -158,27 +209,29 @@ def up(
 def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bool) -> NoReturn:
     import uvloop
 
+    from storefleet.cleaning import reap_crashed
     from storefleet.conductor import Stopped, conduct
     from storefleet.live import display
     from storefleet.verdict.table import plain_text
 
-    _reap_crashed_labs()
+    for line in reap_crashed():
+        _say_progress(line)
     screen = display(quiet=json_output)
     screen.say(f"lab {plan.name}: {plan.stores:,} stores, {plan.terminals:,} terminals; starting")
 
     def on_ready(lab: Lab) -> None:
         screen.say(f"ready in {time.time() - lab.started_s:.1f} s; join at {lab.description()['join']}")
         if json_output:
-            out_json(lab.description())
+            out_json_line(lab.description())
 
     try:
         folder, verdict = uvloop.run(
             conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready)
         )
     except Stopped:
-        fail("stopped at once; the run has no verdict", SECOND_INTERRUPT)
+        fail("stopped at once, without final reads: what was proven is in the run folder", SECOND_INTERRUPT)
     if json_output:
-        out_json({"run_folder": str(folder), "verdict": verdict})
+        out_json_line({"run_folder": str(folder), "exit_status": verdict.exit_status, "verdict": verdict})
     else:
         _tell_story(folder)
         out(plain_text(verdict, plan.name))
@@ -186,48 +239,53 @@ def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bo
     raise SystemExit(verdict.exit_status)
 
 
-def _reap_crashed_labs() -> None:
-    from storefleet import home, processes
-
-    for name in home.lab_names():
-        folder = home.lab_folder(name)
-        if not processes.is_live(folder):
-            ended = processes.reap(folder)
-            if ended:
-                out(f"ended what a crashed lab {name} left running: {', '.join(ended)}")
-
-
 def _detach(name: str, *, json_output: bool) -> None:
     """Start the same command again without --detach, in a session of its own, and wait until its lab is ready."""
-    from storefleet.control_client import call_lab
-
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
     if "--name" not in arguments:
         arguments += ["--name", name]
     log = Path(f"storefleet-{name}.log")
-    with log.open("wb") as file:
+    try:
+        file = log.open("wb")
+    except OSError as error:
+        fail(f"cannot write {log} into this folder: {error.strerror}; start the lab from a folder of yours")
+    with file:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "storefleet", *arguments],
             stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
             env={**os.environ, "NO_COLOR": "1"},
         )
-    deadline_s = time.monotonic() + 60.0
-    while time.monotonic() < deadline_s:
+    try:
+        description = _await_ready(name, process, log)
+    finally:
+        if sys.exc_info()[0] is not None and process.poll() is None:  # stopped while it starts: nothing is left
+            process.terminate()
+            process.wait()
+    if json_output:
+        out_json_line(description)
+    else:
+        out(f"lab {name} is ready; join at {description['join']}; end it: storefleet down --name {name}")
+
+
+def _await_ready(name: str, process: subprocess.Popen[bytes], log: Path) -> Any:
+    """``lab.json`` of a lab once it is ready; as long as it takes where somebody else runs a stage of it."""
+    from storefleet.control_client import call_lab
+
+    told = False
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline_s or told:
         if process.poll() is not None:
             last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             fail((last[-1] if last else "the lab ended at once").removeprefix("storefleet: "), process.returncode or 2)
-        try:
-            call_lab(name, "wait", {"what": "ready", "timeout_s": 30.0}, timeout_s=35.0)
-            description = call_lab(name, "lab")
-        except FleetError:
-            time.sleep(0.05)
-            continue
-        if json_output:
-            out_json(description)
-        else:
-            out(f"lab {name} is ready; join at {description['join']}; end it: storefleet down --name {name}")
-        return
-    fail(f"lab {name} was not ready within 60 s; see {log}")
+        with contextlib.suppress(FleetError):
+            status = call_lab(name, "status")
+            if status["ready"]:
+                return call_lab(name, "lab")
+            if status["waiting_for"] and not told:
+                told = True
+                _say_progress(f"waiting until somebody runs {status['waiting_for']}")
+        time.sleep(0.05)
+    fail(f"lab {name} was not ready within {READY_TIMEOUT_S:g} s; see {log}")
 
 
 @app.command()

@@ -1,8 +1,8 @@
 """Conducts one run: the lab comes up, the script plays, the run is judged, and whatever happens a verdict is left.
 
-The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains for a bounded time and
-is judged. A second one ends everything at once; what was proven by then is judged, without final reads. A lab that does
-not come up leaves a verdict too, which is unknown. Nothing that was started is left running.
+The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains for a bounded time
+and is judged. A second one ends everything at once; what was recorded by then is judged, without final reads. A lab
+that does not come up leaves a verdict too, which is unknown. Nothing that was started is left running.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ class Stopped(Exception):  # noqa: N818 - not an error: a second Ctrl-C
 
 
 async def conduct(
-    plan: LabPlan, script: Script, display: Display, *, password: str | None, trade: bool, on_ready: Callable[[Lab], None]
+    plan: LabPlan,
+    script: Script,
+    display: Display,
+    *,
+    password: str | None,
+    trade: bool,
+    on_ready: Callable[[Lab], None],
 ) -> tuple[Path, Verdict]:
     """Run a lab from start to verdict. Raises FleetError when it did not begin, Stopped after a second signal."""
     with _signals(display) as stopping:
@@ -48,7 +54,7 @@ async def conduct(
         try:
             async with lab:
                 verdict = await _live(run, script, trade=trade, on_ready=on_ready)
-        except (FleetError, asyncio.CancelledError):
+        except BaseException:
             run.abandon()
             raise
     return folder, verdict
@@ -107,7 +113,7 @@ async def _tidy_broker(lab: Lab) -> None:
     host, port = lab.broker_address()
     try:
         await clear_retained(
-            endpoint(host, port, tls=lab.broker_tls),
+            lab.broker_endpoint,
             lab.plan.topic_root,
             client_id=f"{lab.plan.name}.clear",
             username=lab.username or None,
@@ -130,8 +136,8 @@ def _signals(display: Display) -> Iterator[asyncio.Event]:
         nonlocal count
         count += 1
         if count == 1:
-            display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
             stopping.set()
+            display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
         elif count == 2:
             conductor.cancel("stopped at once")
 

@@ -17,9 +17,9 @@ import httpx
 import msgspec
 
 from fleetwire.clock import now_ms
-from fleetwire.content import content_hash
+from fleetwire.content import HASH_BYTES, content_hash
 from fleetwire.documents import TRANSACTION_CHANNEL, TransactionDocument
-from fleetwire.errors import ControlError
+from fleetwire.errors import BadPayload, ControlError
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
@@ -29,7 +29,7 @@ from storefleet.verdict.run_format import FinalRead, Reads
 
 PAGE_DOCUMENTS: Final = 5_000
 GATEWAY_VIEW: Final = "gateway"
-CANONICAL_VIEW: Final = "canonical"
+UNREADABLE: Final = bytes(HASH_BYTES)
 _READ_TIMEOUT_S: Final = 60.0
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 class _Entry(msgspec.Struct):
     seq: Any
     id: str
-    doc: TransactionDocument | None = None
+    doc: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    deleted: bool = False
 
 
 class _Page(msgspec.Struct):
@@ -47,6 +48,7 @@ class _Page(msgspec.Struct):
 
 
 _decode_page = msgspec.json.Decoder(_Page).decode
+_decode_document = msgspec.json.Decoder(TransactionDocument).decode
 
 
 async def read_all(lab: Lab, ledger: Path) -> Reads:
@@ -57,10 +59,13 @@ async def read_all(lab: Lab, ledger: Path) -> Reads:
         for view, found in (await _stage_views(lab, stage)).items():
             reads.views[view] = _final_read(view, found, expected)
     if "gateway" in lab.plan.stages and "gateway" not in lab.plan.commands:
-        with contextlib.suppress(httpx.HTTPError, msgspec.DecodeError):
+        try:
             reads.views[GATEWAY_VIEW] = FinalRead(at_ms=now_ms(), events=await read_gateway(lab.gateway_url))
-    if lab.plan.outcome_stage == "parm" and lab.observer is not None:
-        reads.views[CANONICAL_VIEW] = FinalRead(at_ms=now_ms(), events=lab.observer.final_read())
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            _log.warning("no final read of the gateway: %s", error)
+    if lab.observer is not None:
+        for view, events in lab.observer.final_read().items():
+            reads.views[view] = FinalRead(at_ms=now_ms(), events=events)
     return reads
 
 
@@ -105,12 +110,25 @@ async def read_gateway(url: str) -> dict[str, ViewRead]:
             answer.raise_for_status()
             page = _decode_page(answer.content)
             for entry in page.results:
-                if entry.doc is not None:
-                    key = Key.parse(entry.id)
-                    hashes[key.source][key.sequence] = document_hash(entry.doc)
+                if entry.doc is not msgspec.UNSET and not entry.deleted:
+                    _enter(hashes, entry.id, entry.doc)
             if not page.results:
                 return {source: pack(numbers) for source, numbers in hashes.items()}
             since = page.last_seq
+
+
+def _enter(hashes: dict[str, dict[int, bytes]], document_id: str, document: msgspec.Raw) -> None:
+    """One document by its key; one that cannot be read is there all the same, with a content that nobody sent."""
+    try:
+        key = Key.parse(document_id)
+    except BadPayload:
+        _log.warning("the gateway holds %.200r in channel %s: no key of an event", document_id, TRANSACTION_CHANNEL)
+        return
+    try:
+        digest = document_hash(_decode_document(document))
+    except msgspec.DecodeError:
+        digest = UNREADABLE
+    hashes[key.source][key.sequence] = digest
 
 
 def document_hash(document: TransactionDocument) -> bytes:

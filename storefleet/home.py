@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,22 @@ def lab_folder(name: str) -> Path:
     return home() / "labs" / name
 
 
-def make_lab_folder(name: str) -> Path:
-    """Make the folder of a new lab; raises SettingsError when a lab of that name is written down already."""
+def make_lab_folder(name: str, processes: str) -> Path:
+    """Make the folder of a new lab; raises SettingsError when a lab of that name is written down already.
+
+    ``processes`` is its processes.json, there from the first moment: without it, it would look like a crashed lab's.
+    """
     folder = lab_folder(name)
+    unnamed = folder.with_name(f".{name}.{secrets.token_hex(4)}")
     try:
-        folder.mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        raise SettingsError(f"a lab named {name} exists; choose another --name, or end it: storefleet down --name {name}") from None
+        unnamed.mkdir(parents=True, mode=0o700)
+        write_private(unnamed / "processes.json", processes)
+        unnamed.rename(folder)
     except OSError as error:
+        shutil.rmtree(unnamed, ignore_errors=True)
+        if folder.exists():
+            end = f"storefleet down --name {name}"
+            raise SettingsError(f"a lab named {name} exists; choose another --name, or end it: {end}") from None
         raise SettingsError(f"cannot make {folder}: {error.strerror}") from error
     return folder
 
@@ -56,7 +65,7 @@ def remove_lab_folder(name: str) -> None:
 def lab_names() -> list[str]:
     """All labs that are written down, live or left by a crash, oldest first."""
     labs = home() / "labs"
-    folders = [path for path in labs.iterdir() if path.is_dir()] if labs.is_dir() else []
+    folders = [path for path in labs.iterdir() if path.is_dir() and path.name[0] != "."] if labs.is_dir() else []
     return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime)]
 
 

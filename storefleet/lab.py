@@ -11,6 +11,7 @@ control plane and to the observatory; it never touches an event.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -18,21 +19,23 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, FleetError, SettingsError
+from fleetwire.mqtt import Endpoint
 from fleetwire.settings import StageSettings
 from storefleet import broker as broker_module
 from storefleet import home
 from storefleet.broker import BrokerAddress, free_port
+from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer
 from storefleet.observatory import Observatory
-from storefleet.observer import Observer
+from storefleet.observer import Observer, endpoint, require_answer
 from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
-from storefleet.processes import Child, Processes
+from storefleet.processes import Child, Processes, record_text
 
 READY_TIMEOUT_S: Final = 40.0
 COMMAND_GRACE_S: Final = 1.5
@@ -48,7 +51,7 @@ class Lab:
     def __init__(self, plan: LabPlan, run_folder: Path, secret_password: str | None = None) -> None:
         self.plan = plan
         self.run_folder = run_folder
-        self.folder = home.make_lab_folder(plan.name)
+        self.folder = home.make_lab_folder(plan.name, record_text(()))
         self.processes = Processes(self.folder)
         self.observatory = Observatory(run_folder / "witnesses.jsonl")
         self.client_handlers: dict[str, Handler] = {}
@@ -57,7 +60,11 @@ class Lab:
             secrets.token_urlsafe(24), on_snapshot=self.observatory.receive, client_handlers=self.client_handlers
         )
         self.observer: Observer | None = None
+        self.broker_watch: BrokerWatch | None = None
+        """What our own broker says of itself; None for somebody else's."""
         self.ready = asyncio.Event()
+        self.waiting_for = ""
+        """A stage that somebody else is to run, and with what; empty while nobody is waited for."""
         self.ending = asyncio.Event()
         """Somebody asked the lab to end (``storefleet down``)."""
         self.started_s = time.time()
@@ -88,6 +95,16 @@ class Lab:
 
     async def start(self, *, trade: bool) -> None:
         """Bring the whole journey up, in the order in which nobody waits for nobody; raises SettingsError."""
+        with _one_voice():
+            await self._start_own(trade=trade)
+        for stage, command in self.plan.commands.items():
+            if command == EXTERNAL:
+                await self._until_external_ready(stage)
+        self.waiting_for = ""
+        self._write_lab_file()
+        self.ready.set()
+
+    async def _start_own(self, *, trade: bool) -> None:
         self._write_secrets()
         await self._start_broker()
         self._lay_hops()
@@ -95,7 +112,12 @@ class Lab:
         if self._hops:
             await self._start_stage("chaos", 1)
             await self._until_ready("chaos")
-        self.observer = await Observer.open(self)
+        self.observer = await Observer.open(
+            self.plan, self.broker_endpoint, username=self.username, password=self.password
+        )
+        if not self.plan.external_broker:
+            self.broker_watch = BrokerWatch(lambda: self.processes.children["broker-1"].incarnation)
+            self.observer.watch_broker(self.broker_watch)
         for stage in self.plan.stages:
             for instance in range(1, self.plan.instance_count(stage) + 1):
                 await self._start_stage(stage, instance)
@@ -103,11 +125,6 @@ class Lab:
             await self._until_ready(stage)
         await self._start_stage("emulator", 1, {"trade_at_start": trade})
         await self._until_ready("emulator")
-        for stage, command in self.plan.commands.items():
-            if command == EXTERNAL:
-                await self._until_external_ready(stage)
-        self._write_lab_file()
-        self.ready.set()
 
     async def stop_stages(self) -> None:
         """End the stages in the order of the journey, terminals first, so that nothing is cut off in between."""
@@ -121,11 +138,12 @@ class Lab:
     async def _start_broker(self) -> None:
         if self.plan.external_broker:
             self._broker_address = BrokerAddress(self.plan.broker).upstream
+            await require_answer(*self.broker_address())
             return
         binary = broker_module.find_mosquitto()
         port = free_port()
         configuration = self.run_folder / "mosquitto.conf"
-        configuration.write_text(broker_module.configuration(port, self.plan.terminals), encoding="utf-8")
+        configuration.write_text(broker_module.configuration(port, self.plan.terminals, self.plan.broker_options), encoding="utf-8")
         self._broker_address = f"127.0.0.1:{port}"
         await self._start_child(Child(
             name="broker-1",
@@ -203,7 +221,7 @@ class Lab:
             real_start_s=self.started_s,
             business_start_s=plan.business_start_s,
             time_scale=plan.time_scale,
-            options=json.dumps({**self._own_options(stage), **options}),
+            options=json.dumps({**self._own_options(stage), **plan.stage_options.get(stage, {}), **options}),
         )
 
     def _own_options(self, stage: str) -> dict[str, Any]:
@@ -245,6 +263,12 @@ class Lab:
     def broker_tls(self) -> bool:
         """Whether the broker is spoken to by TLS."""
         return self.plan.external_broker and BrokerAddress(self.plan.broker).tls
+
+    @property
+    def broker_endpoint(self) -> Endpoint:
+        """The broker itself, not through a hop."""
+        host, port = self.broker_address()
+        return endpoint(host, port, tls=self.broker_tls)
 
     @property
     def username(self) -> str:
@@ -359,6 +383,8 @@ class Lab:
         """Somebody else runs it: the gateway is there when its port answers, PARM when a canonical event is heard, any
         stage when its birth lies on its host topic. There is no deadline; who waits can stop."""
         host, _, port = self._gateway_address.rpartition(":")
+        self.waiting_for = f"{stage} with the environment in {self.run_folder / f'{stage}-1.env'}"
+        _log.warning("waiting until somebody runs %s", self.waiting_for)
         while True:
             if stage == "gateway" and await _port_answers(host, int(port)):
                 return
@@ -393,6 +419,20 @@ class Lab:
             if step is not None:
                 found[f"{member.stage}-{member.instance}"] = step
         return found
+
+
+@contextlib.contextmanager
+def _one_voice() -> Iterator[None]:
+    """While a lab comes up, the error that ends it says it all: what was tried again before is not told beside it."""
+    loggers = [logging.getLogger(name) for name in ("storefleet.processes", "fleetwire.mqtt")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 async def _port_answers(host: str, port: int) -> bool:

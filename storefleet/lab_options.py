@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from emulator.fleet import Fleet
 from fleetwire.errors import SettingsError
 from fleetwire.settings import read_secret
-from storefleet.broker import BrokerAddress, find_mosquitto, require_free
+from storefleet.broker import BrokerAddress, require_free, require_mosquitto
 from storefleet.plan import (
     LabPlan,
     check_name,
@@ -30,12 +31,17 @@ SPARE_DESCRIPTORS: Final = 200
 """What a process needs beside its connections: files, pipes, the event loop."""
 DESCRIPTORS_PER_TERMINAL: Final = 2
 """In the busiest process, the hop proxy: the terminal's connection and the one to the broker."""
+UNLIMITED_DESCRIPTORS: Final = 1_048_576
+"""What we count with where the system sets no limit (macOS); it takes no larger number there."""
+MAXIMUM_FLEET_FILE_BYTES: Final = 1_000_000
+MAXIMUM_BROKER_OPTION: Final = 200
 PASSWORD_VARIABLE: Final = "STOREFLEET_BROKER_PASSWORD"
 
 
 def descriptor_limit() -> int:
     """How many descriptors one process of ours may open: the hard limit, up to which we raise the soft one."""
-    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return UNLIMITED_DESCRIPTORS if hard == resource.RLIM_INFINITY else int(hard)
 
 
 def terminals_that_fit(limit: int, *, bare_hops: bool = False) -> int:
@@ -61,16 +67,32 @@ def read_fleet(file: Path | None, options: dict[str, Any]) -> Fleet:
     given = {name: value for name, value in options.items() if value is not None}
     if file is None:
         return Fleet.from_options(**given)
+    _require_fleet_file(file)
     fleet = Fleet.from_toml(file)
     return Fleet.from_options(**{**msgspec.to_builtins(fleet), **given}) if given else fleet
+
+
+def _require_fleet_file(file: Path) -> None:
+    """A file of a size that is read at once; raises SettingsError."""
+    if not file.exists():
+        raise SettingsError(f"--fleet {file}: there is no such file; examples/chain.toml shows what one looks like")
+    if not file.is_file():
+        raise SettingsError(f"--fleet {file} is no ordinary file; name a TOML file such as examples/chain.toml")
+    if file.stat().st_size > MAXIMUM_FLEET_FILE_BYTES:
+        raise SettingsError(
+            f"--fleet {file} is larger than {MAXIMUM_FLEET_FILE_BYTES:,} bytes; a fleet file declares brands and regions, "
+            "not every store (see examples/chain.toml)"
+        )
 
 
 def take_password(password_file: Path | None) -> str | None:
     """The broker's password from the environment or a 0600 file; it leaves the environment, so no child inherits it."""
     from_environment = os.environ.pop(PASSWORD_VARIABLE, None)
-    if password_file is not None:
-        return read_secret(str(password_file))
-    return from_environment
+    if password_file is None:
+        return from_environment
+    if not password_file.is_file():
+        raise SettingsError(f"--broker-password-file {password_file}: there is no such file; make one that only you may read")
+    return read_secret(str(password_file))
 
 
 def make_plan(
@@ -88,6 +110,8 @@ def make_plan(
     runs: Path,
     bare_hops: bool = False,
     deadline_s: float = 30.0,
+    broker_options: Sequence[str] = (),
+    stage_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> LabPlan:
     """Check everything that can be checked before anything starts; raises SettingsError."""
     if not 0.01 <= time_scale <= 100_000:
@@ -97,6 +121,8 @@ def make_plan(
         require_free(port, "--port")
     require_descriptors(fleet.size, bare_hops=bare_hops)
     present = present_stages(without)
+    if fleet.malformed and "parm" not in present:
+        raise SettingsError("--malformed needs PARM: without it nobody looks into a payload, so nobody can reject one")
     tls = broker != "local" and BrokerAddress(broker).tls
     return LabPlan(
         name=check_name(name) if name else new_name(),
@@ -116,6 +142,8 @@ def make_plan(
         instances=stage_instances(instances, present),
         bare_hops=bare_hops or tls,
         deadline_s=deadline_s,
+        broker_options=check_broker_options(broker_options, broker),
+        stage_options={name: dict(given) for name, given in stage_options.items()},
         runs_folder=str(check_runs_folder(runs)),
     )
 
@@ -125,10 +153,23 @@ def business_start_s(fleet: Fleet) -> float:
     return datetime.fromisoformat(f"{fleet.first_business_day}T{fleet.opens}:00+00:00").timestamp()
 
 
+def check_broker_options(options: Sequence[str], broker: str) -> tuple[str, ...]:
+    """Lines for our own broker's configuration, such as ``max_queued_messages 20``; raises SettingsError."""
+    for option in options:
+        if broker != "local":
+            raise SettingsError(f"--broker-option {option!r}: only our own broker can be configured; use --broker local")
+        if not option.strip() or len(option) > MAXIMUM_BROKER_OPTION or not option.isprintable():
+            raise SettingsError(
+                f"--broker-option {option[:80]!r}: expected one line of mosquitto.conf of at most "
+                f"{MAXIMUM_BROKER_OPTION} characters, such as 'max_queued_messages 20'"
+            )
+    return tuple(option.strip() for option in options)
+
+
 def check_broker(broker: str, *, confirmed: bool) -> None:
     """Our own needs a binary; somebody else's needs a word. Raises SettingsError."""
     if broker == "local":
-        find_mosquitto()
+        require_mosquitto()
         return
     address = BrokerAddress(broker)
     if not confirmed:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from storefleet.observatory import EVENT_VIEWS, FLOW_COUNTERS, REGISTER_VIEWS
+from storefleet.run_record import views_of
 
 if TYPE_CHECKING:
     from storefleet.lab import Lab
@@ -70,8 +72,9 @@ def take_picture(lab: Lab, phase: str, faults: tuple[str, ...]) -> Picture:
     names = ("emulator", *lab.plan.stages)
     regions = seen.stores_online()
     distances: dict[str, int] = {}
+    shown = {view.view for view in views_of(lab.plan)}
     for view, stage in VIEW_STAGES.items():
-        if stage in lab.plan.stages:
+        if view in shown and stage in lab.plan.stages:
             distances[view] = seen.register_distance(view) if view in REGISTER_VIEWS else seen.event_distance(stage)
     return Picture(
         phase=phase,
@@ -153,9 +156,13 @@ class PlainDisplay:
             self.say(plain_line(picture))
 
     def say(self, text: str) -> None:
-        """A line."""
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        """A line. When nobody reads any more (or the disk is full), the run goes on in silence: its folder tells the rest."""
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
     def close(self) -> None:
         """Nothing to leave."""

@@ -6,11 +6,11 @@ which is what a recorded run is judged by.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import msgspec
 
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import Snapshot
+
+_log = logging.getLogger(__name__)
 
 EVENT_VIEWS = {"poseidon": "orders", "views": "sales"}
 """Stage -> the view whose events its witness counts."""
@@ -55,7 +57,10 @@ class Observatory:
     STALL_FLOOR_MS = 500.0
 
     def __init__(self, witnesses_file: Path) -> None:
-        self._file: BufferedWriter = witnesses_file.open("ab")
+        self._path = witnesses_file
+        self._file = witnesses_file.open("ab", buffering=0)
+        self.unwritten = 0
+        """Snapshots that the disk had no room for."""
         self.instances: dict[tuple[str, int], InstanceFigures] = {}
         self.events: dict[str, dict[str, IntervalSet]] = defaultdict(dict)
         self.handed_on: dict[str, dict[str, IntervalSet]] = defaultdict(dict)
@@ -66,7 +71,7 @@ class Observatory:
     def receive(self, params: Mapping[str, Any]) -> None:
         """Take one snapshot as it came over the control plane; raises msgspec.ValidationError for anything else."""
         snapshot = msgspec.convert(params, Snapshot)
-        self._file.write(msgspec.json.encode(snapshot) + b"\n")
+        self._append(msgspec.json.encode(snapshot) + b"\n")
         self._figure(snapshot)
         self._unite(snapshot)
         for view, registers in snapshot.state.items():
@@ -80,8 +85,27 @@ class Observatory:
         if len(self.stalls) < 10_000:
             self.stalls.append(Stall(process, at_ms, duration_ms))
 
+    def _append(self, line: bytes) -> None:
+        """A line as a whole or not at all: of what the disk has no room for, a later snapshot holds as much and more."""
+        end = self._file.tell()
+        try:
+            complete = self._file.write(line) == len(line)
+            reason = "no space left on device"
+        except OSError as error:
+            complete, reason = False, error.strerror or str(error)
+        if complete:
+            return
+        self._file.truncate(end)
+        self.unwritten += 1
+        if self.unwritten == 1:
+            _log.error(
+                "%s: %s: make room on this disk; tills and stages commit nothing until there is, then they go on by themselves",
+                self._path,
+                reason,
+            )
+
     def close(self) -> None:
-        """Flush and close the file."""
+        """Close the file."""
         self._file.close()
 
     def flush(self) -> None:
@@ -114,6 +138,7 @@ class Observatory:
             "sales": [self.events["views"]],
             "gateway": [self.handed_on["sync_stage"], self.events["poseidon"], self.events["views"]],
             "canonical": [self.handed_on["parm"]],
+            "raw": [self.handed_on["emulator"]],
         }
         return evidence[view]
 

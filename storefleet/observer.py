@@ -1,29 +1,34 @@
 """The lab's own MQTT session, straight to the broker: it hears which stages are up, and tidies up at the end.
 
 It proves that the broker is one before anything else is started, and it is the final read of a lab that ends at PARM:
-then it remembers the content hash of every canonical event that it sees.
+then it remembers the content hash of every canonical event that it sees. A lab that ends at the broker has no canonical
+events: then it remembers the keys of the raw ones. What it missed while it was not connected it cannot know, so there
+is no final read any more once that has happened.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from fleetwire.content import content_hash
 from fleetwire.errors import FleetError, SettingsError
 from fleetwire.events import CanonicalEvent
-from fleetwire.mqtt import Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
+from fleetwire.intervals import IntervalSet
+from fleetwire.message_key import key_of
+from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
 from fleetwire.witness import ViewRead
+from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.packed_reads import pack
-from storefleet.plan import EXTERNAL
+from storefleet.plan import EXTERNAL, LabPlan
 
-if TYPE_CHECKING:
-    from storefleet.lab import Lab
-
+OBSERVED_VIEWS: Final = {"parm": "canonical", "broker": "raw"}
+"""Who answers outcomes in a lab -> the view that only the observer can read."""
+ANSWER_TIMEOUT_S: Final = 5.0
 CLEAR_QUIET_S: Final = 0.5
 """Retained messages arrive at once after subscribing: so long a silence means that there are no more."""
 CLEAR_TIMEOUT_S: Final = 10.0
@@ -39,50 +44,74 @@ def endpoint(host: str, port: int, *, tls: bool) -> Endpoint:
 class Observer:
     """``hosts`` is the newest word of every stage instance about itself, by ``stage/instance``."""
 
-    def __init__(self, client: StageClient, topics: Topics, *, remembers: bool) -> None:
+    def __init__(self, client: StageClient, topics: Topics, *, remembers: str) -> None:
+        """``remembers``: the view that it is the final read of, or '' for none."""
         self._client = client
         self._topics = topics
         self.hosts: dict[str, bytes] = {}
         self.heard_canonical = asyncio.Event()
         self._remembers = remembers
         self._hashes: dict[str, dict[int, bytes]] = {}
+        self._keys: dict[str, IntervalSet] = {}
+        self._gap = False
 
     @classmethod
-    async def open(cls, lab: Lab) -> Observer:
+    async def open(cls, plan: LabPlan, broker: Endpoint, *, username: str, password: bytes | None) -> Observer:
         """Connect; raises SettingsError in one line when this is no broker, or one that does not let us in."""
-        plan = lab.plan
         topics = Topics(plan.topic_root)
-        host, port = lab.broker_address()
         options = SessionOptions(
-            client_id=f"{plan.name}.lab",
-            username=lab.username or None,
-            password=lab.password,
-            clean_start=True,
-            keep_alive_s=30,
+            client_id=f"{plan.name}.lab", username=username or None, password=password, clean_start=True
         )
-        client = StageClient(endpoint(host, port, tls=lab.broker_tls), options, ready_timeout_s=6.0)
-        observer = cls(client, topics, remembers=plan.outcome_stage == "parm")
+        client = StageClient(broker, options, ready_timeout_s=6.0, on_disconnected=lambda _: observer._on_gap())
+        observer = cls(client, topics, remembers=OBSERVED_VIEWS.get(plan.outcome_stage, ""))
         client.on(TopicFilter(pattern=f"{topics.root}/host/#"), observer._on_host)
         if plan.outcome_stage == "parm" or plan.commands.get("parm") == EXTERNAL:
             client.on(TopicFilter(pattern=topics.all_of("canonical", "transaction")), observer._on_canonical)
+        if plan.outcome_stage == "broker":
+            client.on(TopicFilter(pattern=topics.all_of("terminal", "transaction")), observer._on_raw)
         try:
             await client.__aenter__()
         except MqttError as error:
-            raise SettingsError(f"broker {host}:{port}: {error}") from error
+            raise SettingsError(f"broker {broker.host}:{broker.port}: {error}; {_advice(error)}") from error
         return observer
+
+    def watch_broker(self, watch: BrokerWatch) -> None:
+        """Hear what our own broker says of itself."""
+
+        def receive(message: Message) -> None:
+            watch.receive(message)
+            self._client.acknowledge(message)
+
+        for topic in TOPICS:
+            self._client.on(TopicFilter(pattern=topic), receive)
 
     async def close(self) -> None:
         """Leave the broker."""
         await self._client.__aexit__(None, None, None)
 
-    def final_read(self) -> dict[str, ViewRead]:
-        """Every canonical event that was on the broker, by value, by source."""
-        return {source: pack(hashes) for source, hashes in self._hashes.items()}
+    def final_read(self) -> dict[str, dict[str, ViewRead]]:
+        """View -> source -> every event that was on the broker; empty when none is observed, or some may be missed.
 
+        Canonical events are remembered by value, raw ones by key alone: their payload is the brand's own.
+        """
+        if self._gap or not self._remembers:
+            return {}
+        found = {source: pack(hashes) for source, hashes in self._hashes.items()}
+        found |= {source: ViewRead(intervals=keys.to_list(), hashes=b"") for source, keys in self._keys.items()}
+        return {self._remembers: found}
+
+    def _on_gap(self) -> None:
+        self._gap = True
 
     def _on_host(self, message: Message) -> None:
         self.hosts["/".join(message.topic.split("/")[-2:])] = message.payload
         self._client.acknowledge(message)
+
+    def _on_raw(self, message: Message) -> None:
+        self._client.acknowledge(message)
+        key = key_of(message)
+        if key is not None:
+            self._keys.setdefault(key.source, IntervalSet()).add(key.sequence)
 
     def _on_canonical(self, message: Message) -> None:
         self._client.acknowledge(message)
@@ -96,6 +125,23 @@ class Observer:
         data = msgspec.json.decode(event.data)
         digest = content_hash(event.type, event.time, event.business_day_date, data)
         self._hashes.setdefault(event.source, {}).setdefault(event.sequence, digest)
+
+
+def _advice(error: MqttError) -> str:
+    if isinstance(error, ConnectRefused):
+        return "check the user name in --broker, and STOREFLEET_BROKER_PASSWORD or --broker-password-file"
+    return "check --broker"
+
+
+async def require_answer(host: str, port: int) -> None:
+    """Somebody listens at that address; raises SettingsError in one line, at once when nobody does."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError as error:
+        reason = f"no answer within {ANSWER_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else error.strerror or error
+        raise SettingsError(f"broker {host}:{port}: {reason}; check --broker, and that the broker runs there") from error
+    writer.close()
 
 
 async def clear_retained(

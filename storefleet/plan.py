@@ -68,6 +68,10 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     commands: dict[str, str] = field(default_factory=dict)
     instances: dict[str, int] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    broker_options: tuple[str, ...] = ()
+    """Lines for the configuration of our own broker."""
+    stage_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Stage -> options of its own that differ from their defaults."""
     bare_hops: bool = False
     deadline_s: float = 30.0
     drain_s: float = 10.0

@@ -16,7 +16,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -137,15 +137,22 @@ class Processes:
         child.incarnation += 1
         environment = {**os.environ, **child.environment(child.incarnation)}
         with child.log_file.open("ab") as log:
-            child.process = await asyncio.create_subprocess_exec(
-                *child.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=child.working_folder,
-                start_new_session=True,
+            starting = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
+                    *child.command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd=child.working_folder,
+                    start_new_session=True,
+                )
             )
+            try:
+                child.process = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                await _undo(starting)
+                raise
         child.identity = identify(child.process.pid)
         self._tell_guardian(child.identity)
         self._write_record()
@@ -166,7 +173,10 @@ class Processes:
             await asyncio.sleep(delay_s)
             delay_s = min(RESTART_DELAY_MAXIMUM_S, delay_s * 2)
             if child.wanted:
-                await self._spawn(child)
+                try:
+                    await self._spawn(child)
+                except OSError as error:
+                    _log.warning("%s cannot be started again: %s", child.name, error.strerror)
 
     def _send(self, child: Child, number: signal.Signals) -> None:
         if child.running and child.process is not None:
@@ -179,10 +189,22 @@ class Processes:
             self._guardian.stdin.flush()
 
     def _write_record(self) -> None:
-        own = [("lab", identify(os.getpid()))]
-        others = [(child.name, child.identity) for child in self.children.values() if child.identity is not None]
-        rows = [{"name": name, "process_id": one.process_id, "started": one.started} for name, one in own + others]
-        home.write_private(self._record, json.dumps(rows, indent=1))
+        children = [(child.name, child.identity) for child in self.children.values() if child.identity is not None]
+        home.write_private(self._record, record_text(children))
+
+
+def record_text(children: Iterable[tuple[str, ProcessIdentity]]) -> str:
+    """``processes.json``: this process as the lab, and its children by name."""
+    rows = [("lab", identify(os.getpid())), *children]
+    return json.dumps([{"name": name, "process_id": one.process_id, "started": one.started} for name, one in rows])
+
+
+async def _undo(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
+    """Whoever is stopped while a process starts leaves none behind that nobody knows."""
+    with contextlib.suppress(OSError):
+        process = await starting
+        process.kill()
+        await process.wait()
 
 
 def recorded(lab_folder: Path) -> dict[str, ProcessIdentity]:

@@ -1,6 +1,7 @@
 """One run from start to verdict: settle, faults on, faults off, wait for recovery, final reads, check.
 
-However a run ends, it leaves its folder with a verdict: what was proven, or unknown. :mod:`storefleet.conductor` plays it.
+However a run ends, it leaves its folder with a verdict: what was proven, or unknown. :mod:`storefleet.conductor` plays
+it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fleetwire.clock import now_ms
 from fleetwire.control import Params
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.identity import Key
+from storefleet.control_server import Member
 from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import last_resolved_key, read_all, rejected_numbers
 from storefleet.lab import Lab
@@ -188,6 +190,7 @@ class Run:
     def _enter_recoveries(self, reads: Reads) -> None:
         """Each view answers for its slowest recovery; one that never came is none."""
         for view, read in reads.views.items():
+            read.calm_since_ms = self._calm_since_ms()
             waits = [
                 (recovery.converged_ms.get(view), recovery.healed_ms)
                 for recovery in self.recoveries
@@ -204,6 +207,12 @@ class Run:
             read.healed_at_ms = slowest[1]
             read.converged_at_ms = slowest[0] + slowest[1]
 
+    def _calm_since_ms(self) -> int | None:
+        """When the lab was up and the last fault lifted; None when one could not be lifted."""
+        ends = [entry.end_ms for entry in self.record.faults]
+        ends += [phase.from_ms for phase in self.record.phases if phase.name == "trading"]
+        return max(ends) if ends and all(ends) else None
+
     def _note_the_dead(self) -> None:
         ours = [stage for stage in self.lab.plan.stages if stage not in self.lab.plan.commands]
         self.record.dead_stages = [stage for stage in (*ours, "emulator") if not self.lab.control.stage(stage)]
@@ -213,9 +222,12 @@ class Run:
 
     async def _write_journeys(self) -> None:
         journeys: dict[str, Any] = {}
-        for member in list(self.lab.control.members.values()):
-            with contextlib.suppress(ControlError):
-                journeys[f"{member.stage}-{member.instance}"] = await member.channel.call("journeys", timeout_s=20.0)
+
+        async def ask(member: Member) -> None:
+            with contextlib.suppress(ControlError):  # one that stands still is not waited for by all
+                journeys[f"{member.stage}-{member.instance}"] = await member.channel.call("journeys", timeout_s=5.0)
+
+        await asyncio.gather(*map(ask, list(self.lab.control.members.values())))
         self._write("journeys.json", journeys)
 
     # -- what is written down ------------------------------------------------------------------------------------
@@ -226,12 +238,17 @@ class Run:
         return self.lab.run_folder / "ledger.sqlite"
 
     def _write(self, name: str, value: object) -> None:
+        written = self.lab.run_folder / f"{name}.new"
         try:
-            (self.lab.run_folder / name).write_bytes(msgspec.json.encode(value))
+            written.write_bytes(msgspec.json.encode(value))
+            written.replace(self.lab.run_folder / name)
         except OSError as error:
-            _log.error("cannot write %s into the run folder: %s", name, error.strerror)  # noqa: TRY400
+            written.unlink(missing_ok=True)
+            _log.error("cannot write %s into %s: %s", name, self.lab.run_folder, error.strerror)  # noqa: TRY400
 
     def _write_plan(self) -> None:
+        if self.lab.broker_watch is not None:
+            self.record.broker = self.lab.broker_watch.account()
         self.record.recoveries = [
             RecoveryRecord(healed_ms=recovery.healed_ms, converged_ms=recovery.converged_ms)
             for recovery in self.recoveries
@@ -258,6 +275,7 @@ class Run:
         return {
             "name": self.lab.plan.name,
             "ready": self.lab.ready.is_set(),
+            "waiting_for": self.lab.waiting_for,
             "picture": msgspec.to_builtins(picture),
             "processes": processes,
             "run_folder": str(self.lab.run_folder),

@@ -74,6 +74,8 @@ def views_of(plan: LabPlan) -> list[JourneyView]:
     ]
     if plan.outcome_stage == "parm":
         views.append(JourneyView(view="canonical", step="broker-canonical"))
+    if plan.outcome_stage == "broker":
+        views.append(JourneyView(view="raw", step="broker-raw"))
     return views
 
 

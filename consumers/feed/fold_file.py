@@ -2,23 +2,30 @@
 
 ``commit`` is one transaction: state, skipped lines and checkpoint are all stored, or nothing is. What is stored
 survives the death of the process (power loss is not promised). A change that a fold cannot use goes to the table
-``skipped`` and those behind it go on, even when the fold raises something that nobody foresaw.
+``skipped`` and those behind it go on, even when the fold raises something that nobody foresaw, or kills the process:
+after an unclean end the first CAUTIOUS_CHANGES are applied one by one, each entered in the attempt record before, and
+one on which DEATHS_ALLOWED processes died is skipped.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
 from consumers.feed.lines import Change, Unusable, unusable
+from fleetwire.attempt_record import DEATHS_ALLOWED, AttemptRecord
 from fleetwire.clock import now_ms
 from fleetwire.errors import BadPayload, StorageError
 
 MAXIMUM_SKIPPED_ROWS: Final = 10_000
+BATCH_CHANGES: Final = 500
+CAUTIOUS_CHANGES: Final = BATCH_CHANGES
+"""What the last process died on is among the first batch behind the checkpoint."""
 FROM_THE_BEGINNING: Final = "0"
 
 _SETTINGS: Final = (
@@ -32,6 +39,7 @@ CREATE TABLE IF NOT EXISTS checkpoint (fold TEXT PRIMARY KEY, sequence TEXT NOT 
 CREATE TABLE IF NOT EXISTS skipped (
   id TEXT NOT NULL, revision TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, line BLOB NOT NULL,
   times INTEGER NOT NULL, first_at_ms INTEGER NOT NULL, last_at_ms INTEGER NOT NULL,
+  told INTEGER NOT NULL DEFAULT 0,  -- 1: whom it concerns has it
   PRIMARY KEY (id, revision, reason)
 );
 """
@@ -40,6 +48,9 @@ _PUT_SKIPPED: Final = """
 INSERT INTO skipped (id, revision, reason, detail, line, times, first_at_ms, last_at_ms) VALUES (?, ?, ?, ?, ?, 1, ?, ?)
 ON CONFLICT DO UPDATE SET times = times + 1, last_at_ms = excluded.last_at_ms
 """
+_SKIPPED: Final = "SELECT '', id, revision, reason, detail, line FROM skipped ORDER BY first_at_ms, id"
+_UNTOLD: Final = "SELECT '', id, revision, reason, detail, line FROM skipped WHERE told = 0 ORDER BY first_at_ms, id"
+_TOLD: Final = "UPDATE skipped SET told = 1 WHERE id = ? AND revision = ? AND reason = ?"
 
 Item = TypeVar("Item")
 
@@ -88,10 +99,13 @@ class Fold(Protocol[Item]):
 class FoldFile(Generic[Item]):
     """The file of one fold. All methods run on the loop's own thread, where SQLite is fast enough not to be felt."""
 
-    def __init__(self, path: Path, fold: Fold[Item]) -> None:
-        """Open or create the file; raises StorageError."""
+    def __init__(
+        self, path: Path, fold: Fold[Item], on_skipped: Callable[[Unusable], None] = lambda _: None
+    ) -> None:
+        """Open or create the file; raises StorageError. ``on_skipped`` hears of what was skipped, once it is kept."""
         self.path = path
         self.fold = fold
+        self._on_skipped = on_skipped
         self.skipped: Counter[str] = Counter()
         self.applied_total = 0
         try:
@@ -104,29 +118,32 @@ class FoldFile(Generic[Item]):
             for reason, times in self.connection.execute("SELECT reason, sum(times) FROM skipped GROUP BY reason"):
                 self.skipped[reason] = times
             fold.load(self.connection)
+            self._attempts = AttemptRecord(path.with_suffix(".attempts.sqlite"))
+            self._cautious = CAUTIOUS_CHANGES if self._attempts.unclean else 0
         except (sqlite3.Error, OSError) as error:
             advice = "make the folder writable, or remove the file to begin again"
             raise StorageError(f"{path}: {error}; {advice}") from error
 
     def commit(self, changes: Sequence[Change], unusables: Sequence[Unusable], checkpoint: str) -> None:
         """Apply, note and move the checkpoint in one transaction; raises StorageError when the file cannot keep it."""
-        items: list[Item] = []
-        noted = list(unusables)
-        for change in changes:
-            try:
-                items.append(self.fold.read(change))
-            except BadPayload as error:
-                noted.append(unusable(change, error.reason, error.detail))
-        try:
-            self._write(items, noted, checkpoint)
-        except StorageError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one poison document must not stop the ones behind it
-            self._commit_one_by_one(changes, unusables, checkpoint, error)
+        if self._cautious <= 0:
+            self._commit(changes, unusables, checkpoint)
             return
-        if items:
-            self.applied_total += len(items)
-            self.fold.committed()
+        self._commit([], unusables, "")
+        for change in changes:
+            self._commit_carefully(change)
+        self._commit([], [], checkpoint)
+
+    def skips(self, *, untold: bool) -> list[Unusable]:
+        """What was skipped, oldest first: all of it, or what ``told`` was not called for."""
+        return [Unusable(*row) for row in self.connection.execute(_UNTOLD if untold else _SKIPPED)]
+
+    def told(self, skip: Unusable) -> None:
+        """Whom this skip concerns has it now; when that cannot be kept, it is told once more after a restart."""
+        try:
+            self.connection.execute(_TOLD, (skip.id, skip.revision, skip.reason))
+        except sqlite3.Error as error:
+            _log.warning("%s: %s", self.path, error)
 
     def forget(self) -> None:
         """Empty the fold and begin again at the beginning; raises StorageError."""
@@ -141,43 +158,90 @@ class FoldFile(Generic[Item]):
     def close(self) -> None:
         """Release the file; what was committed stays."""
         self.connection.close()
+        self._attempts.close()
+
+    def _commit(self, changes: Sequence[Change], unusables: Sequence[Unusable], checkpoint: str) -> None:
+        items: list[Item] = []
+        noted = list(unusables)
+        for change in changes:
+            try:
+                items.append(self.fold.read(change))
+            except BadPayload as error:
+                noted.append(unusable(change, error.reason, error.detail))
+            except Exception as error:  # noqa: BLE001 - one poison document must not stop the ones behind it
+                noted.append(self._unforeseen(change, error))
+        try:
+            self._write(items, noted, checkpoint)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one poison document must not stop the ones behind it
+            self._commit_one_by_one(changes, unusables, checkpoint, error)
+            return
+        if items:
+            self.applied_total += len(items)
+            self.fold.committed()
+
+    def _commit_carefully(self, change: Change) -> None:
+        name = f"{change.id}/{change.revision}".encode()
+        try:
+            if self._attempts.begin(name):
+                self._commit([change], [], change.sequence)
+            else:
+                detail = f"the process died {DEATHS_ALLOWED} times while it applied this document"
+                self._write([], [unusable(change, "crash", detail)], change.sequence)
+        except StorageError:
+            self._attempts.leave(name)
+            raise
+        self._attempts.end(name)
+        self._cautious -= 1
 
     def _commit_one_by_one(
         self, changes: Sequence[Change], unusables: Sequence[Unusable], checkpoint: str, error: Exception
     ) -> None:
         if len(changes) > 1:
+            self._commit([], unusables, "")
             for change in changes:
-                self.commit([change], [], change.sequence)
-            self.commit([], unusables, checkpoint)
+                self._commit([change], [], change.sequence)
+            self._commit([], [], checkpoint)
             return
-        _log.exception("fold %s cannot use %s", self.fold.name, [change.id for change in changes])
-        noted = [unusable(change, "stage_error", f"{type(error).__name__}: {error}") for change in changes]
-        self._write([], [*unusables, *noted], checkpoint)
+        self._write([], [*unusables, *(self._unforeseen(change, error) for change in changes)], checkpoint)
+
+    def _unforeseen(self, change: Change, error: Exception) -> Unusable:
+        _log.warning("fold %s cannot use %s", self.fold.name, change.id, exc_info=error)
+        return unusable(change, "stage_error", traceback.format_exception_only(error)[-1].strip())
 
     def _write(self, items: Sequence[Item], noted: Sequence[Unusable], checkpoint: str) -> None:
-        self._transact(lambda: self._write_rows(items, noted, checkpoint))
+        if not (items or noted or checkpoint):
+            return
+        kept: list[Unusable] = []
+        self._transact(lambda: self._write_rows(items, noted, checkpoint, kept))
         if checkpoint:
             self.checkpoint, self.checkpoint_at_ms = checkpoint, now_ms()
         self.skipped.update(entry.reason for entry in noted)
+        for entry in kept:
+            self._on_skipped(entry)
 
-    def _write_rows(self, items: Sequence[Item], noted: Sequence[Unusable], checkpoint: str) -> None:
+    def _write_rows(
+        self, items: Sequence[Item], noted: Sequence[Unusable], checkpoint: str, kept: list[Unusable]
+    ) -> None:
         if items:
             self.fold.apply(self.connection, items)
         if noted:
-            self._note(noted)
+            kept += self._note(noted)
         if checkpoint:
             self.connection.execute(_PUT_CHECKPOINT, (self.fold.name, checkpoint, now_ms()))
 
-    def _note(self, noted: Sequence[Unusable]) -> None:
+    def _note(self, noted: Sequence[Unusable]) -> Sequence[Unusable]:
         at_ms = now_ms()
         rows: int = self.connection.execute("SELECT count(*) FROM skipped").fetchone()[0]
         if rows >= MAXIMUM_SKIPPED_ROWS:
             _log.warning("fold %s: %d rows in skipped; more are counted only", self.fold.name, rows)
-            return
+            return []
         self.connection.executemany(
             _PUT_SKIPPED,
             [(entry.id, entry.revision, entry.reason, entry.detail, entry.line, at_ms, at_ms) for entry in noted],
         )
+        return noted
 
     def _forget(self) -> None:
         self.fold.rebuild(self.connection)
@@ -189,9 +253,12 @@ class FoldFile(Generic[Item]):
             self.connection.execute("BEGIN IMMEDIATE")
             work()
             self.connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._roll_back()
-            raise StorageError(f"{self.path}: {error}; nothing of this batch was kept") from error
+            # What is no fault of the data: a full disk, a file that cannot be written or is damaged.
+            if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+                raise StorageError(f"{self.path}: {error}; nothing of this batch was kept") from error
+            raise
         except BaseException:
             self._roll_back()
             raise

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import httpx
 
-from consumers.feed.fold_file import FoldFile
+from consumers.feed.fold_file import BATCH_CHANGES, FoldFile
 from consumers.feed.lines import (
     MAXIMUM_LINE_BYTES,
     Change,
@@ -29,7 +29,6 @@ from consumers.feed.lines import (
 )
 from fleetwire.errors import GatewayError, StorageError
 
-BATCH_CHANGES: Final = 500
 CONNECT_TIMEOUT_S: Final = 2.0
 SILENCE_S: Final = 10.0
 RETRY_BASE_S: Final = 0.05
@@ -41,7 +40,10 @@ _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """One feed connection; ``await run()`` never returns. The counters are for the stage's witness."""
+    """One feed connection; ``await run()`` never returns. The counters are for the stage's witness.
+
+    ``reconnects_total`` counts feeds that ended or failed, not those asked for anew because nothing happened.
+    """
 
     def __init__(
         self,
@@ -84,19 +86,21 @@ class Follower:
         headers = {"Accept-Encoding": "identity"}
         async with httpx.AsyncClient(timeout=timeout, headers=headers, trust_env=False) as client:
             while True:
-                await self._follow_once(client)
+                was_only_silent = await self._follow_once(client)
                 self.connected = False
                 self.backlog = 0
-                self.reconnects_total += 1
+                self.reconnects_total += not was_only_silent
                 await asyncio.sleep(self._pause_s())
 
-    async def _follow_once(self, client: httpx.AsyncClient) -> None:
+    async def _follow_once(self, client: httpx.AsyncClient) -> bool:
+        """Follow until the feed ends; True when it is only asked for anew because nothing happened."""
         try:
             async with asyncio.timeout(self._silence_s + CONNECT_TIMEOUT_S) as self._scope:
                 await self._read(client, self._scope)
             self._failures = max(self._failures, 1)  # a feed that ends by itself has a gateway that stops
         except TimeoutError:
             _log.debug("%s: silent for %g s, or to be rebuilt; asking again", self._url, self._silence_s)
+            return self.connected
         except (httpx.HTTPError, httpx.InvalidURL, GatewayError, StorageError) as error:
             self._failed(f"{error or type(error).__name__}")
         except Exception:  # noqa: BLE001 - the stage must go on following, and says what happened
@@ -104,6 +108,7 @@ class Follower:
             self._failed("see the traceback above")
         finally:
             self._scope = None
+        return False
 
     async def _read(self, client: httpx.AsyncClient, scope: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()

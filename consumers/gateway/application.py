@@ -1,6 +1,7 @@
 """The gateway as a Litestar application: routes, errors, limits. It holds no state beside the database it is given."""
 
 import logging
+import time
 
 from litestar import Litestar, Request, Response, Router, get, post, route
 from litestar.connection import ASGIConnection
@@ -34,6 +35,7 @@ from consumers.gateway.requests import (
 from fleetwire.errors import StorageError
 
 PROTOCOL_VERSION = "3.3"
+LOG_EVERY_S = 1.0
 READ = [HttpMethod.GET, HttpMethod.HEAD]
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ def create_application(
             "database": database,
             "database_name": database_name,
             "minimum_heartbeat_ms": minimum_heartbeat_ms,
+            "unavailable_said_s": -LOG_EVERY_S,
         }
     )
     return Litestar(
@@ -149,8 +152,11 @@ def _refused(_: GatewayRequest, refusal: Refusal) -> Response[bytes]:
     return error_answer(refusal.status, refusal.reason)
 
 
-def _unavailable(_: GatewayRequest, error: StorageError) -> Response[bytes]:
-    logger.warning("answered 503: %s", error)
+def _unavailable(request: GatewayRequest, error: StorageError) -> Response[bytes]:
+    state, now_s = request.app.state, time.monotonic()
+    if now_s - state.unavailable_said_s >= LOG_EVERY_S:
+        state.unavailable_said_s = now_s
+        logger.warning("answered 503: %s", error)
     return error_answer(503, str(error))
 
 

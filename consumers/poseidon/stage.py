@@ -18,9 +18,12 @@ from consumers.feed.follower import Follower
 from consumers.http_endpoint import HttpEndpoint
 from consumers.poseidon.fold import Fact, PoseidonFold
 from consumers.poseidon.reads import Reads
+from consumers.poseidon.refusals import Refusals
 from consumers.poseidon.routes import Health, routes
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.control import Handler, Params
+from fleetwire.dead_letters import DeadLetterOffice
+from fleetwire.delivery import Delivery
 from fleetwire.errors import SettingsError
 from fleetwire.host_presence import HostPresence
 from fleetwire.mqtt import MqttError
@@ -44,8 +47,11 @@ class PoseidonStage:
         self._fold = PoseidonFold(self.witness, self._on_applied)
         self._presence = HostPresence(settings)
         self._client = broker_client(settings, self._presence)
+        topics, applied = Topics(settings.topic_root), self._fold.journal.applied
+        self._delivery = Delivery(self._client)
+        self._refusals = Refusals(DeadLetterOffice(self._delivery, topics, settings.stage, self.witness), applied)
         self._answerer = OutcomeAnswerer(
-            self._client, Topics(settings.topic_root), settings.stage, self._fold.journal.applied, self._backlog
+            self._client, topics, settings.stage, applied, self._backlog, rejected=self._refusals.reasons
         )
         self._file: FoldFile[Fact] | None = None
         self._follower: Follower | None = None
@@ -55,11 +61,12 @@ class PoseidonStage:
 
     async def start(self) -> Mapping[str, str]:
         """Open the file, begin to follow and to serve; raises SettingsError or StorageError."""
-        self._file = FoldFile(self._path, self._fold)
+        self._file = FoldFile(self._path, self._fold, self._refusals.refuse)
         self._reads = Reads(self._path)
         self._follower = Follower(self._settings.gateway_url, self._file)
         await self._client.__aenter__()
         self._answerer.start()
+        self._refusals.resume(self._file)
         self._http = await HttpEndpoint(
             "Poseidon", routes(self._reads, self._health), self._settings.listen_address
         ).start()
@@ -75,6 +82,7 @@ class PoseidonStage:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._answerer.stop()
+        self._delivery.close()
         with contextlib.suppress(MqttError, TimeoutError):
             async with asyncio.timeout(_LEAVE_TIMEOUT_S):
                 await self._presence.leave(self._client)
@@ -101,6 +109,7 @@ class PoseidonStage:
             outcomes_told_total=self._answerer.told,
             asks_total=self._answerer.asked,
             outcomes_refused_total=self._answerer.refused,
+            dead_letters_total=sum(self.witness.rejects.values()),
         )
 
     def handlers(self) -> Mapping[str, Handler]:

@@ -2,7 +2,8 @@
 
 No timer: what arrives while a request is under way is the next batch, so batches grow with the load by themselves.
 A row that is stored, known already, or refused for good is reported; everything else is tried again with full-jitter
-back-off, for as long as it takes. What is waiting is bounded by whoever adds: the unacknowledged messages of a session.
+back-off, for as long as it takes. A document that makes the gateway (500) or us fail is tried alone, behind all that
+wait, and refused after FAILURES_ALLOWED failures if others were stored meanwhile. What is waiting is bounded by whoever adds: the unacknowledged messages of a session.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,6 +21,7 @@ from msgspec import Struct
 from consumers.sync_stage.canonical_documents import Prepared
 from fleetwire.errors import GatewayError
 from fleetwire.gateway_client import BulkRow, GatewayClient
+from fleetwire.identity import Key
 from fleetwire.in_hand import Identity
 from fleetwire.mqtt import Message
 
@@ -27,6 +30,8 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 RETRY_BASE_S: Final = 0.05
 RETRY_CAP_S: Final = 2.0
 CONFLICT: Final = 409
+FAILED: Final = 500
+FAILURES_ALLOWED: Final = 3
 REFUSED_FOR_GOOD: Final[dict[int, str]] = {400: "schema", 409: "key_conflict", 413: "oversized"}
 """Row status -> reason of the dead letter. 401, 403 and 404 are not here: a wrong configuration gets mended."""
 
@@ -70,6 +75,7 @@ class DocumentWriter:
         self._waiting: deque[Task] = deque()
         self._added = asyncio.Event()
         self._batch_limit = BATCH_DOCUMENTS
+        self._failures: dict[Key, tuple[int, int]] = {}
         self.counters = WriterCounters()
 
     def add(self, task: Task) -> None:
@@ -112,6 +118,10 @@ class DocumentWriter:
             _log.warning("%d documents wait: %s", len(batch) + len(self._waiting), error)
             self._request_failed(batch, error)
             return False
+        except Exception as error:  # noqa: BLE001 - one document that we cannot even write must not end the writer
+            _log.warning("%d documents could not be written", len(batch), exc_info=error)
+            self._failed(batch, traceback.format_exception_only(error)[-1].strip())
+            return False
         self._batch_limit = BATCH_DOCUMENTS
         counters.requests += 1
         counters.documents += len(batch)
@@ -119,6 +129,9 @@ class DocumentWriter:
 
     def _request_failed(self, batch: list[Task], error: GatewayError) -> None:
         """A request refused for what is in it is tried document by document, so that one cannot hold up the rest."""
+        if error.status == FAILED:
+            self._failed(batch, str(error))
+            return
         reason = REFUSED_FOR_GOOD.get(error.status or 0)
         if reason is not None and error.status != CONFLICT:
             if len(batch) == 1:
@@ -128,10 +141,27 @@ class DocumentWriter:
             self._batch_limit = 1
         self._waiting.extendleft(reversed(batch))
 
+    def _failed(self, batch: list[Task], detail: str) -> None:
+        """Something in the batch may be poison, or the gateway is ill: only a document that fails alone, again and
+        again while others are stored, is to blame."""
+        if len(batch) > 1:
+            self._batch_limit = 1
+            self._waiting.extendleft(reversed(batch))
+            return
+        (task,) = batch
+        failures, stored_before = self._failures.get(task.prepared.key, (0, self.counters.documents))
+        if failures + 1 >= FAILURES_ALLOWED and self.counters.documents > stored_before:
+            del self._failures[task.prepared.key]
+            self._refused(task, "stage_error", detail)
+            return
+        self._failures[task.prepared.key] = failures + 1, stored_before
+        self._waiting.append(task)
+
     def _settle(self, batch: list[Task], rows: list[BulkRow]) -> bool:
         stored: list[Task] = []
         again: list[Task] = []
         for task, row in zip(batch, rows, strict=True):
+            self._failures.pop(task.prepared.key, None)
             if row.status == 0 and row.id == str(task.prepared.key):
                 stored.append(task)
             elif row.status in REFUSED_FOR_GOOD:

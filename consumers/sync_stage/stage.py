@@ -12,16 +12,17 @@ import os
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from consumers.sync_stage.applied_log import AppliedLog
 from consumers.sync_stage.canonical_documents import claimed_key, prepare, read_status
 from consumers.sync_stage.document_writer import DocumentWriter, Task
 from consumers.sync_stage.status_writer import StatusWriter
 from fleetwire.answering import OutcomeAnswerer
+from fleetwire.attempt_record import DEATHS_ALLOWED, FILE_NAME, AttemptRecord, message_name
 from fleetwire.control import Handler
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.delivery import Delivery
@@ -33,7 +34,7 @@ from fleetwire.message_key import attempt_of, key_of
 from fleetwire.mqtt import Message, TopicFilter
 from fleetwire.partition import is_responsible
 from fleetwire.settings import PREFIX, StageSettings
-from fleetwire.stage_sessions import StageSessions
+from fleetwire.stage_sessions import SESSION_EXPIRY_S, StageSessions
 from fleetwire.topics import Topics
 from fleetwire.witness import Witness
 
@@ -48,6 +49,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``STOREFLEET_OPTIONS`` of this stage."""
 
     maximum_payload_bytes: int = 1024 * 1024
+    session_expiry_s: Annotated[int, Meta(ge=1, le=86_400)] = SESSION_EXPIRY_S
+    """How long the broker keeps our share of the events while we are away."""
 
 
 class SyncStage:
@@ -65,13 +68,16 @@ class SyncStage:
         settings = self._settings
         if not settings.gateway_url:
             raise SettingsError(f"{PREFIX}GATEWAY_URL is not set: the sync stage writes to a gateway")
-        sessions = self._sessions = StageSessions(settings, backlog_limit=BACKLOG_LIMIT)
+        sessions = self._sessions = StageSessions(
+            settings, backlog_limit=BACKLOG_LIMIT, session_expiry_s=self._options.session_expiry_s
+        )
         self._gateway = GatewayClient(settings.gateway_url)
         self._documents = DocumentWriter(self._gateway, self._stored, self._refused)
         self._statuses = StatusWriter(self._gateway)
         self._delivery = Delivery(sessions.outbound)
         self._dead_letters = DeadLetterOffice(self._delivery, self._topics, STAGE, self.witness)
         self._in_hand = InHand(sessions.inbound)
+        self._attempts = AttemptRecord(Path(settings.state_dir) / FILE_NAME)
         self._applied = AppliedLog(Path(settings.state_dir)) if settings.outcomes else None
         self._answerer = self._make_answerer()
         sessions.outbound.on(TopicFilter(pattern=self._topics.all_of("canonical", "status")), self._receive_status)
@@ -98,6 +104,7 @@ class SyncStage:
         self._delivery.close()
         await self._sessions.close()
         await self._gateway.close()
+        self._attempts.close()
         if self._applied is not None:
             self._applied.close()
 
@@ -109,6 +116,7 @@ class SyncStage:
         self.witness.counters.update(
             in_hand=len(self._in_hand),
             backlog=len(self._in_hand),
+            paused=self._sessions.inbound.paused,
             batch_size_average=written.batch_size_average,
             gateway_errors_total=written.gateway_errors + self._statuses.gateway_errors,
             conflicts_total=written.conflicts,
@@ -138,7 +146,21 @@ class SyncStage:
         identity = self._in_hand.begin(message)
         if identity is None:
             self.witness.duplicates_absorbed += 1
-            return
+        elif message.duplicate:
+            self._prepare_carefully(identity, message)
+        else:
+            self._prepare(identity, message)
+
+    def _prepare_carefully(self, identity: Identity, message: Message) -> None:
+        name = message_name(message.topic, message.properties, message.payload)
+        if self._attempts.begin(name):
+            self._prepare(identity, message)
+        else:
+            detail = f"the sync stage died {DEATHS_ALLOWED} times while it worked on this message"
+            self._bury_unread(identity, message, "crash", detail)
+        self._attempts.end(name)
+
+    def _prepare(self, identity: Identity, message: Message) -> None:
         try:
             prepared = prepare(self._topics, message, self._options.maximum_payload_bytes)
         except BadPayload as error:

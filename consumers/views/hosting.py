@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from consumers.feed.fold_file import FoldFile
 from consumers.feed.follower import Follower
+from consumers.feed.lines import Unusable
 from consumers.views.view import Selection, View
 from fleetwire.errors import StorageError
 
@@ -37,8 +38,11 @@ class ViewState(Struct, kw_only=True):
 class HostedView:
     """A view in ``folder``; ``await run()`` until cancelled. A file that cannot be opened is tried again."""
 
-    def __init__(self, url: str, folder: Path, view: View[Any]) -> None:
+    def __init__(
+        self, url: str, folder: Path, view: View[Any], on_skipped: Callable[[Unusable], None] = lambda _: None
+    ) -> None:
         self.view = view
+        self._on_skipped = on_skipped
         self.path = folder / f"{view.name}.sqlite"
         self._url = url
         self._error = ""
@@ -57,7 +61,7 @@ class HostedView:
         if self._file is not None:
             return True
         try:
-            self._file = FoldFile(self.path, self.view)
+            self._file = FoldFile(self.path, self.view, self._on_skipped)
         except StorageError as error:
             if not self._error:
                 _log.error("view %s: %s", self.view.name, error)

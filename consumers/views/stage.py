@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from consumers.feed.lines import Unusable
 from consumers.http_endpoint import HttpEndpoint
 from consumers.views.hosting import HostedView, ViewState
 from consumers.views.registry import VIEWS
@@ -43,7 +44,7 @@ class ViewsStage:
             raise SettingsError("STOREFLEET_GATEWAY_URL is empty: the views follow a gateway")
         self.witness = Witness()
         folder = Path(settings.state_dir)
-        self._hosted = [HostedView(settings.gateway_url, folder, make(self.witness)) for make in VIEWS]
+        self._hosted = [HostedView(settings.gateway_url, folder, make(self.witness), self._skipped) for make in VIEWS]
         self._http = HttpEndpoint("views", routes(self._hosted), settings.listen_address)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -72,6 +73,11 @@ class ViewsStage:
     def handlers(self) -> Mapping[str, Handler]:
         """``final_read`` and ``rebuild``."""
         return {"final_read": self._final_read, "rebuild": self._rebuild}
+
+    def _skipped(self, skip: Unusable) -> None:
+        """A view has no broker: the table ``skipped`` of its own file is where its dead letters lie."""
+        source, _, sequence = skip.id.rpartition(".")
+        self.witness.reject(skip.reason, source or skip.id, int(sequence) if sequence.isdecimal() else 0)
 
     async def _final_read(self, _: Params) -> Any:
         """Every view that can be read; one that cannot is left out, which the verdict says."""

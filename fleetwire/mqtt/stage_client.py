@@ -31,7 +31,7 @@ class StageClient:
 
     Entering waits at most ``ready_timeout_s`` for the connection and raises its last error then; a refusal ends the
     wait at once. With ``ready_timeout_s=None`` it does not wait: see ``connected``. ``on_disconnected`` hears of every
-    loss and failure, and the session reconnects by itself.
+    loss and failure, and the session reconnects by itself; ``on_connected`` hears whether the broker remembered it.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class StageClient:
         backlog_limit: int = 10_000,
         ready_timeout_s: float | None = 10.0,
         connect_timeout_s: float = 5.0,
+        on_connected: Callable[[bool], None] | None = None,
         on_disconnected: Callable[[MqttError], None] | None = None,
     ) -> None:
         self.connected = asyncio.Event()
@@ -55,6 +56,7 @@ class StageClient:
         self._backlog_limit = backlog_limit
         self._ready_timeout_s = ready_timeout_s
         self._connect_timeout_s = connect_timeout_s
+        self._told_connected = on_connected
         self._told_disconnected = on_disconnected
         self._routes: RoutingTable[MessageHandler] = RoutingTable()
         self._filters: list[TopicFilter] = []
@@ -127,6 +129,11 @@ class StageClient:
         return self._group.statistics
 
     @property
+    def paused(self) -> bool:
+        """Whether it reads nothing, because ``backlog_limit`` messages are held."""
+        return self._paused
+
+    @property
     def backlog(self) -> int:
         """Messages that are held without a PUBACK."""
         return self.session.unacknowledged_messages
@@ -196,9 +203,11 @@ class StageClient:
 
     # What the session calls
 
-    def on_connected(self, _session: Session, _session_present: bool) -> None:
+    def on_connected(self, _session: Session, session_present: bool) -> None:
         """Callback of the session."""
         self.connected.set()
+        if self._told_connected is not None:
+            self._told_connected(session_present)
 
     def on_message(self, session: Session, message: Message) -> None:
         """Callback of the session."""

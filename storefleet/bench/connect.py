@@ -1,12 +1,13 @@
 """Part ``connect``: how fast terminals connect and subscribe, and what each costs in memory and CPU.
 
-Ours are the emulator's own terminals, straight to a fresh Mosquitto; the baseline is aiomqtt with will and subscription.
+Ours are the emulator's own terminals, straight to a fresh Mosquitto; the baseline is aiomqtt, with will and
+subscription too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from fleetwire.errors import SettingsError
 from storefleet.bench.baseline_library import MISSING, aiomqtt_is_there
@@ -15,6 +16,12 @@ from storefleet.bench.report import Figure, spread
 from storefleet.lab_options import require_descriptors
 
 TIMEOUT_S: Final = 60.0
+ONE_BY_ONE: Final = (
+    ("connects_per_s", "connects", "1/s"),
+    ("resident_kb", "resident memory a terminal", "kB"),
+    ("cpu_ms", "CPU a terminal", "ms"),
+)
+"""Attribute of :class:`Cost`, what it is, its unit."""
 
 
 class Shape(NamedTuple):
@@ -22,6 +29,20 @@ class Shape(NamedTuple):
 
     terminals: tuple[int, ...]
     baseline_clients: int
+
+
+class Cost(NamedTuple):
+    """What so many clients took: seconds together, kilobytes and CPU milliseconds each."""
+
+    clients: int
+    seconds: float
+    resident_kb: float
+    cpu_ms: float
+
+    @property
+    def connects_per_s(self) -> float:
+        """The whole time, subscriptions included."""
+        return self.clients / self.seconds
 
 
 FULL: Final = Shape(terminals=(1_000, 10_000), baseline_clients=200)
@@ -34,57 +55,56 @@ def measure(shape: Shape, crew: Crew, say: Callable[[str], None]) -> list[Figure
     figures: list[Figure] = []
     for terminals in shape.terminals:
         say(f"connect: {terminals:,} terminals")
-        figures += _terminals(terminals, shape.baseline_clients, baseline, crew)
+        figures += _terminals(terminals, baseline, crew)
     return figures
 
 
-def _aiomqtt(clients: int, crew: Crew, say: Callable[[str], None]) -> dict[str, Any]:
+def _aiomqtt(clients: int, crew: Crew, say: Callable[[str], None]) -> Cost:
     say(f"connect: {clients} aiomqtt clients")
     with crew.broker(clients) as port:
-        task = {"port": port, "connections": clients, "window": 1, "messages": 0, "payload_bytes": 0, "timeout_s": TIMEOUT_S}
-        return crew.work("aiomqtt_clients", task, timeout_s=TIMEOUT_S + 10)
+        nothing = {"window": 1, "messages": 0, "payload_bytes": 0}
+        task = {"port": port, "connections": clients, "timeout_s": TIMEOUT_S, **nothing}
+        found = crew.work("aiomqtt_clients", task, timeout_s=TIMEOUT_S + 10)
+    return Cost(clients, found["connect_seconds"], found["resident_kb"], found["connect_cpu_ms"])
 
 
-def _terminals(terminals: int, clients: int, baseline: dict[str, Any] | None, crew: Crew) -> list[Figure]:
-    name = f"connect.{terminals}"
-    shape = f"{terminals:,} terminals, each with will, subscription, outbox; retained birth sent"
+def _terminals(terminals: int, baseline: Cost | None, crew: Crew) -> list[Figure]:
+    first = Figure(
+        name=f"connect.{terminals}.seconds", what="all connected and subscribed", unit="s",
+        shape=f"{terminals:,} terminals with will, subscription, outbox; births published",
+    )
     try:
         require_descriptors(terminals, bare_hops=True)
     except SettingsError as error:
-        return [Figure(name=f"{name}.seconds", what="all connected and subscribed", shape=shape, unit="s", note=str(error))]
-    folder = crew.folder / name
+        first.note = str(error)
+        return [first]
+    folder = crew.folder / f"connect-{terminals}"
     folder.mkdir()
     with crew.broker(terminals) as port:
         task = {"port": port, "terminals": terminals, "folder": str(folder), "timeout_s": TIMEOUT_S}
         found = crew.work("terminals", task, timeout_s=TIMEOUT_S + 30)
     if found["subscribed"] < terminals:
-        note = f"void: {found['subscribed']:,} of {terminals:,} subscribed within {TIMEOUT_S:g} s"
-        return [Figure(name=f"{name}.seconds", what="all connected and subscribed", shape=shape, unit="s", note=note)]
-    return _figures(name, shape, terminals, clients, found, baseline)
+        first.note = f"void: {found['subscribed']:,} of {terminals:,} subscribed within {TIMEOUT_S:g} s"
+        return [first]
+    return _figures(first, Cost(terminals, found["seconds"], found["resident_kb"], found["cpu_ms"]), baseline)
 
 
-def _figures(
-    name: str, shape: str, terminals: int, clients: int, found: dict[str, Any], baseline: dict[str, Any] | None
-) -> list[Figure]:
-    rows = (
-        ("rate", "connects", "1/s", terminals / found["seconds"], baseline and clients / baseline["connect_seconds"]),
-        ("resident", "resident memory a terminal", "kB", found["resident_kb"], baseline and baseline["resident_kb"]),
-        ("cpu", "CPU a terminal", "ms", found["cpu_ms"], baseline and baseline["connect_cpu_ms"]),
-    )
-    first = Figure(
-        name=f"{name}.seconds", what="all connected and subscribed", shape=shape, unit="s", ours=found["seconds"],
-        baseline_name=f"aiomqtt, scaled from {clients}" if baseline else "",
-        baseline=baseline["connect_seconds"] / clients * terminals if baseline else None,
-    )
-    others = [
-        Figure(
-            name=f"{name}.{key}", what=what, shape=shape, unit=unit, ours=ours,
-            baseline_name=f"aiomqtt, {clients} clients" if baseline else "", baseline=theirs,
-            note="" if baseline else MISSING,
-        )
-        for key, what, unit, ours, theirs in rows
-    ]
-    for figure in (first, *others):
-        if figure.ours is not None and figure.baseline is not None:
-            figure.ratio = spread([figure.ours], [figure.baseline])
-    return [first, *others]
+def _figures(first: Figure, ours: Cost, baseline: Cost | None) -> list[Figure]:
+    """The time of all first; the others are for one terminal, or one second."""
+    first.ours = ours.seconds
+    figures = [first]
+    for key, what, unit in ONE_BY_ONE:
+        own: float = getattr(ours, key)
+        name = f"connect.{ours.clients}.{key}"
+        figure = Figure(name=name, what=what, unit=unit, shape=first.shape, ours=own, note=MISSING)
+        if baseline is not None:
+            theirs: float = getattr(baseline, key)
+            figure.note = ""
+            figure.baseline_name, figure.baseline = f"aiomqtt, {baseline.clients} clients", theirs
+            figure.ratio = spread([own], [theirs])
+        figures.append(figure)
+    if baseline is not None:
+        first.baseline = baseline.seconds / baseline.clients * ours.clients
+        first.baseline_name = f"aiomqtt, scaled from {baseline.clients} clients"
+        first.ratio = spread([first.ours], [first.baseline])
+    return figures

@@ -1,7 +1,8 @@
 """The processes of a benchmark: fresh brokers and workers, each alone for one measurement.
 
-However the benchmark ends, none of them outlives it: leaving the crew ends them, and when the benchmark itself is killed
-its guardian does. They have sessions of their own, so that a Ctrl-C reaches the benchmark only, which then ends them.
+However the benchmark ends, none of them outlives it: leaving the crew ends them, and when the benchmark itself is
+killed its guardian does. They have sessions of their own, so that a Ctrl-C reaches the benchmark only, which then
+ends them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 
 from fleetwire.errors import FleetError
 from storefleet import broker as broker_module
+from storefleet.bench.interrupts import Interrupts
 from storefleet.broker import free_port
 from storefleet.process_identity import identify
 
@@ -28,9 +30,10 @@ END_S: Final = 3.0
 
 
 class Crew:
-    """Use it as ``with Crew() as crew``; ``folder`` is a working folder that goes with it."""
+    """Use it as ``with Crew(interrupts) as crew``; ``folder`` is a working folder that goes with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupts: Interrupts) -> None:
+        self._interrupts = interrupts
         self._own_folder = tempfile.TemporaryDirectory(prefix="storefleet-bench-", ignore_cleanup_errors=True)
         self.folder = Path(self._own_folder.name)
         self._guardian: subprocess.Popen[str] | None = None
@@ -40,19 +43,25 @@ class Crew:
     def __enter__(self) -> Self:
         # Mosquitto started by root drops to its own user and must still reach its configuration.
         self.folder.chmod(0o755)
-        self._guardian = subprocess.Popen(
-            [sys.executable, "-P", "-m", "storefleet.guardian"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-        )
+        with self._interrupts.held():
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-P", "-m", "storefleet.guardian"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in list(self._running):
-            self._end(process)
-        if self._guardian is not None and self._guardian.stdin is not None:
-            self._guardian.stdin.close()
-            self._guardian.wait()
-        self._own_folder.cleanup()
+        with self._interrupts.held():
+            for process in list(self._running):
+                self._end(process)
+            if self._guardian is not None and self._guardian.stdin is not None:
+                self._guardian.stdin.close()
+                self._guardian.wait()
+            self._own_folder.cleanup()
 
     @contextlib.contextmanager
     def broker(self, terminals: int) -> Iterator[int]:
@@ -102,18 +111,24 @@ class Crew:
             raise FleetError(f"worker {worker} gave no result ({failure}): {_last_line(error)}") from failure
 
     def _start(self, command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
-        try:
-            process = subprocess.Popen(command, start_new_session=True, **streams)
-        except OSError as error:
-            raise FleetError(f"cannot run {command[0]}: {error.strerror}") from error
-        self._running.append(process)
+        with self._interrupts.held():
+            try:
+                process = subprocess.Popen(command, start_new_session=True, **streams)
+            except OSError as error:
+                raise FleetError(f"cannot run {command[0]}: {error.strerror}") from error
+            self._running.append(process)
+            self._tell_guardian(process)
+        return process
+
+    def _tell_guardian(self, process: subprocess.Popen[bytes]) -> None:
         identity = identify(process.pid)
         if self._guardian is not None and self._guardian.stdin is not None:
             self._guardian.stdin.write(f"{identity.process_id} {identity.started}\n")
             self._guardian.stdin.flush()
-        return process
 
-    def _finish(self, process: subprocess.Popen[bytes], given: bytes, name: str, timeout_s: float) -> tuple[bytes, bytes]:
+    def _finish(
+        self, process: subprocess.Popen[bytes], given: bytes, name: str, timeout_s: float
+    ) -> tuple[bytes, bytes]:
         try:
             output, error = process.communicate(given or None, timeout=timeout_s)
         except subprocess.TimeoutExpired as late:

@@ -1,8 +1,8 @@
 """Whether a backlog is flat, by a rule (pure values in, a value out).
 
-The backlog is what was committed less what the slower of the last views holds. Each count is read at the times of its own
-snapshots, so their slopes are fitted apart and subtracted. A step is flat when the terminals committed at least 98 % of
-what was offered, and the backlog grew by less than 1 % of what was offered.
+The backlog is what was committed less what the slower of the last views holds. Each count is read at the times of its
+own snapshots, so their slopes are fitted apart and subtracted. A step is flat when the terminals committed at least
+98 % of what was offered, and the backlog grew by less than 1 % of what was offered.
 """
 
 from __future__ import annotations

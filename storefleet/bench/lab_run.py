@@ -14,10 +14,11 @@ from typing import Final
 import uvloop
 
 from storefleet.bench.crew import Crew
+from storefleet.conductor import Stopped, conduct
 from storefleet.lab import Lab
 from storefleet.lab_options import make_plan, read_fleet
 from storefleet.live import Silent
-from storefleet.run import Run, Stopped, conduct
+from storefleet.run import Run
 from storefleet.verdict.result import Verdict
 
 READ_INTERVAL_S: Final = 0.1
@@ -30,10 +31,10 @@ Series = list[tuple[float, float]]
 
 
 def run_lab(
-    script: Callable[[Run], Awaitable[None]], *, stores: int, terminals_per_store: int, bare_hops: bool, crew: Crew
+    script: Callable[[Run], Awaitable[None]], fleet_options: dict[str, int], *, bare_hops: bool, crew: Crew
 ) -> Verdict:
     """Bring a lab up that does not trade yet, let the script have it, drain, judge. Raises KeyboardInterrupt."""
-    fleet = read_fleet(None, {"stores": stores, "terminals_per_store": terminals_per_store})
+    fleet = read_fleet(None, fleet_options)
     runs = Path(tempfile.mkdtemp(prefix="runs-", dir=crew.folder))
     runs.chmod(0o755)
     plan = make_plan(
@@ -63,7 +64,7 @@ def void_note(verdict: Verdict) -> str:
     """Why a run's figures do not count; empty when they do."""
     if verdict.validity == "valid":
         return ""
-    reasons = [reason.code for reason in (*verdict.invalid, *verdict.unknown)]
+    reasons = [reason.code for reason in verdict.invalid] + [reason.code for reason in verdict.unknown]
     return f"void: the run's verdict is {verdict.validity} ({', '.join(reasons)})"
 
 

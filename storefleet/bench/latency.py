@@ -1,7 +1,8 @@
-"""Part ``latency``: from a terminal's commit to Poseidon's, at a steady rate, with every hop proxied and with bare hops.
+"""Part ``latency``: from a terminal's commit to Poseidon's, at a steady rate, every hop proxied and bare hops.
 
 ``committed_at_ms`` of the ledger against ``applied_at_ms`` of Poseidon's journal; both are whole milliseconds of this
-machine's clock, so one latency is right to a millisecond.
+machine's clock, so one latency is right to a millisecond. Labs of both kinds take turns; a percentile is that of all their
+events together, the ratio the median of the ratios of neighbours.
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ _COMMITTED: Final = (
 
 
 class Shape(NamedTuple):
-    """The fleet, the rate, and how long it settles and is held."""
+    """The fleet, the rate, how long it settles and is held, and how many labs of each kind take turns."""
 
     stores: int
     terminals_per_store: int
     rate_per_s: int
     settle_s: float
     hold_s: float
+    turns: int
 
 
-FULL: Final = Shape(200, 3, 500, settle_s=3.0, hold_s=11.0)
-QUICK: Final = Shape(200, 3, 500, settle_s=1.5, hold_s=4.0)
+FULL: Final = Shape(200, 3, 500, settle_s=3.0, hold_s=4.0, turns=3)
+QUICK: Final = Shape(200, 3, 500, settle_s=1.5, hold_s=4.0, turns=1)
 
 
 class Sample:
@@ -48,6 +50,8 @@ class Sample:
         self._shape = shape
         self.latencies_ms: list[float] = []
         self.never_applied = 0
+        self.note = ""
+        """Why they do not count."""
 
     async def script(self, run: Run) -> None:
         """Trade, let it settle, hold, and ask both ends for their times."""
@@ -86,35 +90,49 @@ def _applied(answers: list[Any]) -> dict[str, dict[int, int]]:
 
 def measure(shape: Shape, crew: Crew, say: Callable[[str], None]) -> list[Figure]:
     """One figure for every percentile."""
-    proxied, note = _run(shape, "every hop proxied", False, crew, say)
-    bare, bare_note = _run(shape, "bare hops", True, crew, say)
-    return [_figure(shape, name, share, proxied, note, bare, bare_note) for name, share in PERCENTILES]
+    proxied, bare = [], []
+    for number in range(shape.turns):
+        say(f"latency, every hop proxied: {shape.rate_per_s}/s, {number + 1} of {shape.turns}")
+        proxied.append(_run(shape, bare_hops=False, crew=crew))
+        say(f"latency, bare hops: {shape.rate_per_s}/s, {number + 1} of {shape.turns}")
+        bare.append(_run(shape, bare_hops=True, crew=crew))
+    return [_figure(shape, name, share, proxied, bare) for name, share in PERCENTILES]
 
 
-def _run(shape: Shape, label: str, bare_hops: bool, crew: Crew, say: Callable[[str], None]) -> tuple[Sample, str]:
-    say(f"latency, {label}: {shape.rate_per_s}/s")
+def _run(shape: Shape, *, bare_hops: bool, crew: Crew) -> Sample:
     sample = Sample(shape)
-    verdict = run_lab(
-        sample.script, stores=shape.stores, terminals_per_store=shape.terminals_per_store, bare_hops=bare_hops, crew=crew
-    )
-    note = void_note(verdict)
-    if not note and (sample.never_applied or not sample.latencies_ms):
-        note = f"void: {sample.never_applied} of {sample.never_applied + len(sample.latencies_ms)} events have no applied time"
-    return sample, note
+    fleet = {"stores": shape.stores, "terminals_per_store": shape.terminals_per_store}
+    sample.note = void_note(run_lab(sample.script, fleet, bare_hops=bare_hops, crew=crew))
+    if not sample.note and (sample.never_applied or not sample.latencies_ms):
+        events = sample.never_applied + len(sample.latencies_ms)
+        sample.note = f"void: {sample.never_applied} of {events} events have no applied time"
+    return sample
 
 
-def _figure(shape: Shape, name: str, share: float, proxied: Sample, note: str, bare: Sample, bare_note: str) -> Figure:
-    events = len(proxied.latencies_ms)
+def _figure(shape: Shape, name: str, share: float, proxied: list[Sample], bare: list[Sample]) -> Figure:
+    ours_ms, baseline_ms = _together(proxied), _together(bare)
+    terminals = shape.stores * shape.terminals_per_store
     figure = Figure(
-        name=f"latency.{name}", what=f"ingress to applied, {name}", unit="ms", note=note,
-        shape=f"{shape.rate_per_s}/s over {shape.stores * shape.terminals_per_store} terminals, {events:,} events, proxied",
+        name=f"latency.{name}", what=f"ingress to applied, {name}", unit="ms", note=_note(proxied) or _note(bare),
+        shape=f"{shape.rate_per_s}/s over {terminals} terminals, {len(ours_ms):,} events, every hop proxied",
     )
-    if not note:
-        figure.ours = percentile(proxied.latencies_ms, share)
-        figure.details = {"events": float(events)}
-    if not bare_note:
-        figure.baseline_name = f"bare hops, {len(bare.latencies_ms):,} events"
-        figure.baseline = percentile(bare.latencies_ms, share)
-    if figure.ours is not None and figure.baseline is not None:
-        figure.ratio = spread([figure.ours], [figure.baseline])
+    if not _note(proxied):
+        figure.ours = percentile(ours_ms, share)
+        figure.details = {"events": float(len(ours_ms))}
+    if not _note(bare):
+        figure.baseline_name = f"bare hops, {len(baseline_ms):,} events"
+        figure.baseline = percentile(baseline_ms, share)
+    if not figure.note:
+        figure.ratio = spread(
+            [percentile(sample.latencies_ms, share) for sample in proxied],
+            [percentile(sample.latencies_ms, share) for sample in bare],
+        )
     return figure
+
+
+def _together(samples: list[Sample]) -> list[float]:
+    return sorted(latency_ms for sample in samples for latency_ms in sample.latencies_ms)
+
+
+def _note(samples: list[Sample]) -> str:
+    return next((sample.note for sample in samples if sample.note), "")

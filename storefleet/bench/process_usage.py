@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
-import sys
 from pathlib import Path
+from typing import Final
+
+_ON_LINUX: Final[bool] = platform.system() == "Linux"
 
 
 def cpu_seconds(process_id: int) -> float | None:
     """User and system time of a process so far, its reaped children not counted; None when there is none."""
-    if sys.platform == "linux":
+    if _ON_LINUX:
         try:
             fields = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
@@ -20,9 +23,19 @@ def cpu_seconds(process_id: int) -> float | None:
     return read_ps_time(text) if text else None
 
 
+def machine_cpu_seconds() -> float | None:
+    """What all cores together have worked so far, whoever for; None where there is no ``/proc/stat``."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, interrupt, soft_interrupt = (int(field) for field in fields[:7])
+    return (user + nice + system + interrupt + soft_interrupt) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_bytes(process_id: int) -> int | None:
     """Resident set of a process now; None when there is none."""
-    if sys.platform == "linux":
+    if _ON_LINUX:
         try:
             pages = Path(f"/proc/{process_id}/statm").read_text(encoding="utf-8").split()[1]
         except OSError:

@@ -5,10 +5,10 @@ A figure that cannot be trusted has no number but a ``note`` that says why; noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 from typing import Final, Literal
 
-from collections.abc import Sequence
 from msgspec import Struct, field
 
 REPORT_FORMAT: Final = 1
@@ -43,6 +43,8 @@ class Figure(Struct, kw_only=True):
     shape: str
     unit: str
     ours: float | None = None
+    lower_bound: bool = False
+    """Nothing larger was tried: it may be more than ``ours``."""
     baseline_name: str = ""
     baseline: float | None = None
     ratio: Spread | None = None
@@ -58,7 +60,9 @@ class Figure(Struct, kw_only=True):
         found = self.ours if goal.by == "ours" else (self.ratio.median if self.ratio is not None else None)
         if found is None:
             return None
-        return found >= wanted if goal.bound == "at_least" else found <= wanted
+        if goal.bound == "at_most":
+            return found <= wanted
+        return True if found >= wanted else None if self.lower_bound else False
 
 
 class PartReport(Struct, kw_only=True):

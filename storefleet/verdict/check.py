@@ -47,7 +47,7 @@ def _check(history: History) -> Verdict:
     if history.ledger is None:  # without the truth nothing that was found is wrong, and nothing right
         return Verdict(validity="unknown", unknown=list(_unknowns(replace(history, views=[]), Judged(Classes(), {}))))
     judged = classify(history)
-    verdict = Verdict(validity="unknown", sent=judged.sent, invented=judged.invented)
+    verdict = Verdict(validity="unknown", sent=judged.sent, invented=judged.invented, broker=history.broker)
     verdict.counts = {name: judged.overall.counts[name] for name in CLASSES}
     places = account_places(history, judged)
     verdict.classes = {

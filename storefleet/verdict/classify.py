@@ -242,7 +242,7 @@ def _with_stale(
     found: IntervalSet,
     readings: Readings,
 ) -> ClassSets:
-    if not readings or view.healed_at_ms is None:
+    if not readings or view.punctual_from_ms is None:
         return result
     stale = IntervalSet()
     for at_ms, seen in readings:
@@ -264,7 +264,7 @@ def overdue(view: ViewRecord, ledger: SourceLedger, limit_ms: int, seen: list[In
     Readings come about once a second, so a lateness shorter than that beyond the deadline may not be proven. What was
     committed before an incarnation died without a last snapshot proves nothing.
     """
-    if view.healed_at_ms is None or limit_ms <= view.healed_at_ms or not ledger.count:
+    if view.punctual_from_ms is None or limit_ms <= view.punctual_from_ms or not ledger.count:
         return IntervalSet()
     due = bisect_right(ledger.times_ms, limit_ms - 1)
     begin = bisect_right(ledger.times_ms, view.undecided_until_ms) if view.undecided_until_ms else 0

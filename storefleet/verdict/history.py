@@ -16,6 +16,7 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
+from storefleet.verdict.result import BrokerAccount
 
 Sets = dict[str, IntervalSet]
 Total = tuple[int, int]
@@ -36,6 +37,8 @@ class SourceLedger:
     amounts_cents: array[int] = field(default_factory=lambda: array("q"))
     malformed: dict[int, str] = field(default_factory=dict)
     """Sequence -> the reason under which it must be rejected."""
+    uncounted: set[int] = field(default_factory=set)
+    """Sales that are no transaction of the sales total: training (:func:`fleetwire.amounts.sales_contribution`)."""
     applied: IntervalSet = field(default_factory=IntervalSet)
     rejected: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Sequence -> stage and reason, as the terminal was told."""
@@ -188,7 +191,8 @@ class StageRecord:
 class ViewRecord:
     """One view: its final read (None = there was none), and when it agreed with the truth again.
 
-    ``healed_at_ms`` None: the faults were not lifted. ``read``: source -> what the view holds; a source that is not
+    ``healed_at_ms`` None: the faults were not lifted. ``calm_since_ms``: since when nothing excuses an event for being
+    late (the lab was up, the last fault lifted); None: since ``healed_at_ms``. ``read``: source -> what the view holds; a source that is not
     named holds nothing. An empty ``hashes`` with events: that view cannot be compared by value.
     """
 
@@ -205,9 +209,17 @@ class ViewRecord:
     timeline: list[Reading] = field(default_factory=list)
     undecided_until_ms: int = 0
     healed_at_ms: int | None = 0
+    calm_since_ms: int | None = None
     converged_at_ms: int | None = None
     read_at_ms: int | None = None
     deadline_s: float = 10.0
+
+    @property
+    def punctual_from_ms(self) -> int | None:
+        """From when on events must come within the deadline; None: never, since the faults were not lifted."""
+        if self.healed_at_ms is None or self.calm_since_ms is None:
+            return self.healed_at_ms
+        return self.calm_since_ms
 
     @property
     def was_read(self) -> bool:
@@ -238,6 +250,10 @@ class History:
     allowed_rejections: frozenset[str] = frozenset()
     """Reasons under which well-formed events may be rejected in this run."""
     notes: list[tuple[str, str]] = field(default_factory=list)
+    broker: BrokerAccount | None = None
+    """Our own broker's word about itself."""
+    broken_lines: int = 0
+    """Lines of the witnesses' file that say nothing; a lab that is killed leaves one half written."""
 
 
 def key_text(source: str, sequence: int) -> str:

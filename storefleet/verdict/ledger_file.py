@@ -6,31 +6,39 @@ The file is opened read-only and may still be written to by an emulator, or lie 
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from contextlib import closing
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 
 from fleetwire.content import HASH_BYTES
 from fleetwire.errors import SettingsError, StorageError
+from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FORMAT_NAME, LEDGER_FORMAT_VERSION
 from storefleet.verdict.history import Ledger, Register, SourceLedger
 
 _EVENTS = (
-    "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, expected_reason"
-    " FROM event ORDER BY rowid"
+    "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, expected_reason{sales_count}"
+    " FROM event ORDER BY source, rowid"
 )
 
 
-def read_ledger(path: Path) -> Ledger:
-    """Read a whole ledger file.
+def read_ledger(*paths: Path) -> Ledger:
+    """Read one ledger file, or all shards of a fleet into one ledger.
 
-    Raises SettingsError for a newer format, StorageError for what is no ledger or is damaged.
+    Raises SettingsError for a newer format, StorageError for what is no ledger, is damaged, or for a source that is in
+    two shards.
     """
-    try:
-        with closing(_open(path)) as database:
-            _check_format(path, database)
-            return _read(database)
-    except (sqlite3.Error, ValueError, KeyError, OverflowError) as error:
-        raise StorageError(f"ledger {path} cannot be read: {error}; use an undamaged run folder") from error
+    ledger = Ledger()
+    for path in paths:
+        try:
+            with closing(_open(path)) as database:
+                _check_format(path, database)
+                _read(database, ledger)
+        except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError) as error:
+            raise StorageError(f"ledger {path} cannot be read: {error}; use an undamaged run folder") from error
+    return ledger
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -58,9 +66,11 @@ def _check_format(path: Path, database: sqlite3.Connection) -> None:
         )
 
 
-def _read(database: sqlite3.Connection) -> Ledger:
-    ledger = Ledger()
+def _read(database: sqlite3.Connection, ledger: Ledger) -> None:
     names = {number: str(name) for number, name in database.execute("SELECT number, id FROM source")}
+    twice = sorted(ledger.sources.keys() & set(names.values()))
+    if twice:
+        raise ValueError(f"{twice[0]} is in another shard already")
     by_number = {number: ledger.source(name) for number, name in names.items()}
     _read_events(database, ledger, by_number)
     for number, first, last, verdict, stage, reason in database.execute(
@@ -80,26 +90,45 @@ def _read(database: sqlite3.Connection) -> Ledger:
     rows = database.execute("SELECT source, online, reason, boot, bd_seq, at_ms FROM register")
     for number, online, reason, boot, bd_seq, at_ms in rows:
         ledger.registers[names[number]] = Register(bool(online), reason, boot, bd_seq, at_ms)
-    return ledger
+
+
+class _Codes(dict[str, int]):
+    """Name -> its code in a list of names; a new name is appended."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__((name, code) for code, name in enumerate(names))
+        self._names = names
+
+    def __missing__(self, name: str) -> int:
+        code = self[name] = len(self._names)
+        self._names.append(name)
+        return code
 
 
 def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[int, SourceLedger]) -> None:
-    """A million times, so without a call of :meth:`SourceLedger.append` for each."""
-    types: dict[str, int] = {}
-    days: dict[str, int] = {}
-    for number, sequence, kind, content, day, amount, at_ms, expected in database.execute(_EVENTS):
+    """A million rows: sorted by SQLite, then taken column by column, so that no line of ours runs for every event."""
+    types, days = _Codes(ledger.types), _Codes(ledger.days)
+    columns = {str(row[1]) for row in database.execute("PRAGMA table_info(event)")}
+    query = _EVENTS.format(sales_count=", sales_count" if "sales_count" in columns else ", 1")
+    for number, rows in groupby(database.execute(query), itemgetter(0)):
         source = by_number[number]
-        if kind not in types:
-            types[kind] = ledger.type_code(kind)
-        if day not in days:
-            days[day] = ledger.day_code(day)
-        if len(content) != HASH_BYTES or sequence <= source.sequences.last:
-            raise ValueError(f"event {sequence} of source {number} is out of order or has no hash of 8 bytes")
-        source.sequences.add(sequence)
-        source.hashes += content
-        source.times_ms.append(at_ms)
-        source.types.append(types[kind])
-        source.days.append(days[day])
-        source.amounts_cents.append(amount)
-        if expected:
-            source.malformed[sequence] = expected
+        _, sequences, kinds, hashes, dates, amounts, times_ms, expected, counts = zip(*rows, strict=True)
+        source.sequences = _ascending(number, sequences)
+        source.hashes = bytearray(b"".join(hashes))
+        if set(map(len, hashes)) != {HASH_BYTES}:
+            raise ValueError(f"an event of source {number} has no hash of {HASH_BYTES} bytes")
+        source.times_ms = array("q", times_ms)
+        source.types = bytearray(map(types.__getitem__, kinds))
+        source.days = array("H", map(days.__getitem__, dates))
+        source.amounts_cents = array("q", amounts)
+        source.malformed = {sequence: code for sequence, code in zip(sequences, expected, strict=True) if code}
+        source.uncounted = {sequence for sequence, count in zip(sequences, counts, strict=True) if not count}
+
+
+def _ascending(number: int, sequences: tuple[int, ...]) -> IntervalSet:
+    first, last = sequences[0], sequences[-1]
+    if sequences == tuple(range(first, last + 1)):
+        return IntervalSet([(first, last)])
+    if any(following <= before for before, following in pairwise(sequences)):
+        raise ValueError(f"events of source {number} are out of order")
+    return IntervalSet((sequence, sequence) for sequence in sequences)

@@ -103,6 +103,18 @@ class PlaceAccount(Struct, frozen=True, kw_only=True):
     count: int
 
 
+class BrokerAccount(Struct, frozen=True, kw_only=True):
+    """Our own broker's word about itself; ``dropped`` is summed over its restarts, the others are the most that it said.
+
+    Its count is global and names no hop: it stands beside the account of attempts, it proves nothing alone.
+    """
+
+    dropped: int = 0
+    restarts: int = 0
+    most_clients_connected: int = 0
+    most_messages_stored: int = 0
+
+
 class ViewAccount(Struct, kw_only=True):
     """How one view fared."""
 
@@ -142,6 +154,8 @@ class Verdict(Struct, kw_only=True):
     resent_needlessly: int = 0
     repeats_planted: int = 0
     conflicts_planted: int = 0
+    broker: BrokerAccount | None = None
+    """None where the broker is somebody else's, or nobody asked it."""
 
     @property
     def exit_status(self) -> int:

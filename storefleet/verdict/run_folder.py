@@ -7,6 +7,7 @@ was not recorded (no ledger, no witnesses, no final reads) makes the verdict unk
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,17 +37,25 @@ from storefleet.verdict.run_format import (
 from storefleet.verdict.table import junit, plain_text
 from storefleet.verdict.witness_file import Patience, enter_witnesses
 
+_log = logging.getLogger(__name__)
+
 File = TypeVar("File", Plan, Reads)
 Note = tuple[str, str]
 FOREVER_MS = 2**62
 
 
 def judge_folder(folder: Path) -> Verdict:
-    """Read, judge, and write ``verdict.json``, ``junit.xml`` and ``report.txt``; raises SettingsError."""
+    """Read, judge, and write ``verdict.json``, ``junit.xml`` and ``report.txt``; raises SettingsError.
+
+    Where nothing can be written (a full disk) that is logged: there is a verdict all the same.
+    """
     with _without_collector():
         history, plan = read_run(folder)
         verdict = check(history)
-    write_verdict(folder, verdict, plan.name or folder.name)
+    try:
+        write_verdict(folder, verdict, plan.name or folder.name)
+    except StorageError as error:
+        _log.error("%s", error)  # noqa: TRY400 - one line says it all
     return verdict
 
 
@@ -68,6 +77,7 @@ def _read_run(folder: Path, plan: Plan) -> tuple[History, Plan]:
         drains=plan.drains,
         allowed_rejections=frozenset(plan.allowed_rejections),
         notes=notes,
+        broker=plan.broker,
     )
     history.views = [_view(plan, view, reads.views.get(view.view)) for view in plan.views]
     witnesses = folder / WITNESSES_FILE_NAME
@@ -82,10 +92,10 @@ def _read_run(folder: Path, plan: Plan) -> tuple[History, Plan]:
 def _patience(history: History) -> Patience | None:
     """The earliest moment from which any view could be late; None when none can."""
     events = [view for view in history.views if view.read is not None]
-    healed = [view.healed_at_ms for view in events if view.healed_at_ms is not None]
-    if not healed:
+    since = [view.punctual_from_ms for view in events if view.punctual_from_ms is not None]
+    if not since:
         return None
-    return Patience(min(healed), int(min(view.deadline_s for view in events) * 1000))
+    return Patience(min(since), int(min(view.deadline_s for view in events) * 1000))
 
 
 @contextmanager
@@ -105,7 +115,9 @@ def _bytes(folder: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise SettingsError(f"{folder} is no run folder: it has no {PLAN_FILE_NAME}") from None
+        raise SettingsError(f"{folder} is no run folder: it has no {PLAN_FILE_NAME}; name one such as runs/<time>-<name>") from None
+    except NotADirectoryError:
+        raise SettingsError(f"{folder} is a file, no run folder; name a folder such as runs/<time>-<name>") from None
     except OSError as error:
         raise SettingsError(f"run folder {folder} cannot be read: {error.strerror}; check its permissions") from error
 
@@ -202,6 +214,7 @@ def _enter_read(record: ViewRecord, read: FinalRead | None) -> None:
     record.registers_found = read.registers
     record.registers_expected = read.registers_expected
     record.healed_at_ms = read.healed_at_ms
+    record.calm_since_ms = read.calm_since_ms
     record.converged_at_ms = read.converged_at_ms
     record.read_at_ms = read.at_ms
     if read.totals is not None:
@@ -209,7 +222,7 @@ def _enter_read(record: ViewRecord, read: FinalRead | None) -> None:
 
 
 def write_verdict(folder: Path, verdict: Verdict, name: str) -> None:
-    """Write the verdict's three files; raises SettingsError where the folder cannot be written."""
+    """Write the verdict's three files; raises StorageError where the folder cannot be written."""
     files = {
         VERDICT_FILE_NAME: msgspec.json.format(msgspec.json.encode(verdict), indent=2),
         JUNIT_FILE_NAME: junit(verdict, name),
@@ -219,4 +232,5 @@ def write_verdict(folder: Path, verdict: Verdict, name: str) -> None:
         for file_name, content in files.items():
             (folder / file_name).write_bytes(content)
     except OSError as error:
-        raise SettingsError(f"cannot write the verdict into {folder}: {error.strerror}") from error
+        (folder / file_name).unlink(missing_ok=True)  # half a file would be worse than none
+        raise StorageError(f"cannot write the verdict into {folder}: {error.strerror}; judge it again: storefleet verdict {folder}") from error

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 
 from fleetwire.witness import ViewRead
 from storefleet.verdict.journey import JOURNEY, VIEWS, JourneyStep, JourneyView
+from storefleet.verdict.result import BrokerAccount
 
 PLAN_FORMAT: Final = "storefleet-run"
 READS_FORMAT: Final = "storefleet-reads"
@@ -66,6 +67,8 @@ class Plan(Struct, kw_only=True):
     dead_stages: list[str] = field(default_factory=list)
     """Stages that were dead when the run ended."""
     stalls: list[StallSpan] = field(default_factory=list)
+    broker: BrokerAccount | None = None
+    """What our own broker said of itself, to stand beside what the checker finds."""
 
 
 class FinalRead(Struct, kw_only=True):
@@ -74,6 +77,8 @@ class FinalRead(Struct, kw_only=True):
     at_ms: int
     healed_at_ms: int | None = None
     """When the last fault was lifted, or the first event was committed where there was none; None: not lifted."""
+    calm_since_ms: int | None = None
+    """Since when every event had to come within the deadline; None: since ``healed_at_ms``."""
     converged_at_ms: int | None = None
     events: dict[str, ViewRead] | None = None
     registers: dict[str, object] | None = None

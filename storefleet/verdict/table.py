@@ -145,6 +145,9 @@ def _example_table(examples: list[tuple[str, Example]]) -> Table:
 def _remarks(verdict: Verdict) -> Iterator[Text]:
     if verdict.resent:
         yield Text(f"Sent again: {verdict.resent:,} events; {verdict.resent_needlessly:,} of them had arrived already.")
+    if verdict.broker is not None and (verdict.broker.dropped or verdict.broker.restarts):
+        restarts = f" over {verdict.broker.restarts + 1} starts" if verdict.broker.restarts else ""
+        yield Text(f"Dropped by the broker, by its own count{restarts}: {verdict.broker.dropped:,} messages.")
     if verdict.duplicates_absorbed:
         counts = ", ".join(f"{stage} {count:,}" for stage, count in verdict.duplicates_absorbed.items())
         yield Text(f"Repeats that stages noticed and absorbed: {counts}.")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import compress, groupby
 
 import msgspec
 
 from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
 from storefleet.verdict.classify import Judged, by_source, overdue
-from storefleet.verdict.history import History, Ledger, Stall, Total, ViewRecord
+from storefleet.verdict.history import History, Ledger, SourceLedger, Stall, Total, ViewRecord
 from storefleet.verdict.result import (
     EXAMPLE_LIMIT,
     Example,
@@ -123,26 +125,41 @@ def _total_text(total: Total) -> str:
 
 
 def expected_totals(history: History, view: ViewRecord) -> dict[tuple[str, str], Total]:
-    """(store, business day) -> count and cents over the events of ``counted_types`` that the view holds."""
+    """(store, business day) -> count and cents over the events of ``counted_types`` that the view holds.
+
+    The rule is :func:`fleetwire.amounts.sales_contribution`, as the ledger wrote it down: training counts nothing.
+    """
     result: dict[tuple[str, str], Total] = {}
     ledger = history.ledger
     if ledger is None or view.read is None:
         return result
-    counted = {code for code, name in enumerate(ledger.types) if name in view.counted_types}
+    counted = bytes(code < len(ledger.types) and ledger.types[code] in view.counted_types for code in range(256))
     for source, entries in ledger.sources.items():
         read = view.read.get(source)
         if read is None:
             continue
         store = Terminal.parse(source).store_id
-        held = IntervalSet(read.intervals)
-        whole = held == entries.sequences
-        numbers = entries.sequences.numbers()
-        columns = zip(numbers, entries.types, entries.days, entries.amounts_cents, strict=True)
-        for number, code, day, amount in columns:
-            if code in counted and (whole or number in held):
-                key = store, ledger.days[day]
+        counts = _counted(entries, read, counted)
+        start = 0
+        for code, run in groupby(entries.days):
+            end = start + len(list(run))
+            number = counts.count(1, start, end)
+            if number:
+                key = store, ledger.days[code]
                 count, cents = result.get(key, (0, 0))
-                result[key] = count + 1, cents + amount
+                result[key] = count + number, cents + sum(compress(entries.amounts_cents[start:end], counts[start:end]))
+            start = end
+    return result
+
+
+def _counted(entries: SourceLedger, read: ViewRead, counted: bytes) -> bytearray:
+    """For each event of the ledger, in its order, 1 if the view holds it and it counts as a sale, else 0."""
+    result = entries.types.translate(counted)
+    for sequence in entries.uncounted:
+        result[entries.position(sequence)] = 0
+    for first, last in entries.sequences.difference(IntervalSet(read.intervals)):
+        start = entries.position(first)
+        result[start : start + last - first + 1] = bytes(last - first + 1)
     return result
 
 

@@ -1,31 +1,36 @@
 """Reads ``witnesses.jsonl`` into the stages of a history: the union over instances and incarnations, and the timeline.
 
-A witness only grows, so the union over whatever arrived is sound however much is missing. Only where an incarnation
-ended and the next one did not begin with all that it knew, something may have been seen and never told: what was
-committed up to the next one's first report is undecided there.
+A witness only grows, so the union over whatever arrived is sound however much is missing, and the newest report of an
+incarnation on a source holds all that its older ones held. So the file is read three times, each time only what is
+needed:
 
-The file is read twice only if it must be: the first time makes the unions and notes the sources of which some report
-proves a lateness; readings over time are kept for those alone, so that memory does not grow with the length of a run.
+* once forwards, the heads of all lines; of stages whose view may be late also what they took, to find the sources of
+  which some report proves a lateness;
+* once backwards, until every source that anybody asks for has been found;
+* forwards again only where an incarnation ended and the next one began (it may not know all that was known: what was
+  committed up to its first report is undecided there), and for readings over time of the late sources alone.
 """
 
 from __future__ import annotations
 
 import logging
+from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import merge
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
 from fleetwire.intervals import Interval, IntervalSet
-from fleetwire.witness import Snapshot
-from storefleet.verdict.history import History, Ledger, Reading, StageRecord
+from storefleet.verdict.history import History, Reading, Sets, StageRecord
 
 logger = logging.getLogger(__name__)
 LINE_LIMIT_BYTES = 256 * 1024 * 1024
 
-_decode = msgspec.json.Decoder(Snapshot).decode
 Lists = dict[str, list[Interval]]
 
 
@@ -36,53 +41,231 @@ class Patience(NamedTuple):
     deadline_ms: int
 
 
+class _Head(msgspec.Struct, gc=False):
+    """What is read of every line (see :class:`fleetwire.witness.Snapshot`)."""
+
+    stage: str
+    instance: int
+    incarnation: int
+    at_ms: int
+    duplicates_absorbed: int = 0
+    rejects: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class _Taken(_Head, gc=False):
+    taken: Lists = msgspec.field(default_factory=dict)
+
+
+class _Sets(_Taken, gc=False):
+    handed_on: Lists = msgspec.field(default_factory=dict)
+    first_taken_on_retry: Lists = msgspec.field(default_factory=dict)
+
+
+Line = TypeVar("Line", bound=_Head)
+_heads = msgspec.json.Decoder(_Head)
+_takens = msgspec.json.Decoder(_Taken)
+_sets = msgspec.json.Decoder(_Sets)
+
+
+@dataclass(slots=True)
+class _Incarnation:
+    """The lines of one incarnation, oldest first, and what the newest says besides sets."""
+
+    newest: _Head
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+
+
+@dataclass(slots=True)
+class _Stage:
+    """Where the lines of a stage are: by instance and incarnation; ``changes`` are the first lines of later ones."""
+
+    incarnations: dict[tuple[int, int], _Incarnation] = field(default_factory=dict)
+    changes: list[int] = field(default_factory=list)
+    newest: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def single_instance(self) -> bool:
+        """With several instances no single report says what the stage as a whole lacked."""
+        return len(self.newest) == 1
+
+    def note(self, head: _Head, offset: int) -> None:
+        newest = self.newest.get(head.instance)
+        if newest is not None and head.incarnation > newest:
+            self.changes.append(offset)
+        self.newest[head.instance] = max(head.incarnation, newest or 0)
+        place = head.instance, head.incarnation
+        known = self.incarnations.setdefault(place, _Incarnation(head))
+        known.newest = head
+        known.offsets.append(offset)
+
+    def offsets(self) -> Iterator[int]:
+        """Of all its lines, in the order of the file."""
+        return merge(*(incarnation.offsets for incarnation in self.incarnations.values()))
+
+
 def enter_witnesses(history: History, path: Path, patience: Patience | None) -> None:
     """Enter every snapshot of the file. ``patience`` None: lateness is not judged, so no timeline is kept."""
-    unions: dict[str, _Union] = {}
-    suspects: set[str] = set()
-    ledger = history.ledger or Ledger()
-    for snapshot in _snapshots(path):
-        union = unions.setdefault(snapshot.stage, _Union())
-        if patience is not None:
-            suspects.update(union.late_sources(snapshot, ledger, patience))
-        union.enter(snapshot)
-    stages = [stage for stage in history.stages if stage.witnessed and stage.stage in unions]
-    for stage in stages:
-        unions[stage.stage].put_into(stage)
-    if suspects:
-        timelines = _timelines(path, suspects)
-        for stage in stages:
-            if unions[stage.stage].single_instance:
-                stage.timeline = timelines.get(stage.stage, [])
+    late = _Lateness(history, patience)
+    viewed = {view.step for view in history.views if view.holds == "events" and not view.hop}
+    judged = {stage.stage for stage in history.stages if patience is not None and stage.step in viewed}
+    with path.open("rb") as file:
+        lines = _Lines(file)
+        stages = _index(lines, judged, late)
+        interest = _interest(history)
+        records = [record for record in history.stages if record.witnessed and record.stage in stages]
+        for record in records:
+            _enter_unions(record, lines, stages[record.stage], interest)
+        if late.suspects:
+            _enter_timelines(records, lines, stages, late.suspects)
+        history.broken_lines = len(lines.broken)
+    if lines.broken:
+        logger.info("%d lines of %s are torn or no snapshot; they were skipped", len(lines.broken), path)
 
 
-def _snapshots(path: Path) -> Iterator[Snapshot]:
-    """Every snapshot in order; a torn line (the run was killed) is skipped and logged."""
-    torn = 0
-    with path.open("rb") as lines:
-        while line := lines.readline(LINE_LIMIT_BYTES):
-            try:
-                yield _decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                torn += 1
-    if torn:
-        logger.warning("%d lines of %s are torn or no snapshot; they were skipped", torn, path)
+class _Lines:
+    """The file by line. What cannot be decoded is skipped and remembered in ``broken``."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.broken: set[int] = set()
+
+    def all(self) -> Iterator[tuple[int, bytes]]:
+        """Offset and bytes of every line that is not empty."""
+        offset = 0
+        self._file.seek(0)
+        while line := self._file.readline(LINE_LIMIT_BYTES):
+            if not line.isspace():
+                yield offset, line
+            offset += len(line)
+
+    def read(self, offset: int, decoder: msgspec.json.Decoder[Line]) -> Line | None:
+        """The line at an offset; None when it is broken."""
+        self._file.seek(offset)
+        return self.decode(offset, self._file.readline(LINE_LIMIT_BYTES), decoder)
+
+    def decode(self, offset: int, line: bytes, decoder: msgspec.json.Decoder[Line]) -> Line | None:
+        """The line's content; None when it is broken."""
+        try:
+            return decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.broken.add(offset)
+            return None
 
 
-def _timelines(path: Path, suspects: set[str]) -> dict[str, list[Reading]]:
-    """Stage -> what it had seen of these sources, by time, over all its incarnations."""
-    result: dict[str, list[Reading]] = {}
-    unions: dict[str, tuple[Lists, Lists]] = {}
-    for snapshot in _snapshots(path):
-        taken, handed_on = unions.setdefault(snapshot.stage, ({}, {}))
+def _index(lines: _Lines, judged: set[str], late: _Lateness) -> dict[str, _Stage]:
+    stages: dict[str, _Stage] = {}
+    for offset, line in lines.all():
+        head = lines.decode(offset, line, _heads)
+        if head is None:
+            continue
+        if head.stage in judged:
+            report = lines.decode(offset, line, _takens)
+            if report is None:
+                continue
+            late.note(report)
+        stages.setdefault(head.stage, _Stage()).note(head, offset)
+    return stages
+
+
+def _interest(history: History) -> Sets:
+    """All that the checker may ask for, by source: what was committed, and what any view holds beside it."""
+    sources = history.ledger.sources if history.ledger else {}
+    result = {name: source.sequences for name, source in sources.items() if source.count}
+    for view in history.views:
+        for name, read in (view.read or {}).items():
+            known = result.get(name)
+            if known is not None and known.to_list() == read.intervals:
+                continue
+            union = IntervalSet(known or ())
+            for first, last in read.intervals:
+                if first <= last:
+                    union.add_range(first, last)
+            result[name] = union
+    return result
+
+
+def _enter_unions(record: StageRecord, lines: _Lines, stage: _Stage, interest: Sets) -> None:
+    known: tuple[Lists, Lists, Lists] = ({}, {}, {})
+    for incarnation in reversed(stage.incarnations.values()):
+        _search_back(lines, incarnation, known, interest)
+    record.taken, record.handed_on, record.first_taken_on_retry = (
+        {source: IntervalSet(intervals) for source, intervals in lists.items()} for lists in known
+    )
+    record.undecided_until_ms = max(record.undecided_until_ms, _undecided_until_ms(lines, stage))
+    rejects: Counter[str] = Counter()
+    for incarnation in stage.incarnations.values():
+        record.duplicates_absorbed += incarnation.newest.duplicates_absorbed
+        rejects.update(incarnation.newest.rejects)
+    record.rejects = dict(rejects)
+
+
+def _search_back(lines: _Lines, incarnation: _Incarnation, known: tuple[Lists, Lists, Lists], interest: Sets) -> None:
+    """Take the newest report on every source of which more could be learned."""
+    taken, handed_on, _ = known
+    missing = {
+        source
+        for source, numbers in interest.items()
+        if not (_covers(taken.get(source), numbers) and _covers(handed_on.get(source), numbers))
+    }
+    for offset in reversed(incarnation.offsets):
+        if not missing:
+            return
+        report = lines.read(offset, _sets)
+        if report is None:
+            continue
+        reported = report.taken, report.handed_on, report.first_taken_on_retry
+        for lists, sets in zip(known, reported, strict=True):
+            for source in missing & sets.keys():
+                _join(lists, source, sets[source])
+        missing.difference_update(*reported)
+
+
+def _covers(known: list[Interval] | None, numbers: IntervalSet) -> bool:
+    return known is not None and (known == numbers.to_list() or not numbers.difference(IntervalSet(known)))
+
+
+def _undecided_until_ms(lines: _Lines, stage: _Stage) -> int:
+    """The latest moment at which a new incarnation began without all that was known of its stage; 0 for none."""
+    result = 0
+    changes = set(stage.changes)
+    known: Lists = {}
+    for offset in stage.offsets() if changes else ():
+        report = lines.read(offset, _takens)
+        if report is None:
+            continue
+        if offset in changes:
+            changes.discard(offset)
+            if any(not _covers(report.taken.get(name, []), IntervalSet(numbers)) for name, numbers in known.items()):
+                result = max(result, report.at_ms)
+            if not changes:
+                break
+        for source, intervals in report.taken.items():
+            _join(known, source, intervals)
+    return result
+
+
+def _enter_timelines(records: list[StageRecord], lines: _Lines, stages: dict[str, _Stage], suspects: set[str]) -> None:
+    for record in records:
+        stage = stages[record.stage]
+        if stage.single_instance:
+            record.timeline = list(_readings(lines, stage, suspects))
+
+
+def _readings(lines: _Lines, stage: _Stage, suspects: set[str]) -> Iterator[Reading]:
+    """What it had seen of these sources, by time, over all its incarnations."""
+    taken: Lists = {}
+    handed_on: Lists = {}
+    for offset in stage.offsets():
+        report = lines.read(offset, _sets)
+        if report is None:
+            continue
         reading = Reading(
-            snapshot.at_ms,
-            {name: _join(taken, name, new) for name, new in snapshot.taken.items() if name in suspects},
-            {name: _join(handed_on, name, new) for name, new in snapshot.handed_on.items() if name in suspects},
+            report.at_ms,
+            {name: _join(taken, name, report.taken[name]) for name in suspects & report.taken.keys()},
+            {name: _join(handed_on, name, report.handed_on[name]) for name in suspects & report.handed_on.keys()},
         )
         if reading.sources or reading.handed_on:
-            result.setdefault(snapshot.stage, []).append(reading)
-    return result
+            yield reading
 
 
 def _join(known: Lists, source: str, new: list[Interval]) -> list[Interval]:
@@ -105,85 +288,44 @@ def _extends(old: list[Interval], new: list[Interval]) -> bool:
     return new[last][0] == old[last][0] and new[last][1] >= old[last][1]
 
 
-def _first_new(old: list[Interval], new: list[Interval]) -> int:
-    """The smallest number that is new; 0 when nothing is."""
-    if old == new:
-        return 0
-    if len(old) == len(new) == 1 and old[0][0] == new[0][0]:
-        return old[0][1] + 1
-    fresh = IntervalSet(new).difference(IntervalSet(old)).to_list()
-    return fresh[0][0] if fresh else 0
+class _Lateness:
+    """Finds the sources of which some report of a stage that owns a view may prove a lateness.
 
+    It looks at one report in every half deadline, at all sources: an event that some report proves late was committed
+    more than a deadline before that report, so at the last look before it, it was missing and older than half a
+    deadline. Positions are taken as sequence - 1: a ledger with gaps is unknown whatever comes out here.
+    """
 
-class _Union:
-    """What all instances and incarnations of one stage have seen together."""
+    def __init__(self, history: History, patience: Patience | None) -> None:
+        self.suspects: set[str] = set()
+        self._patience = patience
+        sources = history.ledger.sources if history.ledger and patience else {}
+        self._sources = [(name, source.times_ms) for name, source in sources.items()]
+        self._views = [view.read for view in history.views if view.read is not None]
+        self._known: dict[str, Lists] = {}
+        self._looked_ms: dict[str, int] = {}
 
-    def __init__(self) -> None:
-        self.taken: Lists = {}
-        self.handed_on: Lists = {}
-        self.first_taken_on_retry: Lists = {}
-        self.undecided_until_ms = 0
-        self._mentioned_ms: dict[str, int] = {}
-        self._newest: dict[int, int] = {}
-        self._last: dict[tuple[int, int], Snapshot] = {}
+    def note(self, report: _Taken) -> None:
+        """Take one report."""
+        known = self._known.setdefault(report.stage, {})
+        known.update(report.taken)
+        patience = self._patience
+        if patience is None:
+            return
+        half_ms = patience.deadline_ms // 2
+        passed_ms = report.at_ms - self._looked_ms.get(report.stage, -half_ms)
+        if not 0 <= passed_ms < half_ms and report.at_ms - half_ms > patience.healed_ms:
+            self._looked_ms[report.stage] = report.at_ms
+            self._look(known, report.at_ms - half_ms)
 
-    @property
-    def single_instance(self) -> bool:
-        """With several instances no single report says what the stage as a whole lacked."""
-        return len(self._newest) == 1
+    def _look(self, known: Lists, before_ms: int) -> None:
+        for name, times_ms in self._sources:
+            due = bisect_left(times_ms, before_ms)
+            seen = known.get(name)
+            if due and not (seen and seen[0][0] == 1 and seen[0][1] >= due) and self._came(name, seen or [], due):
+                self.suspects.add(name)
 
-    def enter(self, snapshot: Snapshot) -> None:
-        """Take one snapshot into the union."""
-        newest = self._newest.get(snapshot.instance)
-        if newest is not None and snapshot.incarnation > newest and not self._knows_all(snapshot):
-            self.undecided_until_ms = max(self.undecided_until_ms, snapshot.at_ms)
-        self._newest[snapshot.instance] = max(snapshot.incarnation, newest or 0)
-        for known, reported in (
-            (self.taken, snapshot.taken),
-            (self.handed_on, snapshot.handed_on),
-            (self.first_taken_on_retry, snapshot.first_taken_on_retry),
-        ):
-            for source, intervals in reported.items():
-                _join(known, source, intervals)
-        self._mentioned_ms.update(dict.fromkeys(snapshot.taken, snapshot.at_ms))
-        snapshot.taken, snapshot.handed_on, snapshot.first_taken_on_retry = {}, {}, {}
-        self._last[snapshot.instance, snapshot.incarnation] = snapshot
-
-    def late_sources(self, snapshot: Snapshot, ledger: Ledger, patience: Patience) -> list[str]:
-        """Sources of which this report brings something that, at the report before, was overdue already.
-
-        Positions are taken as sequence - 1: a ledger with gaps is unknown whatever comes out here.
-        """
-        result: list[str] = []
-        if snapshot.at_ms - patience.deadline_ms <= patience.healed_ms:
-            return result
-        deadline_ms, healed_ms = patience.deadline_ms, patience.healed_ms
-        taken, mentioned_ms, sources = self.taken, self._mentioned_ms, ledger.sources
-        for source, new in snapshot.taken.items():
-            limit_ms = mentioned_ms.get(source, 0) - deadline_ms
-            if limit_ms <= healed_ms or source not in sources:
-                continue
-            first = _first_new(taken[source], new)
-            times_ms = sources[source].times_ms
-            if 0 < first <= len(times_ms) and times_ms[first - 1] < limit_ms:
-                result.append(source)
-        return result
-
-    def _knows_all(self, snapshot: Snapshot) -> bool:
-        """Whether a new incarnation begins with everything that was known of its stage."""
-        return all(
-            not IntervalSet(known).difference(IntervalSet(snapshot.taken.get(source, [])))
-            for source, known in self.taken.items()
-        )
-
-    def put_into(self, stage: StageRecord) -> None:
-        """Enter the union into a stage of the journey."""
-        stage.taken = {source: IntervalSet(known) for source, known in self.taken.items()}
-        stage.handed_on = {source: IntervalSet(known) for source, known in self.handed_on.items()}
-        stage.first_taken_on_retry = {source: IntervalSet(known) for source, known in self.first_taken_on_retry.items()}
-        stage.undecided_until_ms = max(stage.undecided_until_ms, self.undecided_until_ms)
-        rejects: Counter[str] = Counter()
-        for last in self._last.values():
-            stage.duplicates_absorbed += last.duplicates_absorbed
-            rejects.update(last.rejects)
-        stage.rejects = dict(rejects)
+    def _came(self, name: str, seen: list[Interval], due: int) -> bool:
+        """Whether any view holds at the end what is due and not seen; what never came is not late but lost."""
+        missing = IntervalSet([(1, due)]).difference(IntervalSet(seen))
+        return any(name in read and missing.intersection(IntervalSet(read[name].intervals)) for read in self._views)

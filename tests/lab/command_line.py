@@ -63,10 +63,10 @@ class CommandLine:
     @contextmanager
     def running(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         """A command in the background, in a session of its own; killed at the end when it still runs."""
-        with (self.folder / "output.txt").open("a+", encoding="utf-8") as output:
+        with (self.folder / "output.txt").open("a") as output, (self.folder / "errors.txt").open("a") as errors:
             process = subprocess.Popen(
                 self._words(arguments), cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, text=True, start_new_session=True,
+                stdout=output, stderr=errors, text=True, start_new_session=True,
             )  # fmt: skip
             try:
                 yield process
@@ -77,13 +77,22 @@ class CommandLine:
 
     @property
     def output(self) -> str:
-        """What the commands in the background have said."""
+        """What the commands in the background have said on standard output."""
         return (self.folder / "output.txt").read_text(encoding="utf-8")
+
+    @property
+    def errors(self) -> str:
+        """And on standard error."""
+        return (self.folder / "errors.txt").read_text(encoding="utf-8")
 
     def up(self, *options: object, name: str = "lab", stores: int = 3, rate: str = "40/s") -> Lab:
         """A detached lab, ready; small unless told otherwise."""
         fleet = [] if "--fleet" in options else ["--stores", stores]
         self.run("up", *fleet, "--rate", rate, "--name", name, "--runs", self.runs, "--detach", *options)
+        return Lab(self, name)
+
+    def attach(self, name: str) -> Lab:
+        """A lab that runs already."""
         return Lab(self, name)
 
     def leftovers(self) -> dict[int, str]:

@@ -57,13 +57,13 @@ class Publishers:
             self._unsent -= 1
             session.publish("storefleet/bench", self._payload)
 
-    def on_connected(self, session: Session, session_present: bool, /) -> None:
+    def on_connected(self, _session: Session, _session_present: bool, /) -> None:
         """Counted."""
         self._connected += 1
         if self._connected == self._task.connections:
             self.all_connected.set()
 
-    def on_published(self, session: Session, token: object, reason_code: int, /) -> None:
+    def on_published(self, session: Session, _token: object, reason_code: int, /) -> None:
         """Counted, and the next one."""
         self.acknowledged += 1
         self.refused += reason_code >= 0x80
@@ -77,7 +77,7 @@ class Publishers:
     def on_subscribed(self, session: Session, reason_codes: tuple[int, ...], /) -> None:
         """Nothing is subscribed to."""
 
-    def on_disconnected(self, session: Session, error: MqttError, /) -> None:
+    def on_disconnected(self, _session: Session, error: MqttError, /) -> None:
         """A lost connection would spoil the figure."""
         raise SystemExit(f"a connection was lost: {error}")
 

@@ -1,0 +1,91 @@
+"""What a process died on: the durable memory against poison that kills whoever works on it.
+
+Only what is suspected is entered, for the moment in which it is worked on, so ordinary traffic pays nothing and at any
+time at most one thing is under suspicion. Whatever is still entered at the next start was in work when the process
+died: that death is counted. Suspects are messages that were delivered before (DUP), and what a feed gives first after
+a process did not end properly (``unclean``). What is worked on to its end is forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from fleetwire.errors import StorageError
+
+DEATHS_ALLOWED: Final = 3
+FILE_NAME: Final = "attempts.sqlite"
+
+_SCHEMA: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = OFF",
+    "CREATE TABLE IF NOT EXISTS attempt (message BLOB PRIMARY KEY, deaths INTEGER NOT NULL, in_work INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS running (one INTEGER PRIMARY KEY)",
+    "UPDATE attempt SET deaths = deaths + 1, in_work = 0 WHERE in_work = 1",
+)
+_BEGIN: Final = (
+    "INSERT INTO attempt (message, deaths, in_work) VALUES (?, 0, 1)"
+    " ON CONFLICT (message) DO UPDATE SET in_work = 1 RETURNING deaths"
+)
+_FORGET: Final = "DELETE FROM attempt WHERE message = ?"
+_START: Final = "INSERT OR IGNORE INTO running (one) VALUES (1)"
+
+_log = logging.getLogger(__name__)
+
+
+class AttemptRecord:
+    """Opening raises StorageError; a write that fails later is logged, and the work is done all the same.
+
+    ``unclean``: the last process that had this file open did not close it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None)
+            for statement in _SCHEMA:
+                self._database.execute(statement)
+            self.unclean = self._database.execute(_START).rowcount == 0
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(f"open {path}: {error}") from error
+
+    def begin(self, name: bytes) -> bool:
+        """Enter what is worked on now; False when DEATHS_ALLOWED processes died on it: do not touch it."""
+        try:
+            (deaths,) = self._database.execute(_BEGIN, (name,)).fetchone()
+        except sqlite3.Error as error:
+            _log.warning("%s: %s; going on without the record", self._path, error)
+            return True
+        return bool(deaths < DEATHS_ALLOWED)
+
+    def end(self, name: bytes) -> None:
+        """The work on it is over, and we live."""
+        self._try(_FORGET, name)
+
+    def leave(self, name: bytes) -> None:
+        """The work on it stopped, through no fault of its own, and we live; what it killed before is remembered."""
+        self._try("UPDATE attempt SET in_work = 0 WHERE message = ?", name)
+
+    def close(self) -> None:
+        """The process ends properly."""
+        self._try("DELETE FROM running")
+        self._database.close()
+
+    def _try(self, statement: str, *values: object) -> None:
+        try:
+            self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            _log.warning("%s: %s", self._path, error)
+
+
+def message_name(topic: str, properties: Sequence[tuple[str, str]], payload: bytes) -> bytes:
+    """What a message is called in the record: the same for every delivery of it."""
+    digest = blake2b(topic.encode(), digest_size=16)
+    digest.update(repr(list(properties)).encode())
+    digest.update(payload)
+    return digest.digest()

@@ -1,0 +1,44 @@
+"""What our own broker says of itself: messages dropped, clients, messages stored; its ``$SYS`` topics, once a second.
+
+A broker that starts again counts from 0 again, so what it dropped is kept by incarnation and added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fleetwire.mqtt import Message
+from storefleet.verdict.result import BrokerAccount
+
+DROPPED: Final = "$SYS/broker/publish/messages/dropped"
+CONNECTED: Final = "$SYS/broker/clients/connected"
+STORED: Final = "$SYS/broker/store/messages/count"
+TOPICS: Final = (DROPPED, CONNECTED, STORED)
+
+
+class BrokerWatch:
+    """Give ``receive`` the messages of TOPICS; ``incarnation`` says how often the broker was started by now."""
+
+    def __init__(self, incarnation: Callable[[], int]) -> None:
+        self._incarnation = incarnation
+        self._dropped: dict[int, int] = {}
+        self._most: dict[str, int] = {}
+
+    def receive(self, message: Message) -> None:
+        """One figure."""
+        text = message.payload[:20]
+        if not text.isdigit():
+            return
+        self._most[message.topic] = max(int(text), self._most.get(message.topic, 0))
+        if message.topic == DROPPED:
+            self._dropped[self._incarnation()] = int(text)
+
+    def account(self) -> BrokerAccount:
+        """All figures as they are now."""
+        return BrokerAccount(
+            dropped=sum(self._dropped.values()),
+            restarts=max(0, self._incarnation() - 1),
+            most_clients_connected=self._most.get(CONNECTED, 0),
+            most_messages_stored=self._most.get(STORED, 0),
+        )

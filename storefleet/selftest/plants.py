@@ -1,0 +1,57 @@
+"""The table of all anomalies: a new one is one function, and one row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from storefleet.selftest import plants_of_events as events
+from storefleet.selftest import plants_of_runs as runs
+from storefleet.selftest.findings import Findings
+from storefleet.selftest.ground import Ground
+from storefleet.selftest.plants_of_runs import Whole
+
+Plant = Callable[[Ground], "Findings | Whole"]
+
+PLANTS: Final[dict[str, Plant]] = {
+    "lost on the way": events.lost_on_the_way,
+    "lost: deleted from a store": events.deleted_from_a_store,
+    "lost: a view forgets a store": events.store_forgotten,
+    "never read": events.never_read,
+    "recovered": events.recovered,
+    "duplicated": events.duplicated,
+    "unexpected: invented on the way": events.invented_on_the_way,
+    "unexpected: of no terminal": events.invented_source,
+    "unexpected: rejected, yet there": events.rejected_but_there,
+    "unexpected: malformed, yet applied": events.malformed_but_applied,
+    "rejected though well-formed": events.rejected_well_formed,
+    "rejected for another reason": events.rejected_for_another_reason,
+    "corrupted in one view": events.altered_in_one_view,
+    "corrupted on the way": events.altered_on_the_way,
+    "stale": events.late_on_the_way,
+    "healed by a re-send": events.healed,
+    "register altered": runs.register_altered,
+    "register missing": runs.register_missing,
+    "register invented": runs.register_invented,
+    "total off by cents": runs.cents_differ,
+    "total off by a transaction": runs.count_differs,
+    "total invented": runs.total_invented,
+    "late view": runs.late_view,
+    "unknown: machine_stalled": runs.machine_stalled,
+    "unknown: no_final_read": runs.no_final_read,
+    "unknown: read_broken": runs.read_broken,
+    "unknown: not_healed": runs.not_healed,
+    "unknown: convergence_unmeasured": runs.convergence_unmeasured,
+    "unknown: stage_dead": runs.stage_dead,
+    "somebody else's stage dead": runs.foreign_stage_dead,
+    "unknown: aborted": runs.aborted,
+    "unknown: unresolved": events.never_read,
+    "unresolved in a run without end": runs.unresolved_but_endless,
+    "unknown: ledger_gaps": runs.ledger_gaps,
+    "unknown: witnesses_missing": runs.witnesses_missing,
+    "unknown: ledger_missing": runs.ledger_missing,
+    "unknown: ledger_unreadable": runs.ledger_unreadable,
+    "unknown: nothing_sent": runs.nothing_sent,
+    "unknown: checker_failed": runs.checker_failed,
+}
+"""Name -> how to plant it; what the function returns must be reported, and nothing else."""

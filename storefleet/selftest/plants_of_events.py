@@ -1,0 +1,333 @@
+"""Anomalies of single events: how each is planted, and what must be reported for it."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import replace
+
+from fleetwire.content import HASH_BYTES
+from fleetwire.identity import Terminal
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
+from storefleet.selftest import cuts
+from storefleet.selftest.cuts import HANDED_ON, HELD, TAKEN, Mark
+from storefleet.selftest.findings import Findings, of_class, reason_line
+from storefleet.selftest.ground import Event, Ground, held_hashes, one
+from storefleet.verdict.blame import Address
+from storefleet.verdict.history import Reading, StageRecord, ViewRecord, key_text
+from storefleet.verdict.result import EXAMPLE_LIMIT
+
+GHOST = "nobody.nowhere.s9999.r99"
+
+
+def wrong(name: str, event: Event, views: list[ViewRecord], places: Address) -> Findings:
+    """An event of a class that makes the verdict invalid, shown by these views."""
+    found = of_class(name, [event.key], views[0].view, places)
+    found[reason_line("invalid", name)] = 1
+    found.update(f"view {view.view} is invalid" for view in views)
+    return found
+
+
+def lost_on_the_way(ground: Ground) -> Findings:
+    """Nobody behind some place has seen it, and the terminal was told that it is applied."""
+    event = ground.event()
+    cut = cuts.draw_cut(ground, event)
+    cuts.lose(ground, cut, event)
+    return wrong("lost", event, cuts.cut_views(ground, cut), cuts.place_of_loss(ground, cut, event)[1])
+
+
+def deleted_from_a_store(ground: Ground) -> Findings:
+    """A store that others read from has lost it after they had it."""
+    stores = [view for view in ground.event_views if not view.hop and ground.behind(view.step)]
+    view = ground.choose(stores, "store that others read from")
+    event = ground.event()
+    ground.forget(view, event)
+    return wrong("lost", event, [view], (ground.stage(view.step).stage,))
+
+
+def store_forgotten(ground: Ground) -> Findings:
+    """One view holds nothing of one store any more."""
+    view, event = ground.event_view(), ground.event()
+    assert view.read is not None
+    store = Terminal.parse(event.source).store_id
+    sources = sorted(name for name in ground.ledger.sources if name.startswith(f"{store}."))
+    keys: list[str] = []
+    for source in sources:
+        entries = ground.ledger.sources[source]
+        lacking = entries.applied.difference(IntervalSet(entries.malformed and [(n, n) for n in sorted(entries.malformed)]))
+        keys += [key_text(source, number) for number in lacking.numbers()]
+        ground.put(view.read, source, ViewRead(intervals=[], hashes=b""))
+        unresolved = entries.sequences.difference(entries.applied).difference(IntervalSet((n, n) for n in sorted(entries.rejected)))
+        if unresolved:
+            return lost_on_the_way(_fresh(ground))
+    for key in [key for key in view.totals_found or () if key[0] == store]:
+        assert view.totals_found is not None
+        ground.put(view.totals_found, key, (0, 0))
+    way = cuts.marks(ground, view, event)
+    found = wrong("lost", event, [view], cuts.span(way, len(way) - 1))
+    result = of_class("lost", keys, view.view, cuts.span(way, len(way) - 1))
+    shown = of_class("lost", keys[:EXAMPLE_LIMIT], view.view, cuts.span(way, len(way) - 1))
+    named = {line for line in result if line.startswith("lost: ")} - shown.keys()
+    return Counter({**{line: n for line, n in result.items() if line not in named}, **_reasons_of(found)})
+
+
+def _fresh(ground: Ground) -> Ground:
+    ground.undo()
+    return ground
+
+
+def _reasons_of(found: Findings) -> dict[str, int]:
+    return {line: count for line, count in found.items() if line.startswith(("invalid ", "view "))}
+
+
+def without_outcome(ground: Ground, event: Event) -> None:
+    """The terminal was never told what became of it."""
+    applied = ground.ledger.sources[event.source].applied
+    ground.amend_source(event.source, applied=applied.difference(one(event.sequence)))
+
+
+def never_read(ground: Ground) -> Findings:
+    """Lost on the way, and the terminal knows that it has no outcome."""
+    event = ground.event()
+    cut = cuts.draw_cut(ground, event)
+    cuts.lose(ground, cut, event)
+    without_outcome(ground, event)
+    ground.set(ground.history, "drains", True)
+    views = cuts.cut_views(ground, cut)
+    if len(views) < len(ground.event_views):  # another view holds it: recovered there, so it did come
+        recovered = next(view for view in ground.event_views if view not in views)
+        assert recovered is not None
+    found = of_class("never_read", [event.key], views[0].view, cuts.place_of_loss(ground, cut, event)[1])
+    found[reason_line("unknown", "aborted" if ground.history.aborted else "unresolved")] = 1
+    found.update(f"view {view.view} is unknown" for view in views)
+    return found
+
+
+def recovered(ground: Ground) -> Findings:
+    """It arrived everywhere, though the terminal was never told."""
+    event = ground.event()
+    without_outcome(ground, event)
+    return of_class("recovered", [event.key], ground.event_views[0].view, None)
+
+
+def duplicated(ground: Ground) -> Findings:
+    """A view holds its effect more than once."""
+    event, view = ground.event(), ground.event_view()
+    assert view.read is not None
+    changed = copy.copy(view.read[event.source])
+    changed.repeated = sorted([*changed.repeated, (event.sequence, ground.random.randint(2, 5))])
+    ground.put(view.read, event.source, changed)
+    return wrong("duplicated", event, [view], (view.view if view.hop else ground.stage(view.step).stage,))
+
+
+def invented_on_the_way(ground: Ground) -> Findings:
+    """From some place on, everybody has seen an event that no terminal sent."""
+    event = ground.event()
+    cut = cuts.draw_cut(ground, event)
+    sequence = ground.ledger.sources[event.source].sequences.last + ground.random.randint(1, 9)
+    invented = Event(event.source, sequence)
+    _bring_in(ground, cut, invented)
+    views = cuts.cut_views(ground, cut)
+    way = cuts.marks(ground, views[0], event)
+    found = wrong("unexpected", invented, views, cuts.entry_span(way, cuts.index_of(way, cut)))
+    found["events that nobody sent"] = 1
+    return found
+
+
+def _bring_in(ground: Ground, cut: Mark, event: Event) -> None:
+    number, stage = one(event.sequence), ground.stage(cut.step)
+    if cut.kind == TAKEN and stage.taken:
+        ground.within(stage.taken, event.source, number)
+    if stage.handed_on and cut.kind in (TAKEN, HANDED_ON):
+        ground.within(stage.handed_on, event.source, number)
+    for later in ground.behind(cut.step):
+        for sets in (later.taken, later.handed_on):
+            if sets:
+                ground.within(sets, event.source, number)
+    for view in cuts.cut_views(ground, cut):
+        _hold(ground, view, event)
+
+
+def _hold(ground: Ground, view: ViewRecord, event: Event) -> None:
+    hashes = held_hashes(view, event.source)
+    by_value = any(hashes.values()) or not hashes
+    hashes[event.sequence] = ground.random.randbytes(HASH_BYTES) if by_value else b""
+    ground.put_read(view, event.source, hashes)
+
+
+def invented_source(ground: Ground) -> Findings:
+    """A view holds an event of a terminal that there is not."""
+    view, event = ground.event_view(), Event(GHOST, ground.random.randint(1, 99))
+    ground.event()
+    _hold(ground, view, event)
+    way = cuts.marks(ground, view, ground.event())
+    found = wrong("unexpected", event, [view], cuts.entry_span(way, len(way) - 1))
+    found["events that nobody sent"] = 1
+    return found
+
+
+def rejected_but_there(ground: Ground) -> Findings:
+    """The terminal was told that it is rejected, and every view holds it."""
+    event, stage = ground.event(), ground.choose(_rejecting(ground), "stage that may reject")
+    _reject(ground, event, stage, "key_conflict")
+    found = wrong("unexpected", event, ground.event_views, _came_from(ground, event))
+    found["rejected as key_conflict"] = found["rejected unexpectedly"] = 1
+    found[reason_line("invalid", "rejected")] = 1
+    return found
+
+
+def malformed_but_applied(ground: Ground) -> Findings:
+    """It should have been rejected, and was applied."""
+    event = ground.event()
+    malformed = ground.ledger.sources[event.source].malformed
+    ground.amend_source(event.source, malformed={**malformed, event.sequence: "totals"})
+    return wrong("unexpected", event, ground.event_views, _came_from(ground, event))
+
+
+def _came_from(ground: Ground, event: Event) -> Address:
+    """Where a terminal's own event came in: at the terminals, which is no place of the journey if they have a witness."""
+    way = cuts.marks(ground, ground.event_views[0], event)
+    first = ground.path(ground.event_views[0].step)[0]
+    return () if event.sequence in first.taken.get(event.source, IntervalSet()) else cuts.entry_span(way, 1)
+
+
+def _rejecting(ground: Ground) -> list[StageRecord]:
+    view = ground.event_views[0]
+    return [stage for stage in ground.path(view.step)[1:] if stage.stage not in ("broker", "gateway")]
+
+
+def _reject(ground: Ground, event: Event, stage: StageRecord, reason: str, malformed: str = "") -> None:
+    entries = ground.ledger.sources[event.source]
+    number = event.sequence
+    ground.amend_source(
+        event.source,
+        applied=entries.applied.difference(one(number)),
+        rejected={**entries.rejected, number: (stage.stage, reason)},
+        malformed={**entries.malformed, number: malformed} if malformed else entries.malformed,
+    )
+
+
+def rejected_well_formed(ground: Ground) -> Findings:
+    """A stage has rejected what was well-formed."""
+    return _rejected(ground, "schema", "")
+
+
+def rejected_for_another_reason(ground: Ground) -> Findings:
+    """A stage has rejected what was malformed, but under another reason than it deserves."""
+    return _rejected(ground, "totals", "malformed_json")
+
+
+def _rejected(ground: Ground, reason: str, malformed: str) -> Findings:
+    ground.set(ground.history, "allowed_rejections", frozenset())
+    event, stage = ground.event(), ground.choose(_rejecting(ground), "stage that may reject")
+    cuts.lose(ground, Mark(stage.step, HANDED_ON, (), says_yes=True, says_no=True), event)
+    _reject(ground, event, stage, reason, malformed)
+    found = of_class("rejected", [event.key], ground.event_views[0].view, None)
+    found[f"rejected as {reason}"] = found["rejected unexpectedly"] = found[reason_line("invalid", "rejected")] = 1
+    return found
+
+
+def altered_in_one_view(ground: Ground) -> Findings:
+    """One view holds it with another content."""
+    view, event = ground.choose(_by_value(ground), "view by value"), ground.event()
+    return _altered(ground, event, [view])
+
+
+def altered_on_the_way(ground: Ground) -> Findings:
+    """Every view holds it with another content."""
+    views = _by_value(ground)
+    ground.choose(views, "view by value")
+    return _altered(ground, ground.event(), views)
+
+
+def _by_value(ground: Ground) -> list[ViewRecord]:
+    return [view for view in ground.event_views if any(read.hashes for read in (view.read or {}).values())]
+
+
+def _altered(ground: Ground, event: Event, views: list[ViewRecord]) -> Findings:
+    for view in views:
+        hashes = held_hashes(view, event.source)
+        hashes[event.sequence] = bytes(byte ^ 0xFF for byte in hashes[event.sequence])
+        ground.put_read(view, event.source, hashes)
+    return wrong("corrupted", event, views, _span_of_value(ground, views))
+
+
+def _span_of_value(ground: Ground, altered: list[ViewRecord]) -> Address:
+    """From the last step at or behind which any view has it right, to the first view that has it wrong."""
+    view = altered[0]
+    right = {other.step for other in _by_value(ground) if other not in altered}
+    places: Address = ()
+    for stage in ground.path(view.step):
+        places += (stage.hop_before, stage.stage) if stage.hop_before else (stage.stage,)
+        own = stage.step == view.step and not view.hop
+        if not own and right & {stage.step, *(later.step for later in ground.behind(stage.step))}:
+            places = ()
+    return (*places, view.hop, view.view) if view.hop else places
+
+
+def late_on_the_way(ground: Ground) -> Findings:
+    """A report long after its time shows that it had not come so far yet."""
+    views = [view for view in ground.event_views if not view.hop and ground.stage(view.step).witnessed]
+    view, event = ground.choose(views, "view with a witness"), ground.event()
+    path = ground.path(view.step)
+    way = [mark for stage in path for mark in _reports(stage, path, view)]
+    cut = ground.random.randrange(len(way))
+    at_ms = _overdue_ms(ground, view, event)
+    entries = ground.ledger.sources[event.source]
+    whole, lacking = entries.sequences.to_list(), entries.sequences.difference(one(event.sequence)).to_list()
+    for stage in path:
+        if stage.witnessed:
+            seen = {kind: whole if _before(way, stage, kind, cut) else lacking for kind in (TAKEN, HANDED_ON)}
+            reading = Reading(at_ms, {event.source: seen[TAKEN]}, {event.source: seen[HANDED_ON]})
+            ground.set(stage, "timeline", [reading])
+            if stage.step == view.step:
+                ground.set(view, "timeline", [reading])
+    whole_way = [Mark("", "committed", (), says_yes=True, says_no=True), *way]
+    found = of_class("stale", [event.key], view.view, cuts.span(whole_way, cut + 1))
+    found[reason_line("invalid", "stale", view.view)] = found[f"view {view.view} is invalid"] = 1
+    return found
+
+
+def _reports(stage: StageRecord, path: list[StageRecord], view: ViewRecord) -> list[Mark]:
+    """What the reports of a stage can show; what one without a witness has taken, the word of the one before shows."""
+    seen = stage.witnessed
+    result = []
+    if stage.hop_before:
+        before = path[path.index(stage) - 1]
+        result.append(Mark(stage.step, TAKEN, (stage.hop_before,), seen, seen, by_word=not seen and before.witnessed))
+    if stage.step != view.step:
+        result.append(Mark(stage.step, HANDED_ON, (stage.stage,), seen, seen))
+    return result
+
+
+def _before(way: list[Mark], stage: StageRecord, kind: str, cut: int) -> bool:
+    return any((mark.step, mark.kind) == (stage.step, kind) for mark in way[:cut])
+
+
+def _overdue_ms(ground: Ground, view: ViewRecord, event: Event) -> int:
+    """So late that no standstill of this run excuses it."""
+    stalled_ms = sum(stall.duration_ms for stall in ground.history.stalls)
+    begin_ms = max(ground.committed_ms(event), view.healed_at_ms or 0, view.undecided_until_ms)
+    return int(begin_ms + view.deadline_s * 1000 + 2 * stalled_ms) + ground.random.randint(1_000, 60_000)
+
+
+def healed(ground: Ground) -> Findings:
+    """A sending was lost on the way, and the next one arrived: all is well, and the account of attempts names the place."""
+    event = ground.event()
+    path = ground.path(ground.event_views[0].step)
+    stages = [stage for stage in path[1:] if stage.witnessed]
+    first = ground.choose(stages, "stage with a witness")
+    for stage in [first, *(later for later in ground.behind(first.step) if later.witnessed)]:
+        ground.within(stage.first_taken_on_retry, event.source, one(event.sequence))
+    attempts = ground.ledger.sources[event.source].attempts
+    ground.amend_source(event.source, attempts={**attempts, event.sequence: 2})
+    places: Address = ()
+    for stage in path[1 : path.index(first) + 1]:
+        places += (stage.hop_before, stage.stage)
+        if stage is not first and stage.witnessed:
+            places = (stage.stage,)
+    return Counter({"sent again": 1, f"healed at {' > '.join(places[:-1])}": 1})
+
+
+__all__ = ["HELD", "replace"]

@@ -1,0 +1,272 @@
+"""Anomalies of views and of whole runs, and everything that makes a verdict unknown."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+
+from fleetwire.content import HASH_BYTES
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
+from storefleet.selftest import cuts
+from storefleet.selftest.findings import Findings, reason_line
+from storefleet.selftest.ground import Event, Ground
+from storefleet.selftest.plants_of_events import never_read
+from storefleet.verdict.history import Ledger, Stall, ViewRecord
+
+
+@dataclass(slots=True, frozen=True)
+class Whole:
+    """All that must be reported, whatever the run reported before."""
+
+    findings: Findings
+
+
+def _differs(view: ViewRecord, name: str, code: str) -> Findings:
+    lines = (
+        f"differs: {name} in {view.view}",
+        f"differences in {view.view}",
+        reason_line("invalid", code, view.view),
+        f"view {view.view} is invalid",
+    )
+    return Counter(lines)
+
+
+def _register_view(ground: Ground) -> ViewRecord:
+    views = [view for view in ground.history.views if view.registers_found]
+    ground.set(ground.history, "stalls", [])
+    return ground.choose(views, "view of registers")
+
+
+def register_altered(ground: Ground) -> Findings:
+    """A register has another value than the last true one."""
+    view = _register_view(ground)
+    assert view.registers_found is not None
+    name = ground.choose(sorted(view.registers_found), "register")
+    ground.put(view.registers_found, name, "ON_FIRE")
+    return _differs(view, name, "registers_differ")
+
+
+def register_missing(ground: Ground) -> Findings:
+    """A register is not there."""
+    view = _register_view(ground)
+    assert view.registers_found is not None
+    name = ground.choose(sorted(view.registers_found), "register")
+    ground.set(view, "registers_found", {key: value for key, value in view.registers_found.items() if key != name})
+    return _differs(view, name, "registers_differ")
+
+
+def register_invented(ground: Ground) -> Findings:
+    """There is a register of something that does not exist."""
+    view = _register_view(ground)
+    assert view.registers_found is not None
+    ground.put(view.registers_found, "nobody.nowhere.s9999", "OPEN")
+    return _differs(view, "nobody.nowhere.s9999", "registers_differ")
+
+
+def _totals_view(ground: Ground) -> tuple[ViewRecord, tuple[str, str]]:
+    view = ground.choose([view for view in ground.history.views if view.totals_found], "view with totals")
+    return view, ground.choose(sorted(view.totals_found or {}), "total")
+
+
+def cents_differ(ground: Ground) -> Findings:
+    """A total is off by some cents."""
+    view, key = _totals_view(ground)
+    assert view.totals_found is not None
+    count, cents = view.totals_found[key]
+    ground.put(view.totals_found, key, (count, cents + ground.random.choice([-1, 1, 100])))
+    return _differs(view, " ".join(key), "totals_differ")
+
+
+def count_differs(ground: Ground) -> Findings:
+    """A total counts a transaction too many or too few."""
+    view, key = _totals_view(ground)
+    assert view.totals_found is not None
+    count, cents = view.totals_found[key]
+    ground.put(view.totals_found, key, (count + ground.random.choice([-1, 1]), cents))
+    return _differs(view, " ".join(key), "totals_differ")
+
+
+def total_invented(ground: Ground) -> Findings:
+    """There is a total of a day on which that store sold nothing."""
+    view, (store, _) = _totals_view(ground)
+    assert view.totals_found is not None
+    ground.put(view.totals_found, (store, "1999-12-31"), (1, 100))
+    return _differs(view, f"{store} 1999-12-31", "totals_differ")
+
+
+def _make_late(ground: Ground) -> tuple[ViewRecord, int]:
+    view = ground.any_view()
+    over_ms = ground.random.randint(1, 60_000) + int(sum(stall.duration_ms for stall in ground.history.stalls))
+    assert view.healed_at_ms is not None
+    ground.set(view, "converged_at_ms", view.healed_at_ms + round(view.deadline_s * 1000) + over_ms)
+    return view, over_ms
+
+
+def late_view(ground: Ground) -> Findings:
+    """A view took longer than its deadline to agree."""
+    view, _ = _make_late(ground)
+    return Counter([reason_line("invalid", "late", view.view), f"view {view.view} is invalid"])
+
+
+def machine_stalled(ground: Ground) -> Findings:
+    """A view took longer, and the machine stood still for as long."""
+    view, over_ms = _make_late(ground)
+    assert view.healed_at_ms is not None
+    ground.set(ground.history, "stalls", [Stall("gateway-1", view.healed_at_ms, over_ms + 1.0)])
+    return _unknown(view, "machine_stalled")
+
+
+def _unknown(view: ViewRecord, *codes: str) -> Findings:
+    return Counter([*(reason_line("unknown", code, view.view) for code in codes), f"view {view.view} is unknown"])
+
+
+def no_final_read(ground: Ground) -> Findings:
+    """A view was not read at the end."""
+    view = ground.any_view()
+    ground.set(view, "read", None)
+    ground.set(view, "registers_found", None)
+    return _unknown(view, "no_final_read")
+
+
+def read_broken(ground: Ground) -> Findings:
+    """A final read has not one hash for each event."""
+    view, event = ground.event_view(), ground.event()
+    assert view.read is not None
+    broken = ViewRead(intervals=view.read[event.source].intervals, hashes=b"odd")
+    ground.put(view.read, event.source, broken)
+    return _unknown(view, "read_broken", "no_final_read")
+
+
+def not_healed(ground: Ground) -> Findings:
+    """The faults were not lifted."""
+    view = ground.any_view()
+    ground.set(view, "healed_at_ms", None)
+    return _unknown(view, "not_healed")
+
+
+def convergence_unmeasured(ground: Ground) -> Findings:
+    """Nobody measured when a view became right."""
+    view = ground.any_view()
+    ground.set(view, "converged_at_ms", None)
+    ground.set(view, "read_at_ms", None)
+    return _unknown(view, "convergence_unmeasured")
+
+
+def stage_dead(ground: Ground) -> Findings:
+    """A stage of ours was dead at the end."""
+    stage = ground.choose([stage for stage in ground.history.stages if not stage.foreign], "stage of ours")
+    ground.set(stage, "alive_at_end", False)
+    ground.set(stage, "undecided_until_ms", 2**62)
+    return Counter([reason_line("unknown", "stage_dead", stage.stage)])
+
+
+def foreign_stage_dead(ground: Ground) -> Findings:
+    """Somebody else's stage is not ours to call dead."""
+    stage = ground.choose([stage for stage in ground.history.stages[1:] if not stage.foreign], "stage")
+    ground.set(stage, "foreign", True)
+    ground.set(stage, "alive_at_end", False)
+    return Counter()
+
+
+def aborted(ground: Ground) -> Findings:
+    """The run was cut short with an event unresolved."""
+    ground.set(ground.history, "aborted", True)
+    return never_read(ground)
+
+
+def unresolved_but_endless(ground: Ground) -> Findings:
+    """A run that was not to drain may leave an event unresolved."""
+    found = never_read(ground)
+    ground.set(ground.history, "drains", False)
+    del found[reason_line("unknown", "unresolved")]
+    return found
+
+
+def ledger_gaps(ground: Ground) -> Findings:
+    """The ledger lacks a number of a source, and nobody else has seen it."""
+    event = ground.event()
+    entries = ground.ledger.sources[event.source]
+    if entries.count < 2:
+        return _lacking(ground, event, 0)
+    return _lacking(ground, event, entries.position(event.sequence))
+
+
+def _lacking(ground: Ground, event: Event, position: int) -> Findings:
+    entries = ground.ledger.sources[event.source]
+    way = cuts.marks(ground, ground.event_views[0], event)
+    first = next(mark for mark in way if mark.kind == cuts.HANDED_ON)
+    cuts.lose(ground, first, event)
+    for view in ground.event_views:
+        ground.forget(view, event)
+    if event.sequence == entries.sequences.last:
+        return _lose_behind(ground)
+    number = IntervalSet([(event.sequence, event.sequence)])
+    ground.amend_source(
+        event.source,
+        sequences=entries.sequences.difference(number),
+        applied=entries.applied.difference(number),
+        hashes=_less(entries.hashes, position * HASH_BYTES, HASH_BYTES),
+        types=_less(entries.types, position, 1),
+        times_ms=_less_of(entries.times_ms, position),
+        days=_less_of(entries.days, position),
+        amounts_cents=_less_of(entries.amounts_cents, position),
+    )
+    return Counter([reason_line("unknown", "ledger_gaps")])
+
+
+def _lose_behind(ground: Ground) -> Findings:
+    """The last number of a source leaves no gap: another event."""
+    ground.undo()
+    return ledger_gaps(ground)
+
+
+def _less(content: bytearray, start: int, length: int) -> bytearray:
+    return content[:start] + content[start + length :]
+
+
+def _less_of(values: array[int], position: int) -> array[int]:
+    return values[:position] + values[position + 1 :]
+
+
+def noted(code: str, ground: Ground) -> Findings:
+    """What the reader of the folder found amiss."""
+    ground.set(ground.history, "notes", [*ground.history.notes, (code, "planted")])
+    return Counter([reason_line("unknown", code)])
+
+
+def witnesses_missing(ground: Ground) -> Findings:
+    """There is no file of witnesses."""
+    for stage in ground.history.stages:
+        for name in ("taken", "handed_on", "first_taken_on_retry"):
+            ground.set(stage, name, {})
+        ground.set(stage, "duplicates_absorbed", 0)
+    return noted("witnesses_missing", ground)
+
+
+def ledger_missing(ground: Ground) -> Whole:
+    """There is no ledger."""
+    ground.set(ground.history, "ledger", None)
+    return Whole(Counter([reason_line("unknown", "ledger_missing")]))
+
+
+def ledger_unreadable(ground: Ground) -> Whole:
+    """The ledger is damaged."""
+    ground.set(ground.history, "ledger", None)
+    return Whole(noted("ledger_unreadable", ground))
+
+
+def nothing_sent(ground: Ground) -> Whole:
+    """No terminal committed anything, and so nobody has anything."""
+    ground.set(ground.history, "ledger", Ledger())
+    for view in ground.event_views:
+        ground.set(view, "read", {})
+        ground.set(view, "totals_found", None)
+    return Whole(Counter([reason_line("unknown", "nothing_sent")]))
+
+
+def checker_failed(ground: Ground) -> Whole:
+    """The facts are such that the checker itself fails."""
+    ground.set(ground.history, "views", None)
+    return Whole(Counter([reason_line("unknown", "checker_failed")]))

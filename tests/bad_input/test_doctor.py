@@ -1,0 +1,38 @@
+"""``doctor`` and ``clean`` tell what is, what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tests.lab.command_line import CommandLine, until
+
+
+def test_a_fit_machine(command_line: CommandLine) -> None:
+    """Every check is named, by doctor and doctor --json alike, and the number of terminals that fit is told."""
+    found = {finding["check"]: finding for finding in command_line.json("doctor")}
+    assert list(found) == ["python", "mosquitto", "descriptors", "ports", "disk", "memory", "labs"]
+    assert "terminals fit here" in found["descriptors"]["found"]
+    lines = command_line.run("doctor").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", check] for check in found]
+
+
+def test_a_crashed_lab_is_seen_and_cleaned(command_line: CommandLine) -> None:
+    """After kill -9 of a lab, doctor names it and clean forgets it; of a second one that runs, clean leaves all alone."""
+    assert command_line.run("clean").stdout == "nothing to clean\n"
+    living = command_line.up(stores=2, name="living")
+    crashed = command_line.up(stores=2, name="crashed")
+    identity = crashed.identities()["lab"]
+    os.kill(identity.process_id, signal.SIGKILL)
+    until(lambda: not identity.alive(), "the lab is gone")
+    line = command_line.run("status", "--name", "crashed", status=2).stderr
+    assert "not running any more" in line
+    assert "storefleet clean" in line
+    labs = next(finding for finding in command_line.json("doctor", status=2) if finding["check"] == "labs")
+    assert "crashed (crashed)" in labs["found"]
+    assert "storefleet clean" in labs["advice"]
+    report = command_line.json("clean")
+    assert "crashed: forgotten" in report
+    assert "living: runs, left alone" in report
+    assert living.down()["validity"] == "valid"
+    assert command_line.run("doctor").returncode == 0

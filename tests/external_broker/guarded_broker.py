@@ -1,0 +1,74 @@
+"""Somebody else's broker: it asks for a user and a password, and logs who comes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import aiomqtt
+
+from tests.broker import Broker
+from tests.lab.command_line import CommandLine
+
+USER = "anna"
+PASSWORD = "schwarzes-Gold-81542"
+QUIET_S = 0.5
+
+
+def guarded_broker(make_broker: Callable[..., Broker], *lines: str) -> Broker:
+    """A started Mosquitto that lets only :data:`USER` in."""
+    assert shutil.which("mosquitto_passwd"), "mosquitto_passwd comes with Mosquitto"
+    broker = make_broker("connection_messages true", *lines, anonymous=False)
+    passwords = broker.folder / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, USER, PASSWORD], check=True, capture_output=True)
+    passwords.chmod(0o644)
+    broker.add_line(f"password_file {passwords}")
+    return broker.start()
+
+
+def options_for(broker: Broker, *, scheme: str = "mqtt", host: str = "127.0.0.1") -> tuple[str, ...]:
+    """What ``storefleet up`` is told to use the broker."""
+    return ("--broker", f"{scheme}://{USER}@{host}:{broker.port}", "--yes-external")
+
+
+def password_file(folder: Path) -> Path:
+    """The password in a file that only its owner may read."""
+    file = folder / "broker-password"
+    file.touch(mode=0o600)
+    file.write_text(PASSWORD + "\n", encoding="utf-8")
+    return file
+
+
+def client_ids(broker: Broker) -> set[str]:
+    """Everybody who has connected, by the broker's log."""
+    return set(re.findall(r"New client connected from \S+ as (\S+) \(", broker.log))
+
+
+async def retained_topics(broker: Broker) -> set[str]:
+    """Every topic with a retained message, as a stranger's client sees them."""
+    found: set[str] = set()
+    async with aiomqtt.Client("127.0.0.1", broker.port, username=USER, password=PASSWORD, identifier="watch") as client:
+        await client.subscribe("#", qos=0)
+        try:
+            while True:
+                async with asyncio.timeout(QUIET_S):
+                    message = await anext(aiter(client.messages))
+                if message.retain and message.payload:
+                    found.add(str(message.topic))
+        except TimeoutError:
+            return found
+
+
+def retained(broker: Broker) -> set[str]:
+    """:func:`retained_topics` for a test that is not asynchronous."""
+    return asyncio.run(retained_topics(broker))
+
+
+def with_password(command_line: CommandLine) -> CommandLine:
+    """The user has put the password into the environment."""
+    command_line.environment["STOREFLEET_BROKER_PASSWORD"] = PASSWORD
+    return command_line

@@ -1,0 +1,134 @@
+"""Planted by real means into a live lab, each wrong is found by the verdict, with its class and its hop."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import httpx
+import pytest
+
+from fleetwire.identity import Terminal
+from fleetwire.topics import Topics
+from tests.lab.command_line import REPOSITORY, CommandLine, Lab, until
+
+FLEET = REPOSITORY / "examples" / "one_brand.toml"
+
+
+def source_of(lab: Lab) -> str:
+    """A terminal that has traded, and whose first events have an outcome."""
+    with closing(sqlite3.connect(f"file:{lab.run_folder / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
+        rows = ledger.execute("SELECT id, max(last) FROM outcome JOIN source ON number = source GROUP BY id")
+        return max((last, source) for source, last in rows.fetchall())[1]
+
+
+def edit(file: Path, statement: str, *values: object) -> None:
+    """Change one row of a stage's own database behind its back."""
+    with closing(sqlite3.connect(file, timeout=5.0, isolation_level=None)) as database:
+        assert database.execute(statement, values).rowcount == 1
+
+
+def delete_document(lab: Lab, key: str) -> None:
+    """Delete a transaction at the gateway, by its own HTTP."""
+    url = f"{lab.description['gateway']}/{key}"
+    revision = httpx.get(url, trust_env=False).raise_for_status().json()["_rev"]
+    httpx.delete(url, params={"rev": revision}, trust_env=False).raise_for_status()
+
+
+async def publish_phantom(lab: Lab, source: str, sequence: int) -> None:
+    """A well-formed canonical event that no till sent, straight to the broker."""
+    event: dict[str, Any] = {
+        "key": f"{source}.{sequence}", "type": "transaction.control", "source": source, "sequence": sequence,
+        "time": "2026-01-05T18:00:00.000Z", "business_day_date": "2026-01-05",
+        "data": {"control_type": "NO_SALE", "operator_id": "op1", "till_id": "t1", "reason_code": ""},
+    }  # fmt: skip
+    host, _, port = lab.description["broker"]["address"].rpartition(":")
+    topic = Topics(lab.description["topic_root"]).canonical("transaction", Terminal.parse(source))
+    async with aiomqtt.Client(host, int(port), protocol=aiomqtt.ProtocolVersion.V5) as client:
+        await client.publish(topic, json.dumps(event), qos=1)
+
+
+def by_name(verdict: dict[str, Any], what: str) -> dict[str, tuple[str, list[str]]]:
+    """Examples of a class: key -> (view that shows it, places to blame)."""
+    return {one["name"]: (one["view"], one["places"]) for one in verdict["classes"][what]["examples"]}
+
+
+async def test_wrongs_behind_the_broker_are_found_with_their_places(command_line: CommandLine) -> None:
+    """Two losses, a phantom and a doubled total, planted in one run, have the class and the place that is theirs."""
+    lab = command_line.up()
+    lab.wait_for_trade(total=150)
+    source = source_of(lab)
+    await publish_phantom(lab, source, 9_000)
+    until(lambda: journey(lab, f"{source}.9000"), "the phantom has come to the end")
+    delete_document(lab, f"{source}.1")
+    state = lab.run_folder / "state"
+    mine = "source = (SELECT number FROM source WHERE id = ?)"
+    edit(state / "poseidon-1" / "poseidon.sqlite", f"DELETE FROM applied WHERE sequence = 2 AND {mine}", source)
+    store = source.rpartition(".")[0]
+    edit(state / "views-1" / "sales.sqlite", "UPDATE sales SET transactions = transactions + 1 WHERE store = ?", store)
+    verdict = lab.down(status=1)
+    assert by_name(verdict, "lost") == {
+        f"{source}.1": ("gateway", ["gateway"]),
+        f"{source}.2": ("orders", ["poseidon"]),
+    }
+    ((view, places),) = by_name(verdict, "unexpected").values()
+    assert (view, places[-1], verdict["invented"]) == ("gateway", "sync-broker", 1)
+    assert {reason["code"] for reason in verdict["invalid"]} == {"lost", "unexpected", "totals_differ"}
+    assert verdict["counts"]["ok"] == verdict["sent"] - 2
+
+
+def journey(lab: Lab, key: str) -> bool:
+    """Whether Poseidon remembers the event."""
+    return "poseidon-1" in lab.command_line.json("trace", key, "--name", lab.name)["steps"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "what", "deadline"),
+    [("alter", 1, "corrupted", "20s"), ("twice", 1, "unexpected", "20s"), ("delay", 1, "stale", "3s")],
+)
+def test_wrongs_in_parm_are_blamed_on_its_span(
+    command_line: CommandLine, fault: str, status: int, what: str, deadline: str
+) -> None:
+    """A foreign PARM that alters, invents or delays is found in the span that it stands in: it has no witness."""
+    lab = faulty_lab(command_line, fault, "--deadline", deadline)
+    until(lambda: victims_resolved(lab) >= 9, "every terminal's victim has its outcome")
+    verdict = lab.down(status=status)
+    assert verdict["validity"] == "invalid"
+    assert {reason["code"] for reason in verdict["invalid"]} & verdict["classes"].keys() == {what}
+    assert verdict["classes"][what]["count"] == 9
+    for name, (_, places) in by_name(verdict, what).items():
+        assert name.rpartition(".")[2] in {"4", "5004"}
+        assert "parm" in places
+        assert places[-1] in {"sync-broker", "gateway"}
+
+
+def test_a_parm_that_forgets_after_its_acknowledgement_is_healed(command_line: CommandLine) -> None:
+    """What is dropped behind an acknowledgement is sent again by the terminal, and accounted as healed."""
+    lab = faulty_lab(command_line, "drop_once")
+    until(lambda: victims_resolved(lab) >= 9, "every terminal's victim has its outcome")
+    verdict = lab.down()
+    healed = [account for account in verdict["places"] if account["what"] == "healed"]
+    assert (verdict["validity"], sum(account["count"] for account in healed)) == ("valid", 9)
+    assert all("parm" in account["places"] for account in healed)
+
+
+def faulty_lab(command_line: CommandLine, fault: str, *options: object) -> Lab:
+    """A lab of nine terminals with one brand, whose PARM has a fault."""
+    fleet = command_line.folder / "fleet.toml"
+    fleet.write_text(FLEET.read_text(encoding="utf-8").replace("stores = 8", "stores = 3"), encoding="utf-8")
+    command = shlex.join([sys.executable, str(Path(__file__).with_name("faulty_parm.py")), fault])
+    return command_line.up("--fleet", fleet, "--stage", f"parm={command}", *options)
+
+
+def victims_resolved(lab: Lab) -> int:
+    """How many terminals have the outcome of their victim."""
+    with closing(sqlite3.connect(f"file:{lab.run_folder / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
+        query = "SELECT count(DISTINCT source) FROM outcome WHERE first <= 4 AND last >= 4"
+        (count,) = ledger.execute(query).fetchone()
+        return int(count)
