@@ -1,71 +1,56 @@
-"""Your own transformer in PARM's place, on paho-mqtt alone: `storefleet up --stage 'parm=python examples/my_parm.py'`.
-
-It turns raw events of the "pizza" dialect into canonical ones and acknowledges each once the broker has accepted what
-became of it: the canonical event, or, for what it cannot read, a dead letter and the rejection that tells the terminal.
-"""
+"""Your own transformer in PARM's place, on paho-mqtt alone: storefleet up --fleet examples/one_brand.toml \
+--stage 'parm=python examples/my_parm.py'. It turns raw events of the POSLog-like dialect "burger" into canonical ones; a
+raw event is acknowledged once the broker has accepted the canonical one, or the dead letter of what cannot be read."""
 
 import json
 import os
+import re
 import time
-from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 
 ROOT = os.environ["STOREFLEET_TOPIC_ROOT"]
-LINE = "line item_id gtin description quantity unit_price_cents discount_cents extended_cents tax_cents"
-TENDERS, ENTRIES = ("CASH", "CREDIT_DEBIT", "GIFT_CARD", "WALLET"), ("NONE", "CHIP", "CONTACTLESS", "SWIPE", "KEYED")
-CONTROLS = ("SIGN_ON", "SIGN_OFF", "NO_SALE", "START_OF_DAY", "END_OF_DAY")
-MOVEMENTS = ("LOAN", "PICKUP", "PAID_IN", "PAID_OUT", "SAFE_DROP", "TILL_SETTLE")
-DEVICES, LEVELS = ("PRINTER", "CASH_DRAWER", "CARD_READER", "BATTERY", "NETWORK"), ("INFO", "WARNING", "CRITICAL")
-TYPES = ("retail", "void", "control", "tender_control")
+WORDS = """ItemType=transaction_type ReceiptNumber=receipt_number OperatorID=operator_id TillID=till_id GTIN=- POSIDType=-
+ChannelTypeCode=service_mode BeginDateTime=begin_time EndDateTime=end_time TrainingModeFlag=training_mode Tender=tenders
+LineItem=line_items TransactionNetAmount=net_cents TransactionTaxAmount=tax_cents TransactionGrandAmount=grand_cents
+ItemID=item_id POSItemID=gtin Description=description Quantity=quantity RegularSalesUnitPrice=unit_price_cents
+ExtendedDiscountAmount=discount_cents ExtendedAmount=extended_cents TaxAmount=tax_cents TenderType=tender_type
+Amount=amount_cents EntryMethod=entry_mode CardNumberMasked=masked_pan AuthorizationCode=authorization_code
+ApproverID=manager_id ReasonCode=reason_code ControlTypeCode=control_type ExpectedAmount=expected_cents
+CountedAmount=counted_cents Device=component FromState=from_state ToState=to_state Severity=severity"""
+NAMES = dict(pair.split("=") for pair in WORDS.split())
+CODES = {"transaction_type", "service_mode", "tender_type", "entry_mode", "control_type", "severity"}
 
 
-def row(names, values, **words):
-    found = dict(zip(names.split(), values, strict=True))
-    return found | {name: word[found[name]] for name, word in words.items()}
+def code(text):
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).upper().removeprefix("OPERATOR_").removeprefix("TENDER_")
+    return words.replace("_DAY", "_OF_DAY")
 
 
-def utc(milliseconds):
-    return (datetime(1970, 1, 1) + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds") + "Z"
-
-
-def retail(b, source):
-    head = row("transaction_type service_mode", (b["y"], b["m"]), transaction_type=("SALE", "RETURN"),
-               service_mode=("COUNTER", "DRIVE_THROUGH", "KIOSK"))  # fmt: skip
-    tender = "tender_type amount_cents entry_mode masked_pan authorization_code"
-    return head | row("receipt_number operator_id till_id", (b["r"], b["o"], b["t"])) | {
-        "begin_time": utc(b["w"][0]), "end_time": utc(b["w"][1]), "training_mode": bool(b["x"]),
-        "line_items": [row(LINE, line) for line in b["l"]],
-        "tenders": [row(tender, one, tender_type=TENDERS, entry_mode=ENTRIES) for one in b["p"]],
-        "original_key": f"{source}.{b['f']}" if b["f"] else "",
-    } | row("net_cents tax_cents grand_cents", b["a"])  # fmt: skip
-
-
-def data_of(kind, b, source):
-    match kind:
-        case 1:
-            return retail(b, source)
-        case 2:
-            void = row("voided_key operator_id manager_id reason_code grand_cents", b)
-            return void | {"voided_key": f"{source}.{void['voided_key']}"}
-        case 3:
-            return row("control_type operator_id till_id reason_code", b, control_type=CONTROLS)
-        case 4:
-            names = "control_type operator_id till_id tender_type amount_cents expected_cents counted_cents"
-            return row(names, [*b[:4], *b[4]], control_type=MOVEMENTS, tender_type=TENDERS)
-        case 5:
-            return row("component from_state to_state severity", b, component=DEVICES, severity=LEVELS)
-    raise ValueError(f"kind {kind!r}")
+def fields(body, **names):
+    found = {}
+    for theirs, value in body.items():
+        ours = names.get(theirs) or NAMES[theirs] if not isinstance(value, dict) else "-"
+        if isinstance(value, dict):
+            found |= fields(value, **names)  # our records are flatter than theirs
+        elif ours != "-":
+            lines = isinstance(value, list) and [fields(one, SequenceNumber="line") for one in value]
+            found[ours] = lines or (code(value) if ours in CODES else value)
+    return found
 
 
 def canonical(raw, source):
-    day, kind = str(raw["d"]), raw["k"]
-    return {
-        "key": f"{source}.{raw['n']}", "source": source, "sequence": raw["n"], "time": utc(raw["w"]),
-        "type": "terminal.alert" if kind == 5 else f"transaction.{TYPES[kind - 1]}",
-        "business_day_date": f"{day[:4]}-{day[4:6]}-{day[6:]}", "data": data_of(kind, raw["b"], source),
-    }  # fmt: skip
+    kind = raw["TransactionTypeCode"]
+    special = {"VoidedSequenceNumber": "voided_key", "SequenceNumber": "original_key"}
+    data = fields(raw[kind], **special, **({"Amount": "grand_cents"} if kind == "VoidTransaction" else {}))
+    data |= {name: f"{source}.{data[name]}" for name in ("voided_key", "original_key") if name in data}
+    if kind == "RetailTransaction":
+        data.setdefault("original_key", "")
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Transaction")).lower()
+    return {"key": f"{source}.{raw['SequenceNumber']}", "source": source, "sequence": raw["SequenceNumber"],
+            "type": "terminal.alert" if kind == "WorkstationAlert" else f"transaction.{name}", "data": data,
+            "time": raw["PostedDateTime"], "business_day_date": raw["BusinessDayDate"]}  # fmt: skip
 
 
 def on_message(client, waiting, message):
@@ -73,11 +58,10 @@ def on_message(client, waiting, message):
     try:
         event = json.dumps(canonical(json.loads(message.payload), source))
         send(client, waiting, message, f"{ROOT}/canonical/transaction/{place}", event, message.properties)
-    except (ValueError, LookupError, TypeError) as error:
-        reason = "malformed_json" if isinstance(error, json.JSONDecodeError) else "schema"
-        client.publish(f"{ROOT}/dead-letter/parm/{reason}/{source}", message.payload, qos=1)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        client.publish(f"{ROOT}/dead-letter/parm/schema/{source}", message.payload, qos=1)
         sequence = int(dict(message.properties.UserProperty)["sequence"])
-        told = {"by": "parm", "rejected": [{"sequence": sequence, "stage": "parm", "reason": reason}]}
+        told = {"by": "parm", "rejected": [{"sequence": sequence, "stage": "parm", "reason": "schema"}]}
         send(client, waiting, message, f"{ROOT}/command/outcome/{place}", json.dumps(told), None)
 
 

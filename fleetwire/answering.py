@@ -56,7 +56,7 @@ class OutcomeAnswerer:
         self._applied = applied
         self._backlog = backlog
         self._dead_letters = dead_letters
-        self._rejected = rejected or {}
+        self._rejected = rejected if rejected is not None else {}
         self._batch = OutcomeBatch(applied)
         self._timer: asyncio.TimerHandle | None = None
         self.told = 0
@@ -117,7 +117,7 @@ class OutcomeAnswerer:
         rejected = [
             Rejection(sequence, self._by, reason)
             for sequence, reason in self._rejected.get(source, {}).items()
-            if sequence in asked
+            if sequence in asked and not (known and sequence in known)
         ]
         return Outcome(
             by=self._by, applied=covered[-MAXIMUM_RANGES:], rejected=rejected[:MAXIMUM_RANGES], answer=True

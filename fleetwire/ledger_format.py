@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS event (   -- one row for every durable event, at its 
   business_day_date TEXT NOT NULL,
   amount_cents      INTEGER NOT NULL, -- signed part of the store's sales total; 0 for what is no sale
   committed_at_ms   INTEGER NOT NULL,
-  expected_reason   TEXT NOT NULL     -- '' = well-formed; else the code under which it must be rejected
+  expected_reason   TEXT NOT NULL,    -- '' = well-formed; else the code under which it must be rejected
+  sales_count       INTEGER NOT NULL DEFAULT 1 -- 0 = a sale in training: no transaction (fleetwire.amounts)
 );
 
 CREATE TABLE IF NOT EXISTS outcome ( -- what the terminal was told, as it was told; ranges may overlap

@@ -1,9 +1,9 @@
 """PARM's work on state: terminals' registers and heartbeats in, retained device registers and store statuses out.
 
 Every instance hears all and answers for its part of the stores. Statuses published before are read back first, so that
-revisions go on growing over restarts; where the broker has lost them too, the number of our start makes revisions
-grow, and a broker that forgot us is told everything again. Silence proves nothing while we could not hear: after a pause of ours or a
-new connection, no terminal is called silent before a whole limit has passed.
+revisions go on growing over restarts; where the broker has lost them too, the number of our start makes them grow. A
+broker that forgot us is told everything again. Silence proves nothing while we could not hear: after a pause of ours or
+a new connection, no terminal is called silent before a whole limit has passed.
 """
 
 from __future__ import annotations

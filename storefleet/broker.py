@@ -7,9 +7,7 @@ needs no other.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -23,8 +21,6 @@ from fleetwire.outcomes import WINDOW
 
 MAXIMUM_PACKET_BYTES: Final = 262_144
 SBIN_FOLDERS: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/homebrew/sbin", "/opt/homebrew/opt/mosquitto/sbin")
-LISTEN_PORTS: Final = range(15_000, 32_000)
-PORT_DRAWS: Final = 200
 BROKER_FORM: Final = "'local' or mqtt[s]://[user@]host[:port]"
 INSTALL_HINT: Final = "install it (Debian, Ubuntu: sudo apt-get install mosquitto; macOS: brew install mosquitto)"
 
@@ -35,7 +31,7 @@ def find_mosquitto() -> str:
     if named:
         if not os.access(named, os.X_OK) or Path(named).is_dir():
             raise SettingsError(
-                f"STOREFLEET_MOSQUITTO={named} is no program that can be run; name Mosquitto's binary, or unset the variable"
+                f"STOREFLEET_MOSQUITTO={named} is no program that can be run; name Mosquitto's binary, or unset it"
             )
         return named
     folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN_FOLDERS))
@@ -50,7 +46,8 @@ def require_mosquitto() -> str:
     binary = find_mosquitto()
     if mosquitto_version(binary) == "unknown":
         raise SettingsError(
-            f"{binary} is no Mosquitto: asked by -h, it names no version; {INSTALL_HINT}, or set STOREFLEET_MOSQUITTO to it"
+            f"{binary} is no Mosquitto: asked by -h, it names no version; {INSTALL_HINT}, "
+            "or set STOREFLEET_MOSQUITTO to it"
         )
     return binary
 
@@ -59,7 +56,8 @@ def mosquitto_version(binary: str) -> str:
     """The broker's own word for its version, e.g. ``2.0.11``; ``unknown`` when it says nothing usable."""
     try:
         shown = subprocess.run(
-            [binary, "-h"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=5
+            [binary, "-h"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            check=False, timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
@@ -91,14 +89,10 @@ def configuration(port: int, terminals: int, options: Sequence[str] = ()) -> str
 
 
 def free_port() -> int:
-    """A loopback port that nobody has at this moment; drawn below those that systems give to outgoing connections, so that
-    no connection of another lab takes it before it is listened on. Raises SettingsError."""
-    for _ in range(PORT_DRAWS):
-        port = secrets.choice(LISTEN_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise SettingsError(f"no free loopback port from {LISTEN_PORTS[0]} to {LISTEN_PORTS[-1]}; end what listens there")
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def require_free(port: int, option: str) -> None:

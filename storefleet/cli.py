@@ -98,7 +98,8 @@ def main() -> None:
     except BrokenPipeError:
         os._exit(0)
     except OSError as error:
-        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}; is the disk full, or not yours?")
+        where = f": {error.filename}" if error.filename else ""
+        fail(f"{error.strerror or error}{where}; is the disk full, or not yours?")
     except Exception:
         logging.getLogger(__name__).exception("this is a bug of storefleet; nothing is known about the run")
         raise SystemExit(UNKNOWN) from None
@@ -356,13 +357,13 @@ def verdict(
     json_output: JsonOption = False,
 ) -> None:
     """Judge a run folder again, offline, from what it holds."""
-    _show_verdict(run if run is not None else _newest_run(), json_output=json_output)
+    _show_verdict(run if run is not None else _newest_run("verdict"), json_output=json_output)
 
 
-def _newest_run() -> Path:
+def _newest_run(command: str) -> Path:
     folders = sorted(path for path in Path("runs").glob("*") if (path / "plan.json").exists()) if Path("runs").is_dir() else []
     if not folders:
-        fail("verdict: no run folder in ./runs; name one")
+        fail(f"{command}: no run folder in ./runs; name one, or record one: storefleet demo")
     return folders[-1]
 
 
@@ -374,12 +375,10 @@ def _tell_story(folder: Path) -> None:
 
 
 def _show_verdict(folder: Path, *, json_output: bool) -> NoReturn:
-    from storefleet.verdict.check import check
-    from storefleet.verdict.run_folder import read_run
+    from storefleet.verdict.run_folder import judge
     from storefleet.verdict.table import plain_text
 
-    history, plan = read_run(folder)
-    result = check(history)
+    result, plan = judge(folder)
     if json_output:
         out_json(result)
     else:
@@ -478,6 +477,34 @@ def bench(
     from storefleet.bench.command import run_bench
 
     run_bench(only=only or [], quick=quick, as_json=json_output, say=_say_progress, out=out)
+
+
+@app.command()
+def selftest(
+    run: Annotated[Path | None, typer.Argument(help="A valid run folder; default: the newest in runs/.")] = None,
+    plants: Annotated[int, typer.Option("--plants", min=1, max=1_000_000, help="How many anomalies.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same places.")] = 1,
+    plant: Annotated[int | None, typer.Option("--plant", min=0, help="Only the plant of this number.")] = None,
+    make_run: Annotated[Path | None, typer.Option("--make-run", help="Only write a large healthy run there.")] = None,
+    events: Annotated[int, typer.Option("--events", min=1, help="Events of --make-run.")] = 20_000,
+    sources: Annotated[int, typer.Option("--sources", min=1, help="Terminals of --make-run.")] = 600,
+    json_output: JsonOption = False,
+) -> None:
+    """Does the checker find what is wrong? Plants anomalies into a recorded run, one at a time; 1: one was not found."""
+    from storefleet.selftest.command import as_values, play, show
+    from storefleet.selftest.made_run import make_run as write_run
+
+    if make_run is not None:
+        write_run(make_run, events=events, sources=sources)
+        out(f"run folder: {make_run}")
+        return
+    folder = run if run is not None else _newest_run("selftest")
+    report = play(folder, seed=seed, numbers=range(plants) if plant is None else [plant])
+    if json_output:
+        out_json(as_values(report))
+    else:
+        show(report, out)
+    raise SystemExit(report.exit_status)
 
 
 def _say_progress(text: str) -> None:

@@ -108,9 +108,8 @@ async def _tidy_broker(lab: Lab) -> None:
     """On somebody else's broker nothing of ours stays behind."""
     if not lab.plan.external_broker:
         return
-    from storefleet.observer import clear_retained, endpoint
+    from storefleet.observer import clear_retained
 
-    host, port = lab.broker_address()
     try:
         await clear_retained(
             lab.broker_endpoint,

@@ -6,10 +6,12 @@ ledger at the same moment. A view that cannot be read is left out, and the verdi
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sqlite3
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from fleetwire.errors import BadPayload, ControlError
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
+from storefleet.altered_documents import AlteredDocuments, ledger_or_nothing
 from storefleet.lab import Lab
 from storefleet.packed_reads import pack
 from storefleet.verdict.run_format import FinalRead, Reads
@@ -60,7 +63,9 @@ async def read_all(lab: Lab, ledger: Path) -> Reads:
             reads.views[view] = _final_read(view, found, expected)
     if "gateway" in lab.plan.stages and "gateway" not in lab.plan.commands:
         try:
-            reads.views[GATEWAY_VIEW] = FinalRead(at_ms=now_ms(), events=await read_gateway(lab.gateway_url))
+            altered = AlteredDocuments(await asyncio.to_thread(ledger_or_nothing, ledger))
+            events = await read_gateway(lab.gateway_url, altered.look)
+            reads.views[GATEWAY_VIEW] = FinalRead(at_ms=now_ms(), events=events, altered=altered.bodies)
         except (httpx.HTTPError, msgspec.DecodeError) as error:
             _log.warning("no final read of the gateway: %s", error)
     if lab.observer is not None:
@@ -94,8 +99,11 @@ def _final_read(view: str, found: dict[str, Any], expected: dict[str, dict[str, 
     return read
 
 
-async def read_gateway(url: str) -> dict[str, ViewRead]:
-    """Every transaction document, by value, by source; raises httpx.HTTPError, msgspec.DecodeError."""
+async def read_gateway(url: str, look: Callable[[Key, bytes, bytes], None] = lambda *_: None) -> dict[str, ViewRead]:
+    """Every transaction document, by value, by source; ``look`` sees each key with its hash and its JSON.
+
+    Raises httpx.HTTPError, msgspec.DecodeError.
+    """
     hashes: dict[str, dict[int, bytes]] = defaultdict(dict)
     since = "0"
     query = {
@@ -111,13 +119,18 @@ async def read_gateway(url: str) -> dict[str, ViewRead]:
             page = _decode_page(answer.content)
             for entry in page.results:
                 if entry.doc is not msgspec.UNSET and not entry.deleted:
-                    _enter(hashes, entry.id, entry.doc)
+                    _enter(hashes, entry.id, entry.doc, look)
             if not page.results:
                 return {source: pack(numbers) for source, numbers in hashes.items()}
             since = page.last_seq
 
 
-def _enter(hashes: dict[str, dict[int, bytes]], document_id: str, document: msgspec.Raw) -> None:
+def _enter(
+    hashes: dict[str, dict[int, bytes]],
+    document_id: str,
+    document: msgspec.Raw,
+    look: Callable[[Key, bytes, bytes], None],
+) -> None:
     """One document by its key; one that cannot be read is there all the same, with a content that nobody sent."""
     try:
         key = Key.parse(document_id)
@@ -129,6 +142,7 @@ def _enter(hashes: dict[str, dict[int, bytes]], document_id: str, document: msgs
     except msgspec.DecodeError:
         digest = UNREADABLE
     hashes[key.source][key.sequence] = digest
+    look(key, digest, bytes(document))
 
 
 def document_hash(document: TransactionDocument) -> bytes:

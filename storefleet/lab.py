@@ -29,12 +29,13 @@ from fleetwire.mqtt import Endpoint
 from fleetwire.settings import StageSettings
 from storefleet import broker as broker_module
 from storefleet import home
-from storefleet.broker import BrokerAddress, free_port
+from storefleet.broker import BrokerAddress
 from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer
 from storefleet.observatory import Observatory
 from storefleet.observer import Observer, endpoint, require_answer
 from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
+from storefleet.ports import Ports
 from storefleet.processes import Child, Processes, record_text
 
 READY_TIMEOUT_S: Final = 40.0
@@ -69,6 +70,7 @@ class Lab:
         """Somebody asked the lab to end (``storefleet down``)."""
         self.started_s = time.time()
         self._password = secret_password
+        self._ports = Ports()
         self._hops: dict[str, tuple[str, str]] = {}
         self._broker_address = "127.0.0.1:0"
         self._gateway_address = "127.0.0.1:0"
@@ -91,6 +93,7 @@ class Lab:
         await self.processes.__aexit__()
         await self.control.stop()
         self.observatory.close()
+        self._ports.close()
         home.remove_lab_folder(self.plan.name)
 
     async def start(self, *, trade: bool) -> None:
@@ -141,7 +144,7 @@ class Lab:
             await require_answer(*self.broker_address())
             return
         binary = broker_module.find_mosquitto()
-        port = free_port()
+        port = self._ports.reserve()
         configuration = self.run_folder / "mosquitto.conf"
         configuration.write_text(broker_module.configuration(port, self.plan.terminals, self.plan.broker_options), encoding="utf-8")
         self._broker_address = f"127.0.0.1:{port}"
@@ -155,7 +158,7 @@ class Lab:
 
     def _lay_hops(self) -> None:
         """Give every hop an address that stays the same however often a process is started again."""
-        self._gateway_address = f"127.0.0.1:{free_port()}"
+        self._gateway_address = f"127.0.0.1:{self._ports.reserve()}"
         if self.plan.bare_hops:
             return
         wanted = {TERMINALS_HOP: self._broker_address}
@@ -166,7 +169,7 @@ class Lab:
             if row.gateway_hop:
                 wanted[row.gateway_hop] = self._gateway_address
         for hop, upstream in wanted.items():
-            port = self.plan.port if hop == TERMINALS_HOP and self.plan.port else free_port()
+            port = self.plan.port if hop == TERMINALS_HOP and self.plan.port else self._ports.reserve()
             self._hops[hop] = (f"127.0.0.1:{port}", upstream)
 
     async def _start_stage(self, stage: str, instance: int, options: Mapping[str, Any] | None = None) -> None:

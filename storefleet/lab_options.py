@@ -91,7 +91,7 @@ def take_password(password_file: Path | None) -> str | None:
     if password_file is None:
         return from_environment
     if not password_file.is_file():
-        raise SettingsError(f"--broker-password-file {password_file}: there is no such file; make one that only you may read")
+        raise SettingsError(f"--broker-password-file {password_file}: no such file; make one that only you may read")
     return read_secret(str(password_file))
 
 
@@ -124,6 +124,8 @@ def make_plan(
     if fleet.malformed and "parm" not in present:
         raise SettingsError("--malformed needs PARM: without it nobody looks into a payload, so nobody can reject one")
     tls = broker != "local" and BrokerAddress(broker).tls
+    if tls and port:
+        raise SettingsError(f"--port {port}: over mqtts no hop listens, terminals join at the broker; leave --port out")
     return LabPlan(
         name=check_name(name) if name else new_name(),
         fleet=msgspec.to_builtins(fleet),

@@ -156,7 +156,7 @@ class PlainDisplay:
             self.say(plain_line(picture))
 
     def say(self, text: str) -> None:
-        """A line. When nobody reads any more (or the disk is full), the run goes on in silence: its folder tells the rest."""
+        """A line. When nobody reads any more, or the disk is full, the run goes on: its folder tells the rest."""
         try:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()

@@ -3,7 +3,8 @@
 No timer: what arrives while a request is under way is the next batch, so batches grow with the load by themselves.
 A row that is stored, known already, or refused for good is reported; everything else is tried again with full-jitter
 back-off, for as long as it takes. A document that makes the gateway (500) or us fail is tried alone, behind all that
-wait, and refused after FAILURES_ALLOWED failures if others were stored meanwhile. What is waiting is bounded by whoever adds: the unacknowledged messages of a session.
+wait, and refused after FAILURES_ALLOWED failures if others were stored meanwhile. What is waiting is bounded by whoever
+adds: the unacknowledged messages of a session.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Part ``latency``: from a terminal's commit to Poseidon's, at a steady rate, every hop proxied and bare hops.
 
 ``committed_at_ms`` of the ledger against ``applied_at_ms`` of Poseidon's journal; both are whole milliseconds of this
-machine's clock, so one latency is right to a millisecond. Labs of both kinds take turns; a percentile is that of all their
-events together, the ratio the median of the ratios of neighbours.
+machine's clock, so one latency is right to a millisecond. Labs of both kinds take turns; a percentile is that of all
+their events together, the ratio the median of the ratios of neighbours.
 """
 
 from __future__ import annotations

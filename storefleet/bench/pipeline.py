@@ -74,7 +74,7 @@ class Search:
         self._say = say
         self.label = label
         self.held: list[Held] = []
-        self.note = ""
+        self.void = ""
         """Why it does not count."""
 
     @property
@@ -83,9 +83,17 @@ class Search:
         return max((held for held in self.held if held.step.flat), key=lambda held: held.step.offered, default=None)
 
     @property
+    def disturbed(self) -> str:
+        """What others did to the machine while a step was not flat, when it matters."""
+        most = max((held.others_cores for held in self.held if not held.step.flat), default=0.0)
+        if most < OTHERS_CORES_MATTER:
+            return ""
+        return f"other processes took up to {most:.1f} cores while a step was not flat, so it may carry more"
+
+    @property
     def counted(self) -> Held | None:
         """The highest flat step, when the run's verdict lets it count."""
-        return None if self.note else self.best
+        return None if self.void else self.best
 
     async def script(self, run: Run) -> None:
         """Step by step until one is not flat."""
@@ -165,25 +173,24 @@ def measure(shape: Shape, crew: Crew, say: Callable[[str], None]) -> list[Figure
 def _search(shape: Shape, *, bare_hops: bool, crew: Crew, say: Callable[[str], None]) -> Search:
     search = Search(shape, "bare hops" if bare_hops else "every hop proxied", say)
     fleet = {"stores": shape.stores, "terminals_per_store": shape.terminals_per_store}
-    search.note = void_note(run_lab(search.script, fleet, bare_hops=bare_hops, crew=crew))
-    if not search.note and search.best is None:
-        search.note = f"no step was flat, not even {shape.rates[0]:,}/s"
-    say(f"pipeline, {search.label}: {search.note or 'the verdict is valid'}")
+    search.void = void_note(run_lab(search.script, fleet, bare_hops=bare_hops, crew=crew))
+    if not search.void and search.best is None:
+        search.void = "; ".join(filter(None, (f"no step was flat, not even {shape.rates[0]:,}/s", search.disturbed)))
+    say(f"pipeline, {search.label}: {search.void or 'the verdict is valid'}")
     return search
 
 
 def _rate_figure(name: str, shape: Shape, ours: Search, baseline: Search | None) -> Figure:
     best, other = ours.counted, baseline.counted if baseline is not None else None
     figure = Figure(
-        name=name, what=f"transactions, {ours.label}", shape=shape.text, unit="1/s", note=ours.note or RULE,
+        name=name, what=f"transactions, {ours.label}", shape=shape.text, unit="1/s", note=ours.void or RULE,
         details=dict(_step_details(ours)),
     )
     if best is not None:
         figure.ours = best.step.achieved
         figure.lower_bound = best.step.offered == shape.rates[-1]
-    most = max((held.others_cores for held in ours.held if not held.step.flat), default=0.0)
-    if most > OTHERS_CORES_MATTER and not ours.note:
-        figure.note = f"others took up to {most:.1f} cores while a step was not flat, so it may carry more; {RULE}"
+    if ours.disturbed and not ours.void:
+        figure.note = f"{ours.disturbed}; {figure.note}"
     if other is not None:
         figure.baseline_name, figure.baseline = "bare hops", other.step.achieved
     if best is not None and other is not None:
@@ -204,7 +211,7 @@ def _step_details(search: Search) -> Iterator[tuple[str, float]]:
 
 def _cpu_figure(name: str, shape: Shape, ours: Search, baseline: Search | None) -> Figure:
     best, other = ours.counted, baseline.counted if baseline is not None else None
-    figure = Figure(name=name, what=f"CPU a transaction, {ours.label}", shape=shape.text, unit="us", note=ours.note)
+    figure = Figure(name=name, what=f"CPU a transaction, {ours.label}", shape=shape.text, unit="us", note=ours.void)
     if best is None:
         return figure
     if not best.cpu_us:

@@ -1,1 +1,1 @@
-"""The checker's own test: anomalies planted into a recorded run, each of which must be found, alone and in its place."""
+"""The checker's own test: anomalies planted into a recorded run; each must be found, alone and in its place."""

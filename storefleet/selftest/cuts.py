@@ -1,8 +1,8 @@
 """Places on the way of an event at which it can get lost, come in, or be held up, and what a checker can know there.
 
-The way to a view is a row of marks: taken by a stage, held by a store, handed on by a stage, held by the view. A cut goes
-between two marks. What must be reported follows from the journey and from who has a witness alone: the places between
-the last mark before the cut that says yes and the first one behind it that says no.
+The way to a view is a row of marks: taken by a stage, held by a store, handed on by a stage, held by the view. A cut
+goes between two marks. What must be reported follows from the journey and from who has a witness alone: the places
+between the last mark before the cut that says yes and the first one behind it that says no.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ HELD: Final = "held"
 
 @dataclass(slots=True, frozen=True)
 class Mark:
-    """``says_yes``: presence shows here; ``says_no``: absence does; ``by_word``: the mark before speaks for it, too."""
+    """``says_yes``: presence shows here; ``says_no``: absence does; ``by_word``: the mark before speaks for it, too.
+
+    ``testifies``: what is not in its witness was never here, whoever it is of.
+    """
 
     step: str
     kind: str
@@ -29,6 +32,7 @@ class Mark:
     says_yes: bool
     says_no: bool
     by_word: bool = False
+    testifies: bool = False
 
 
 def marks(ground: Ground, view: ViewRecord, event: Event) -> list[Mark]:
@@ -40,8 +44,8 @@ def marks(ground: Ground, view: ViewRecord, event: Event) -> list[Mark]:
         if stage.hop_before:
             said = before is not None and not stage.taken and event.source in before.handed_on
             seen = stage.witnessed and bool(stage.taken)
-            mark = Mark(stage.step, TAKEN, (stage.hop_before,), seen or said, decides and bool(stage.taken), by_word=said)
-            result.append(mark)
+            says_no, testifies = decides and seen, seen and not stage.undecided_until_ms
+            result.append(Mark(stage.step, TAKEN, (stage.hop_before,), seen or said, says_no, said, testifies))
         if stage.step == view.step and not view.hop:
             return [*result, Mark(stage.step, HELD, (stage.stage,), says_yes=True, says_no=True)]
         places: Address = (stage.stage,)
@@ -50,7 +54,8 @@ def marks(ground: Ground, view: ViewRecord, event: Event) -> list[Mark]:
             places = ()
         word = stage.witnessed and bool(stage.handed_on)
         says_no = decides and word and bool(stage.hop_before)
-        result.append(Mark(stage.step, HANDED_ON, places, says_yes=word, says_no=says_no))
+        testifies = word and not stage.undecided_until_ms
+        result.append(Mark(stage.step, HANDED_ON, places, word, says_no, testifies=testifies))
         before = stage
     return [*result, Mark(view.step, HELD, (view.hop, view.view), says_yes=True, says_no=True)]
 
@@ -67,10 +72,10 @@ def span(way: list[Mark], cut: int) -> Address:
 
 
 def entry_span(way: list[Mark], cut: int) -> Address:
-    """The places at which something came in that is behind the cut and was not before it; stores do not bear witness."""
-    witnesses = [mark for mark in way[1:-1] if mark.kind != HELD]
-    last_no = max((way.index(mark) for mark in witnesses if mark.says_no and way.index(mark) < cut), default=0)
-    yes = (way.index(mark) for mark in witnesses if mark.says_yes and not mark.by_word and way.index(mark) >= cut)
+    """The places at which something came in that is behind the cut and was not before it; stores do not testify."""
+    witnesses = [index for index, mark in enumerate(way) if mark.kind in (TAKEN, HANDED_ON)]
+    last_no = max((index for index in witnesses if index < cut and way[index].testifies), default=0)
+    yes = (index for index in witnesses if index >= cut and way[index].says_yes and not way[index].by_word)
     first_yes = min(yes, default=len(way) - 1)
     return tuple(place for mark in way[last_no + 1 : first_yes + 1] for place in mark.places)
 

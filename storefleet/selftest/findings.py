@@ -1,7 +1,7 @@
 """What a verdict reports, as counted lines, so that two verdicts can be compared whole.
 
-Everything that speaks against a run or names an event, place, view or register is a line; ``ok`` is what is left and has
-none. A line that has a place or view in it differs when that does.
+Everything that speaks against a run or names an event, place, view or register is a line; ``ok`` is what is left and
+has none. A line that has a place or view in it differs when that does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def _reasons(verdict: Verdict) -> Iterator[str]:
     for wrong in verdict.invalid:
         yield reason_line("invalid", wrong.code, _name(wrong, names))
     for unsure in verdict.unknown:
-        yield reason_line("unknown", unsure.code, _name(unsure, names) if unsure.code != "stage_dead" else unsure.detail)
+        name = unsure.detail if unsure.code == "stage_dead" else _name(unsure, names)
+        yield reason_line("unknown", unsure.code, name)
 
 
 def _name(reason: Invalid | Unknown, views: set[str]) -> str:
@@ -93,8 +94,8 @@ def difference(found: Findings, expected: Findings) -> tuple[list[str], list[str
     missing, surplus = Counter(expected), Counter(found)
     missing.subtract(found)
     surplus.subtract(expected)
-    return [_text(*item) for item in missing.items() if item[1] > 0], [_text(*item) for item in surplus.items() if item[1] > 0]
+    return _texts(missing), _texts(surplus)
 
 
-def _text(line: str, count: int) -> str:
-    return line if count == 1 else f"{line} ({count} times)"
+def _texts(lines: Findings) -> list[str]:
+    return [line if count == 1 else f"{line} ({count} times)" for line, count in lines.items() if count > 0]

@@ -15,7 +15,6 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
-from storefleet.selftest.findings import Findings
 from storefleet.verdict.history import History, Ledger, Sets, SourceLedger, StageRecord, ViewRecord, key_text
 
 Name = TypeVar("Name")
@@ -41,13 +40,16 @@ class Event(NamedTuple):
 
 
 class Ground:
-    """``baseline`` is what the run reports before anything is planted."""
+    """Draws from ``random`` and changes ``history``; :meth:`undo` before the next plant."""
 
     def __init__(self, history: History) -> None:
         self.history = history
         self.random = Random(0)
         self._undo: list[Callable[[], None]] = []
-        self._names = sorted(name for name, source in self.ledger.sources.items() if source.count)
+        sources = self.ledger.sources
+        self._names = sorted(name for name, source in sources.items() if source.count)
+        special = {_store(name) for name in self._names if not _is_plain(sources[name])}
+        self._plain_stores = sorted({_store(name) for name in self._names} - special)
 
     @property
     def ledger(self) -> Ledger:
@@ -69,7 +71,7 @@ class Ground:
             old = mapping[name]
             self._undo.append(lambda: mapping.__setitem__(name, old))
         else:
-            self._undo.append(lambda: mapping.pop(name))
+            self._undo.append(lambda: mapping.__delitem__(name))
         mapping[name] = value
 
     def undo(self) -> None:
@@ -133,13 +135,13 @@ class Ground:
             raise Impossible(f"this run has no {what}")
         return self.random.choice(values)
 
-    def event(self) -> Event:
+    def event(self, fits: Callable[[Event], bool] = lambda _: True) -> Event:
         """An event that was applied, was sent once, and that every view of events holds unaltered."""
         for _ in range(ATTEMPTS):
             source = self.choose(self._names, "events")
             entries = self.ledger.sources[source]
             event = Event(source, entries.sequence_at(self.random.randrange(entries.count)))
-            if self._is_plain(event, entries):
+            if self._is_plain(event, entries) and fits(event):
                 return event
         raise Impossible("this run has hardly any event that went straight through")
 
@@ -149,6 +151,10 @@ class Ground:
         if number not in entries.applied or any(number in one for one in special):
             return False
         return all(self._holds(view, event) for view in self.event_views)
+
+    def plain_store(self) -> str:
+        """A store of which every event was applied."""
+        return self.choose(self._plain_stores, "store of which every event was applied")
 
     @staticmethod
     def _holds(view: ViewRecord, event: Event) -> bool:
@@ -223,4 +229,9 @@ def one(sequence: int) -> IntervalSet:
     return IntervalSet([(sequence, sequence)])
 
 
-__all__ = ["Event", "Findings", "Ground", "Impossible", "held_hashes", "one"]
+def _store(source: str) -> str:
+    return source.rpartition(".")[0]
+
+
+def _is_plain(entries: SourceLedger) -> bool:
+    return entries.applied == entries.sequences and not entries.malformed and not entries.rejected

@@ -1,7 +1,7 @@
 """Makes the folder of a healthy run of any size without running a lab, as real ones look: for measuring the checker.
 
-Terminals trade in turns at an even rate; every stage reports once a second, with the sources that changed, and once more
-in full when it stops. Same arguments, same folder, byte for byte.
+Terminals trade in turns at an even rate; every stage reports once a second, with the sources that changed, and once
+more in full when it stops. Same arguments, same facts.
 """
 
 from __future__ import annotations
@@ -168,7 +168,8 @@ def _reads(names: list[str], events: int, end_ms: int) -> Reads:
     reads = Reads()
     for view in ("gateway", "orders", "sales"):
         reads.views[view] = FinalRead(at_ms=end_ms, healed_at_ms=START_MS, converged_at_ms=START_MS, events=held)
-    reads.views["sales"].totals = [(store, day, *total) for (store, day), total in sorted(totals.items())]
+    rows = sorted(totals.items())
+    reads.views["sales"].totals = [(store, day, count, cents) for (store, day), (count, cents) in rows]
     stores = dict.fromkeys((Terminal.parse(name).store_id for name in names), "OPEN")
     for view, registers in (("store_board", stores), ("device_inventory", {name: [True, 1, 0] for name in names})):
         reads.views[view] = FinalRead(

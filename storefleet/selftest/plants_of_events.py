@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from dataclasses import replace
 
 from fleetwire.content import HASH_BYTES
-from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.selftest import cuts
-from storefleet.selftest.cuts import HANDED_ON, HELD, TAKEN, Mark
-from storefleet.selftest.findings import Findings, of_class, reason_line
+from storefleet.selftest.cuts import HANDED_ON, TAKEN, Mark
+from storefleet.selftest.findings import Findings, of_class, place_line, reason_line
 from storefleet.selftest.ground import Event, Ground, held_hashes, one
 from storefleet.verdict.blame import Address
-from storefleet.verdict.history import Reading, StageRecord, ViewRecord, key_text
+from storefleet.verdict.history import Reading, StageRecord, ViewRecord
 from storefleet.verdict.result import EXAMPLE_LIMIT
 
 GHOST = "nobody.nowhere.s9999.r99"
@@ -48,37 +46,22 @@ def deleted_from_a_store(ground: Ground) -> Findings:
 
 def store_forgotten(ground: Ground) -> Findings:
     """One view holds nothing of one store any more."""
-    view, event = ground.event_view(), ground.event()
+    view, store = ground.event_view(), ground.plain_store()
     assert view.read is not None
-    store = Terminal.parse(event.source).store_id
     sources = sorted(name for name in ground.ledger.sources if name.startswith(f"{store}."))
-    keys: list[str] = []
+    events = [Event(name, number) for name in sources for number in ground.ledger.sources[name].sequences.numbers()]
     for source in sources:
-        entries = ground.ledger.sources[source]
-        lacking = entries.applied.difference(IntervalSet(entries.malformed and [(n, n) for n in sorted(entries.malformed)]))
-        keys += [key_text(source, number) for number in lacking.numbers()]
         ground.put(view.read, source, ViewRead(intervals=[], hashes=b""))
-        unresolved = entries.sequences.difference(entries.applied).difference(IntervalSet((n, n) for n in sorted(entries.rejected)))
-        if unresolved:
-            return lost_on_the_way(_fresh(ground))
     for key in [key for key in view.totals_found or () if key[0] == store]:
         assert view.totals_found is not None
         ground.put(view.totals_found, key, (0, 0))
-    way = cuts.marks(ground, view, event)
-    found = wrong("lost", event, [view], cuts.span(way, len(way) - 1))
-    result = of_class("lost", keys, view.view, cuts.span(way, len(way) - 1))
-    shown = of_class("lost", keys[:EXAMPLE_LIMIT], view.view, cuts.span(way, len(way) - 1))
-    named = {line for line in result if line.startswith("lost: ")} - shown.keys()
-    return Counter({**{line: n for line, n in result.items() if line not in named}, **_reasons_of(found)})
-
-
-def _fresh(ground: Ground) -> Ground:
-    ground.undo()
-    return ground
-
-
-def _reasons_of(found: Findings) -> dict[str, int]:
-    return {line: count for line, count in found.items() if line.startswith(("invalid ", "view "))}
+    way = cuts.marks(ground, view, events[0])
+    others_had_it = not view.hop and ground.behind(view.step)
+    places = (ground.stage(view.step).stage,) if others_had_it else cuts.span(way, len(way) - 1)
+    found = of_class("lost", [event.key for event in events[:EXAMPLE_LIMIT]], view.view, places)
+    found["class lost"] = found[place_line("lost", places)] = len(events)
+    found[reason_line("invalid", "lost")] = found[f"view {view.view} is invalid"] = 1
+    return found
 
 
 def without_outcome(ground: Ground, event: Event) -> None:
@@ -95,9 +78,6 @@ def never_read(ground: Ground) -> Findings:
     without_outcome(ground, event)
     ground.set(ground.history, "drains", True)
     views = cuts.cut_views(ground, cut)
-    if len(views) < len(ground.event_views):  # another view holds it: recovered there, so it did come
-        recovered = next(view for view in ground.event_views if view not in views)
-        assert recovered is not None
     found = of_class("never_read", [event.key], views[0].view, cuts.place_of_loss(ground, cut, event)[1])
     found[reason_line("unknown", "aborted" if ground.history.aborted else "unresolved")] = 1
     found.update(f"view {view.view} is unknown" for view in views)
@@ -159,7 +139,6 @@ def _hold(ground: Ground, view: ViewRecord, event: Event) -> None:
 def invented_source(ground: Ground) -> Findings:
     """A view holds an event of a terminal that there is not."""
     view, event = ground.event_view(), Event(GHOST, ground.random.randint(1, 99))
-    ground.event()
     _hold(ground, view, event)
     way = cuts.marks(ground, view, ground.event())
     found = wrong("unexpected", event, [view], cuts.entry_span(way, len(way) - 1))
@@ -186,7 +165,7 @@ def malformed_but_applied(ground: Ground) -> Findings:
 
 
 def _came_from(ground: Ground, event: Event) -> Address:
-    """Where a terminal's own event came in: at the terminals, which is no place of the journey if they have a witness."""
+    """A terminal's own event came in at the terminals: no place behind them is to blame for it."""
     way = cuts.marks(ground, ground.event_views[0], event)
     first = ground.path(ground.event_views[0].step)[0]
     return () if event.sequence in first.taken.get(event.source, IntervalSet()) else cuts.entry_span(way, 1)
@@ -308,12 +287,12 @@ def _before(way: list[Mark], stage: StageRecord, kind: str, cut: int) -> bool:
 def _overdue_ms(ground: Ground, view: ViewRecord, event: Event) -> int:
     """So late that no standstill of this run excuses it."""
     stalled_ms = sum(stall.duration_ms for stall in ground.history.stalls)
-    begin_ms = max(ground.committed_ms(event), view.healed_at_ms or 0, view.undecided_until_ms)
+    begin_ms = max(ground.committed_ms(event), view.punctual_from_ms or 0, view.undecided_until_ms)
     return int(begin_ms + view.deadline_s * 1000 + 2 * stalled_ms) + ground.random.randint(1_000, 60_000)
 
 
 def healed(ground: Ground) -> Findings:
-    """A sending was lost on the way, and the next one arrived: all is well, and the account of attempts names the place."""
+    """A sending was lost on the way, and the next one arrived: all is well, and the account names the place."""
     event = ground.event()
     path = ground.path(ground.event_views[0].step)
     stages = [stage for stage in path[1:] if stage.witnessed]
@@ -327,7 +306,4 @@ def healed(ground: Ground) -> Findings:
         places += (stage.hop_before, stage.stage)
         if stage is not first and stage.witnessed:
             places = (stage.stage,)
-    return Counter({"sent again": 1, f"healed at {' > '.join(places[:-1])}": 1})
-
-
-__all__ = ["HELD", "replace"]
+    return Counter(["sent again", place_line("healed", places[:-1])])

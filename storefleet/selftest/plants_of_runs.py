@@ -7,11 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from fleetwire.content import HASH_BYTES
-from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.selftest import cuts
 from storefleet.selftest.findings import Findings, reason_line
-from storefleet.selftest.ground import Event, Ground
+from storefleet.selftest.ground import Ground, one
 from storefleet.selftest.plants_of_events import never_read
 from storefleet.verdict.history import Ledger, Stall, ViewRecord
 
@@ -186,23 +185,12 @@ def unresolved_but_endless(ground: Ground) -> Findings:
 
 def ledger_gaps(ground: Ground) -> Findings:
     """The ledger lacks a number of a source, and nobody else has seen it."""
-    event = ground.event()
-    entries = ground.ledger.sources[event.source]
-    if entries.count < 2:
-        return _lacking(ground, event, 0)
-    return _lacking(ground, event, entries.position(event.sequence))
-
-
-def _lacking(ground: Ground, event: Event, position: int) -> Findings:
-    entries = ground.ledger.sources[event.source]
+    event = ground.event(lambda event: event.sequence < ground.ledger.sources[event.source].sequences.last)
     way = cuts.marks(ground, ground.event_views[0], event)
-    first = next(mark for mark in way if mark.kind == cuts.HANDED_ON)
-    cuts.lose(ground, first, event)
-    for view in ground.event_views:
-        ground.forget(view, event)
-    if event.sequence == entries.sequences.last:
-        return _lose_behind(ground)
-    number = IntervalSet([(event.sequence, event.sequence)])
+    cuts.lose(ground, next(mark for mark in way if mark.kind == cuts.HANDED_ON), event)
+    entries = ground.ledger.sources[event.source]
+    position = entries.position(event.sequence)
+    number = one(event.sequence)
     ground.amend_source(
         event.source,
         sequences=entries.sequences.difference(number),
@@ -214,12 +202,6 @@ def _lacking(ground: Ground, event: Event, position: int) -> Findings:
         amounts_cents=_less_of(entries.amounts_cents, position),
     )
     return Counter([reason_line("unknown", "ledger_gaps")])
-
-
-def _lose_behind(ground: Ground) -> Findings:
-    """The last number of a source leaves no gap: another event."""
-    ground.undo()
-    return ledger_gaps(ground)
 
 
 def _less(content: bytearray, start: int, length: int) -> bytearray:

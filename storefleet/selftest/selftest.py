@@ -1,8 +1,8 @@
 """Plants one anomaly after the other into a run's facts, has the checker judge, and compares what it reports.
 
-The checker that judges is the one that judges runs. Every plant has a number; its place is drawn from (seed, number), so
-that one command repeats it alone. In one plant of four, a stage of the journey is taken for somebody else's, without a
-witness: spans widen, everything else must stay.
+The checker that judges is the one that judges runs. Every plant has a number; its place is drawn from (seed, number),
+so that one command repeats it alone. In one plant of four, a stage of the journey is taken for somebody else's, without
+a witness: spans widen, everything else must stay.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def self_test(history: History, *, seed: int, numbers: Iterable[int]) -> SelfTes
             name = names[number % len(names)]
             ground.random = Random(f"{seed}/{number}")
             foreign = _draw_foreign(ground)
-            _play(ground, name, number, foreign, baselines, result)
+            _play(ground, name, number, foreign=foreign, baselines=baselines, result=result)
     return result
 
 
 def _play(
-    ground: Ground, name: str, number: int, foreign: str, baselines: dict[str, Findings], result: SelfTest
+    ground: Ground, name: str, number: int, *, foreign: str, baselines: dict[str, Findings], result: SelfTest
 ) -> None:
     history = ground.history
     try:
@@ -76,8 +76,6 @@ def _play(
             ground.make_foreign(foreign)
         if foreign not in baselines:
             baselines[foreign] = findings(check(history))
-        state = ground.random.getstate()
-        ground.random.setstate(state)
         expected = PLANTS[name](ground)
         found = findings(check(history))
     except Impossible as error:

@@ -231,8 +231,9 @@ class Evidence:
 
     def _marks(self, stage: StageRecord) -> list[tuple[bool, Address, Sets]]:
         """Both points of a stage: whether its witness decides, the places before it, what it saw."""
-        taken = stage.witnessed and bool(stage.taken)
-        handed_on = stage.witnessed and bool(stage.handed_on)
+        decides = stage.witnessed and not stage.undecided_until_ms  # nobody knows when an invented event came
+        taken = decides and bool(stage.taken)
+        handed_on = decides and bool(stage.handed_on)
         hop = (stage.hop_before,) if stage.hop_before else ()
         return [(taken and bool(hop), hop, stage.taken), (handed_on, (stage.stage,), stage.handed_on)]
 

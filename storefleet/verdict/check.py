@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from storefleet.verdict.addresses import account_places
 from storefleet.verdict.blame import healed
-from storefleet.verdict.classify import CLASSES, Classes, Judged, classify
+from storefleet.verdict.classify import CLASSES, Classes, Judged, classify, rejected_unexpectedly
 from storefleet.verdict.examples import examples
 from storefleet.verdict.history import History, SourceLedger
 from storefleet.verdict.result import (
@@ -48,6 +48,7 @@ def _check(history: History) -> Verdict:
         return Verdict(validity="unknown", unknown=list(_unknowns(replace(history, views=[]), Judged(Classes(), {}))))
     judged = classify(history)
     verdict = Verdict(validity="unknown", sent=judged.sent, invented=judged.invented, broker=history.broker)
+    verdict.broken_lines = history.broken_lines
     verdict.counts = {name: judged.overall.counts[name] for name in CLASSES}
     places = account_places(history, judged)
     verdict.classes = {
@@ -100,9 +101,7 @@ def _account_rejections(history: History, verdict: Verdict) -> None:
             if reason == "key_conflict" and sequence in source.conflicts:
                 continue
             reasons[reason] += 1
-            expected = source.malformed.get(sequence, "")
-            if reason != expected and not (not expected and reason in history.allowed_rejections):
-                verdict.rejected_unexpectedly += 1
+            verdict.rejected_unexpectedly += rejected_unexpectedly(source, sequence, history.allowed_rejections)
     verdict.rejected_by_reason = dict(reasons.most_common())
 
 

@@ -144,6 +144,13 @@ def _facts(ledger: SourceLedger) -> _Facts:
     return _Facts(ledger, numbers(ledger.malformed), rejected, resolved, plain=False)
 
 
+def rejected_unexpectedly(ledger: SourceLedger, sequence: int, allowed: frozenset[str]) -> bool:
+    """Whether a rejected event was well-formed (and its reason not allowed), or deserved another reason."""
+    reason = ledger.rejected[sequence][1]
+    expected = ledger.malformed.get(sequence, "")
+    return reason != expected and (bool(expected) or reason not in allowed)
+
+
 def numbers(values: Iterable[int]) -> IntervalSet:
     """An interval set of single numbers in any order."""
     result = IntervalSet()

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from itertools import islice
 
 from fleetwire.content import HASH_BYTES
+from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from storefleet.verdict.addresses import Places
-from storefleet.verdict.classify import Judged
+from storefleet.verdict.classify import Judged, rejected_unexpectedly
+from storefleet.verdict.field_differences import field_differences
 from storefleet.verdict.history import History, SourceLedger, ViewRecord, key_text
-from storefleet.verdict.result import EXAMPLE_LIMIT, Example
+from storefleet.verdict.result import EXAMPLE_LIMIT, Example, FieldDifference
 
 
 def examples(history: History, judged: Judged, places: Places, name: str) -> list[Example]:
     """At most EXAMPLE_LIMIT events of a class, by key."""
     return [
         _example(history, judged, places, name=name, source=source, sequence=sequence)
-        for source, sequence in islice(_keys(judged, name), EXAMPLE_LIMIT)
+        for source, sequence in islice(_telling(history, judged, name), EXAMPLE_LIMIT)
     ]
 
 
@@ -25,6 +27,15 @@ def _keys(judged: Judged, name: str) -> Iterator[tuple[str, int]]:
     for source, members in sorted(judged.overall.sets.get(name, {}).items()):
         for sequence in members.numbers():
             yield source, sequence
+
+
+def _telling(history: History, judged: Judged, name: str) -> Iterator[tuple[str, int]]:
+    """Those that speak against the run first: the unexpectedly rejected must not hide behind the others."""
+    if name != "rejected" or history.ledger is None:
+        return _keys(judged, name)
+    sources, allowed = history.ledger.sources, history.allowed_rejections
+    keys = list(_keys(judged, name))
+    return iter(sorted(keys, key=lambda key: not rejected_unexpectedly(sources[key[0]], key[1], allowed)))
 
 
 def _example(history: History, judged: Judged, places: Places, *, name: str, source: str, sequence: int) -> Example:
@@ -36,7 +47,16 @@ def _example(history: History, judged: Judged, places: Places, *, name: str, sou
         expected=_expected(ledger, sequence),
         found=_found(ledger, view, name, source, sequence),
         places=list(places.of(name, source, sequence)),
+        fields=_fields(history, view, Key(source, sequence)) if name == "corrupted" and view else [],
     )
+
+
+def _fields(history: History, view: ViewRecord, key: Key) -> list[FieldDifference]:
+    """What differs, where both bodies are known."""
+    place = view.view, key
+    if key not in history.expected_bodies or place not in history.found_bodies:
+        return []
+    return field_differences(history.expected_bodies[key], history.found_bodies[place])
 
 
 def _showing(history: History, judged: Judged, name: str, source: str, sequence: int) -> ViewRecord | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
@@ -252,6 +253,10 @@ class History:
     notes: list[tuple[str, str]] = field(default_factory=list)
     broker: BrokerAccount | None = None
     """Our own broker's word about itself."""
+    expected_bodies: dict[Key, Any] = field(default_factory=dict)
+    """What altered events must have said, as far as it could be made again; plain JSON values."""
+    found_bodies: dict[tuple[str, Key], Any] = field(default_factory=dict)
+    """(view, key) -> what an altered event says there, as far as the final read kept it."""
     broken_lines: int = 0
     """Lines of the witnesses' file that say nothing; a lab that is killed leaves one half written."""
 

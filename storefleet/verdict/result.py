@@ -76,6 +76,14 @@ class Invalid(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class FieldDifference(Struct, frozen=True, kw_only=True):
+    """One field of an event that was altered on the way; both values as JSON, ``absent`` where there is none."""
+
+    path: str
+    expected: str
+    found: str
+
+
 class Example(Struct, frozen=True, kw_only=True):
     """One event, register or total that is not as it should be."""
 
@@ -86,6 +94,8 @@ class Example(Struct, frozen=True, kw_only=True):
     found: str = ""
     places: list[str] = field(default_factory=list)
     """Hops and stages to blame in flow order; one = decided, more = one of these."""
+    fields: list[FieldDifference] = field(default_factory=list)
+    """Of a corrupted event, where both bodies are known; else ``expected`` and ``found`` are all that is known."""
 
 
 class ClassAccount(Struct, kw_only=True):
@@ -152,6 +162,8 @@ class Verdict(Struct, kw_only=True):
     """Stage -> reason -> how many."""
     resent: int = 0
     resent_needlessly: int = 0
+    broken_lines: int = 0
+    """Lines of the witnesses' file that were skipped: a lab that is killed leaves one half written."""
     repeats_planted: int = 0
     conflicts_planted: int = 0
     broker: BrokerAccount | None = None

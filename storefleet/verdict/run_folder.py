@@ -11,13 +11,15 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from fleetwire.errors import SettingsError, StorageError
+from fleetwire.identity import Key
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.verdict.check import check
+from storefleet.verdict.expected_bodies import expected_bodies
 from storefleet.verdict.history import History, Ledger, StageRecord, Stall, ViewRecord
 from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.ledger_file import read_ledger
@@ -49,9 +51,7 @@ def judge_folder(folder: Path) -> Verdict:
 
     Where nothing can be written (a full disk) that is logged: there is a verdict all the same.
     """
-    with _without_collector():
-        history, plan = read_run(folder)
-        verdict = check(history)
+    verdict, plan = judge(folder)
     try:
         write_verdict(folder, verdict, plan.name or folder.name)
     except StorageError as error:
@@ -59,14 +59,22 @@ def judge_folder(folder: Path) -> Verdict:
     return verdict
 
 
+def judge(folder: Path) -> tuple[Verdict, Plan]:
+    """The verdict on a run folder and its plan, with nothing written; raises SettingsError."""
+    with _without_collector():
+        history, plan = read_run(folder)
+        return check(history), plan
+
+
 def read_run(folder: Path) -> tuple[History, Plan]:
     """The history of a run folder, and its plan; raises SettingsError for what is no run folder of ours."""
-    plan = _decode(folder / PLAN_FILE_NAME, _bytes(folder), Plan)
+    content = _bytes(folder)
+    plan = _decode(folder / PLAN_FILE_NAME, content, Plan)
     with _without_collector():
-        return _read_run(folder, plan)
+        return _read_run(folder, plan, content)
 
 
-def _read_run(folder: Path, plan: Plan) -> tuple[History, Plan]:
+def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
     notes: list[Note] = []
     reads = _reads(folder / READS_FILE_NAME, notes)
     history = History(
@@ -86,7 +94,33 @@ def _read_run(folder: Path, plan: Plan) -> tuple[History, Plan]:
     else:
         notes.append(("witnesses_missing", witnesses.name))
     _enter_timelines(history)
+    _enter_bodies(history, reads, _fleet(content))
     return history, plan
+
+
+def _enter_bodies(history: History, reads: Reads, fleet: dict[str, Any]) -> None:
+    """Both bodies of the altered events that a final read kept."""
+    for view, read in reads.views.items():
+        history.found_bodies.update({(view, Key.parse(text)): body for text, body in read.altered.items()})
+    if history.found_bodies and history.ledger is not None:
+        keys = {key for _, key in history.found_bodies}
+        history.expected_bodies = expected_bodies(fleet, history.ledger, keys)
+
+
+class _Lab(msgspec.Struct):
+    fleet: dict[str, Any] = {}
+
+
+class _WithLab(msgspec.Struct):
+    lab: _Lab = msgspec.field(default_factory=_Lab)
+
+
+def _fleet(plan_content: bytes) -> dict[str, Any]:
+    """The fleet's values as the lab wrote them into the plan; empty where the run is no lab's."""
+    try:
+        return msgspec.json.decode(plan_content, type=_WithLab).lab.fleet
+    except msgspec.ValidationError:
+        return {}
 
 
 def _patience(history: History) -> Patience | None:

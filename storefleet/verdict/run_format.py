@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct, field
 
@@ -83,6 +83,8 @@ class FinalRead(Struct, kw_only=True):
     events: dict[str, ViewRead] | None = None
     registers: dict[str, object] | None = None
     registers_expected: dict[str, object] = field(default_factory=dict)
+    altered: dict[str, Any] = field(default_factory=dict)
+    """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100."""
     totals: list[tuple[str, str, int, int]] | None = None
     """Store, business day, how many, cents."""
 

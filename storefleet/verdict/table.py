@@ -68,6 +68,11 @@ def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
     examples = list(_examples(verdict))
     if examples:
         yield _example_table(examples)
+    altered = [example for _, example in examples if example.fields]
+    if altered:
+        yield _field_table(altered)
+    if any(name == "corrupted" and not example.fields for name, example in examples):
+        yield Text("Where only hashes are shown, that view keeps no bodies, or the plan does not make the event again.")
     yield from _remarks(verdict)
 
 
@@ -142,12 +147,23 @@ def _example_table(examples: list[tuple[str, Example]]) -> Table:
     return table
 
 
+def _field_table(examples: list[Example]) -> Table:
+    table = _table("Altered on the way, field by field", "key", "view", "field", "expected", "found")
+    for example in examples:
+        for number, one in enumerate(example.fields):
+            key, view = (example.name, example.view) if number == 0 else ("", "")
+            table.add_row(key, view, one.path, Text(one.expected), Text(one.found))
+    return table
+
+
 def _remarks(verdict: Verdict) -> Iterator[Text]:
     if verdict.resent:
         yield Text(f"Sent again: {verdict.resent:,} events; {verdict.resent_needlessly:,} of them had arrived already.")
     if verdict.broker is not None and (verdict.broker.dropped or verdict.broker.restarts):
         restarts = f" over {verdict.broker.restarts + 1} starts" if verdict.broker.restarts else ""
         yield Text(f"Dropped by the broker, by its own count{restarts}: {verdict.broker.dropped:,} messages.")
+    if verdict.broken_lines:
+        yield Text(f"Lines of the witnesses' file that say nothing and were skipped: {verdict.broken_lines:,}.")
     if verdict.duplicates_absorbed:
         counts = ", ".join(f"{stage} {count:,}" for stage, count in verdict.duplicates_absorbed.items())
         yield Text(f"Repeats that stages noticed and absorbed: {counts}.")

@@ -167,8 +167,15 @@ def _index(lines: _Lines, judged: set[str], late: _Lateness) -> dict[str, _Stage
     return stages
 
 
-def _interest(history: History) -> Sets:
-    """All that the checker may ask for, by source: what was committed, and what any view holds beside it."""
+class _Interest(NamedTuple):
+    """All that the checker may ask for, by source; ``resent``: sources of which first takings on a retry matter."""
+
+    numbers: Sets
+    resent: frozenset[str]
+
+
+def _interest(history: History) -> _Interest:
+    """What was committed, and what any view holds beside it."""
     sources = history.ledger.sources if history.ledger else {}
     result = {name: source.sequences for name, source in sources.items() if source.count}
     for view in history.views:
@@ -181,10 +188,10 @@ def _interest(history: History) -> Sets:
                 if first <= last:
                     union.add_range(first, last)
             result[name] = union
-    return result
+    return _Interest(result, frozenset(name for name, source in sources.items() if source.attempts))
 
 
-def _enter_unions(record: StageRecord, lines: _Lines, stage: _Stage, interest: Sets) -> None:
+def _enter_unions(record: StageRecord, lines: _Lines, stage: _Stage, interest: _Interest) -> None:
     known: tuple[Lists, Lists, Lists] = ({}, {}, {})
     for incarnation in reversed(stage.incarnations.values()):
         _search_back(lines, incarnation, known, interest)
@@ -199,13 +206,16 @@ def _enter_unions(record: StageRecord, lines: _Lines, stage: _Stage, interest: S
     record.rejects = dict(rejects)
 
 
-def _search_back(lines: _Lines, incarnation: _Incarnation, known: tuple[Lists, Lists, Lists], interest: Sets) -> None:
+def _search_back(
+    lines: _Lines, incarnation: _Incarnation, known: tuple[Lists, Lists, Lists], interest: _Interest
+) -> None:
     """Take the newest report on every source of which more could be learned."""
     taken, handed_on, _ = known
     missing = {
         source
-        for source, numbers in interest.items()
-        if not (_covers(taken.get(source), numbers) and _covers(handed_on.get(source), numbers))
+        for source, numbers in interest.numbers.items()
+        if source in interest.resent
+        or not (_covers(taken.get(source), numbers) and _covers(handed_on.get(source), numbers))
     }
     for offset in reversed(incarnation.offsets):
         if not missing:
@@ -320,9 +330,11 @@ class _Lateness:
 
     def _look(self, known: Lists, before_ms: int) -> None:
         for name, times_ms in self._sources:
+            seen = known.get(name, [])
+            if seen and seen[0][0] == 1 and (seen[0][1] >= len(times_ms) or times_ms[seen[0][1]] >= before_ms):
+                continue
             due = bisect_left(times_ms, before_ms)
-            seen = known.get(name)
-            if due and not (seen and seen[0][0] == 1 and seen[0][1] >= due) and self._came(name, seen or [], due):
+            if due and self._came(name, seen, due):
                 self.suspects.add(name)
 
     def _came(self, name: str, seen: list[Interval], due: int) -> bool:

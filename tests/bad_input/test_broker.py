@@ -103,9 +103,7 @@ def test_a_web_server(command_line: CommandLine, web_server: int) -> None:
 
 
 @pytest.mark.skipif(shutil.which("mosquitto_passwd") is None, reason="mosquitto_passwd is not installed")
-def test_a_wrong_password(
-    command_line: CommandLine, make_broker: Callable[..., Broker], tmp_path: Path
-) -> None:
+def test_a_wrong_password(command_line: CommandLine, make_broker: Callable[..., Broker], tmp_path: Path) -> None:
     """A refused password is told with the two ways of giving it, and is not shown."""
     broker = make_broker(anonymous=False)
     passwords = broker.folder / "passwords"

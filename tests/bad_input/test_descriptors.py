@@ -16,7 +16,7 @@ class LimitedCommandLine(CommandLine):
     soft = hard = 0
 
     def _words(self, arguments: tuple[object, ...]) -> list[str]:
-        limit = f"ulimit -Sn {self.soft} && ulimit -Hn {self.hard} && exec \"$@\""
+        limit = f'ulimit -Sn {self.soft} && ulimit -Hn {self.hard} && exec "$@"'
         return ["bash", "-c", limit, "bash", *super()._words(arguments)]
 
 

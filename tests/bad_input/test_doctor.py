@@ -18,7 +18,7 @@ def test_a_fit_machine(command_line: CommandLine) -> None:
 
 
 def test_a_crashed_lab_is_seen_and_cleaned(command_line: CommandLine) -> None:
-    """After kill -9 of a lab, doctor names it and clean forgets it; of a second one that runs, clean leaves all alone."""
+    """After kill -9 of a lab, doctor names it and clean forgets it; one that runs is left alone."""
     assert command_line.run("clean").stdout == "nothing to clean\n"
     living = command_line.up(stores=2, name="living")
     crashed = command_line.up(stores=2, name="crashed")

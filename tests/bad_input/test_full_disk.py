@@ -1,4 +1,4 @@
-"""A full disk: the lab says so, goes on when there is room again, loses nothing, and never calls valid what it cannot know."""
+"""A full disk: the lab says so, goes on when there is room again, and calls nothing valid that it cannot know."""
 
 from __future__ import annotations
 

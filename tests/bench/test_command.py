@@ -32,9 +32,9 @@ def test_unknown_part_is_exit_status_2(command_line: CommandLine) -> None:
 def test_ctrl_c_ends_it_with_nothing_left(command_line: CommandLine, part: str, moment: str) -> None:
     """The first Ctrl-C ends every process, of a worker, a hop and a whole lab alike, with exit status 130."""
     with command_line.running("bench", "--quick", "--only", part) as process:
-        until(lambda: moment in command_line.output, f"{part} has begun")
+        until(lambda: moment in command_line.errors, f"{part} has begun")
         process.send_signal(signal.SIGINT)
         status = process.wait(DEADLINE_S)
-    assert status == 130, command_line.output
-    assert "nothing is left running" in command_line.output
+    assert status == 130, command_line.errors
+    assert "nothing is left running" in command_line.errors
     command_line.until_nothing_is_left(within_s=5.0)

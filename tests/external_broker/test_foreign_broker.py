@@ -29,9 +29,10 @@ async def topics_until(broker: Broker, *, enough: int) -> set[str]:
     """Topics of the next messages on the broker, whoever sends them."""
     topics: set[str] = set()
     seen = 0
-    async with asyncio.timeout(30), aiomqtt.Client(
-        "127.0.0.1", broker.port, username=USER, password=PASSWORD, identifier="watch"
-    ) as client:
+    async with (
+        asyncio.timeout(30),
+        aiomqtt.Client("127.0.0.1", broker.port, username=USER, password=PASSWORD, identifier="watch") as client,
+    ):
         await client.subscribe("#", qos=0)
         async for message in client.messages:
             topics.add(str(message.topic))
@@ -42,7 +43,7 @@ async def topics_until(broker: Broker, *, enough: int) -> set[str]:
 
 
 def test_a_lab_stays_below_its_root_and_tidies_up(command_line: CommandLine, make_broker: MakeBroker) -> None:
-    """Every topic and client id carries the lab's name, somebody else's retained message stays, the lab's are gone."""
+    """Every topic and client id carries the lab's name, and at the end none of its retained messages is left."""
     broker = guarded_broker(make_broker)
     lab = with_password(command_line).up(*options_for(broker), name="guest")
     lab.wait_for_trade()
@@ -58,7 +59,7 @@ def test_a_lab_stays_below_its_root_and_tidies_up(command_line: CommandLine, mak
 
 
 def test_clean_clears_what_a_crash_left(command_line: CommandLine, make_broker: MakeBroker) -> None:
-    """After kill -9 of the lab its retained topics lie there until clean, which needs the password, has cleared them."""
+    """After kill -9 of the lab its retained topics lie there until clean, given the password, clears them."""
     broker = guarded_broker(make_broker)
     file = password_file(command_line.folder)
     lab = command_line.up(*options_for(broker), "--broker-password-file", file, name="crashed")
@@ -78,7 +79,7 @@ def test_clean_clears_what_a_crash_left(command_line: CommandLine, make_broker: 
 
 
 def test_two_labs_on_one_broker(command_line: CommandLine, make_broker: MakeBroker) -> None:
-    """Two labs of the same fleet share a broker: both are valid, and the end of one takes nothing of the other's away."""
+    """Two labs of one fleet share a broker: both are valid, and the end of one leaves the other as it is."""
     broker = guarded_broker(make_broker)
     with_password(command_line)
     labs = [command_line.up(*options_for(broker), name=name, stores=2, rate="20/s") for name in ("first", "second")]

@@ -36,7 +36,7 @@ def readable_files(*folders: Path) -> Iterator[Path]:
 
 
 def test_no_secret_gets_out(started: Started) -> None:
-    """Found is a secret only in files of mode 0600 in the lab's own folder, and, of what the user set, in the lab itself."""
+    """Secrets are only in files of mode 0600 in the lab's own folder, and where the user has put them."""
     command_line, lab, allowed = started
     secret_files = {command_line.folder / "broker-password"}
     home = command_line.home / "labs" / lab.name
@@ -51,7 +51,8 @@ def test_no_secret_gets_out(started: Started) -> None:
     argv = subprocess.run(["ps", "axww", "-o", "args="], capture_output=True, text=True, check=True).stdout
     assert PASSWORD not in argv
     answers = "".join(
-        command_line.run(*words).stdout for words in (("status", "--json"), ("doctor",), ("trace", "--last"), ("clean",))
+        command_line.run(*words).stdout
+        for words in (("status", "--json"), ("doctor",), ("trace", "--last"), ("clean",))
     )
     assert PASSWORD not in answers
     assert token not in answers

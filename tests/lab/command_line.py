@@ -1,7 +1,7 @@
 """The command line as a user has it: real processes in folders of their own, so that nothing is shared between tests.
 
-Every process that a lab starts inherits STOREFLEET_HOME, which no other test has: by it the tests find whatever is left,
-recorded or not, and end it by process id and start time.
+Every process that a lab starts inherits STOREFLEET_HOME, which no other test has: by it the tests find whatever is
+left, recorded or not, and end it by process id and start time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class CommandLine:
             self._words(arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True,
             timeout=2 * DEADLINE_S, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        assert status is None or done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        said = f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert status is None or done.returncode == status, said
         return done
 
     def json(self, *arguments: object, status: int = 0) -> Any:

@@ -33,22 +33,20 @@ def drop_once(client: Any, waiting: Any, message: Any) -> None:
 def alter(client: Any, waiting: Any, message: Any) -> None:
     """Another operator did it."""
     raw = json.loads(message.payload)
-    if raw["k"] == 1:
-        raw["b"]["o"] += "x"
-    elif raw["k"] != 5:
-        raw["b"][1] += "x"
-    else:
-        raw["b"][2] += "x"
+    body = raw[raw["TransactionTypeCode"]]
+    body["OperatorID" if "OperatorID" in body else "FromState"] += "x"
     message.payload = json.dumps(raw).encode()
     good_on_message(client, waiting, message)
 
 
 def twice(client: Any, waiting: Any, message: Any) -> None:
     """Once as it is, and once under a number that the terminal never gave."""
-    place, source = message.topic.removeprefix(f"{my_parm.ROOT}/terminal/transaction/"), message.topic.rpartition("/")[2]
+    place = message.topic.removeprefix(f"{my_parm.ROOT}/terminal/transaction/")
+    source = place.rpartition("/")[2]
     event = my_parm.canonical(json.loads(message.payload), source)
     event |= {"sequence": event["sequence"] + 5_000, "key": f"{source}.{event['sequence'] + 5_000}"}
-    client.publish(f"{my_parm.ROOT}/canonical/transaction/{place}", json.dumps(event), qos=1, properties=copied(message, event))
+    topic = f"{my_parm.ROOT}/canonical/transaction/{place}"
+    client.publish(topic, json.dumps(event), qos=1, properties=copied(message, event))
     good_on_message(client, waiting, message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -85,8 +86,6 @@ def test_the_same_seed_makes_the_same_events(command_line: CommandLine) -> None:
 
 def hashes(folder: Path) -> dict[tuple[str, int], bytes]:
     """Content hash by key, from a run's ledger."""
-    import sqlite3
-
     with sqlite3.connect(f"file:{folder / 'ledger.sqlite'}?mode=ro", uri=True) as ledger:
         rows = ledger.execute("SELECT id, sequence, hash FROM event JOIN source ON number = source")
         return {(source, sequence): digest for source, sequence, digest in rows}

@@ -33,7 +33,12 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> int:
 
 @pytest.mark.parametrize(
     ("log", "number"),
-    [("broker-1", signal.SIGINT), ("chaos-1", signal.SIGTERM), ("views-1", signal.SIGINT), ("emulator-1", signal.SIGTERM)],
+    [
+        ("broker-1", signal.SIGINT),
+        ("chaos-1", signal.SIGTERM),
+        ("views-1", signal.SIGINT),
+        ("emulator-1", signal.SIGTERM),
+    ],
 )
 def test_a_signal_while_starting_leaves_an_unknown_verdict(
     command_line: CommandLine, log: str, number: signal.Signals

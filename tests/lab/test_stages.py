@@ -1,4 +1,4 @@
-"""Stages left out, doubled, or somebody else's: what is absent is neither lost nor unknown, what is foreign is judged."""
+"""Stages left out, doubled, or somebody else's: what is absent is not lost or unknown; what is foreign is judged."""
 
 from __future__ import annotations
 

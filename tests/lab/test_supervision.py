@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tests.lab.command_line import CommandLine, places
 
-PROCESSES = (
-    "parm-1", "sync_stage-1", "gateway-1", "poseidon-1", "olympus_dgs-1", "views-1", "chaos-1", "emulator-1", "broker-1",
-)  # fmt: skip
+STAGES = ("parm", "sync_stage", "gateway", "poseidon", "olympus_dgs", "views", "chaos", "emulator", "broker")
+PROCESSES = tuple(f"{stage}-1" for stage in STAGES)
 
 
 def test_every_process_comes_back_and_the_verdict_stays_valid(command_line: CommandLine) -> None:

@@ -1,4 +1,4 @@
-"""Several instances of PARM and of the sync stage: one of them dies again and again, and nobody notices it in the books."""
+"""Several instances of PARM and of the sync stage: one of them dies again and again, and the books stay right."""
 
 from __future__ import annotations
 

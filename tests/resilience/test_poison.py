@@ -1,21 +1,27 @@
-"""Poison never stops what is behind it: a dead letter at once for an exception, after three counted deaths for a crash."""
+"""Poison never stops what is behind it: a dead letter at once for an exception, after three deaths for a crash."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from consumers.sync_stage.canonical_documents import Prepared
+from consumers.sync_stage.document_writer import DocumentWriter, Task
 from fleetwire.attempt_record import DEATHS_ALLOWED
-from fleetwire.identity import Terminal
+from fleetwire.errors import GatewayError
+from fleetwire.gateway_client import BulkRow, GatewayClient
+from fleetwire.identity import Key, Terminal
+from fleetwire.mqtt import Message
 from fleetwire.outcomes import Ask, encode
 from tests.broker import Broker
 from tests.feed.events import Written, control, sale
-from tests.feed.laboratory import Laboratory, RunningStage, held, truth
+from tests.feed.laboratory import Laboratory, RunningStage, held, running, truth
 from tests.parm_live.running import ROOT, SOURCE, TOPICS, Wire, envelope, process, stage_settings, until, wire
 from tests.resilience.poisonous import POISON, SURPRISE
 from tests.sync_stage.test_events import TOPIC, canonical
@@ -23,6 +29,7 @@ from tests.sync_stage.test_events import TOPIC, canonical
 MODULE = "tests.resilience.poisonous"
 TILL = Terminal.parse(SOURCE)
 OUTCOME = TOPICS.command("outcome", TILL)
+LAST_LINE = "ZeroDivisionError: nobody foresaw this"
 MOST_DEATHS = DEATHS_ALLOWED + 1
 """The first death is only noticed at the next start; three more are counted."""
 
@@ -35,6 +42,14 @@ def rejections(seen: Wire) -> list[dict[str, Any]]:
 def rejection(sequence: int, reason: str) -> dict[str, Any]:
     """The same of one event, as Poseidon says it."""
     return {"sequence": sequence, "stage": "poseidon", "reason": reason}
+
+
+def is_told(file: Path) -> bool:
+    """Whether the one document that was skipped is marked as told."""
+    connection = sqlite3.connect(file)
+    rows = connection.execute("SELECT told FROM skipped").fetchall()
+    connection.close()
+    return bool(rows == [(1,)])
 
 
 async def deaths_until(
@@ -53,9 +68,7 @@ async def deaths_until(
     ("poison", "reason", "detail"),
     [
         pytest.param(sale(SOURCE, 3, 2**63), "schema", "<= 1000000000", id="data that breaks the shape"),
-        pytest.param(
-            control(SOURCE, 3, "SIGN_ON", SURPRISE), "stage_error", "ZeroDivisionError: nobody foresaw this", id="raises"
-        ),
+        pytest.param(control(SOURCE, 3, "SIGN_ON", SURPRISE), "stage_error", LAST_LINE, id="raises"),
     ],
 )
 async def test_a_document_that_poseidon_cannot_apply_is_a_dead_letter_at_once(
@@ -76,6 +89,7 @@ async def test_a_document_that_poseidon_cannot_apply_is_a_dead_letter_at_once(
         assert rejections(seen) == [rejection(3, reason)]
         (letter,) = seen.on(f"dead-letter/poseidon/{reason}")
         assert detail in str(letter.user_property("detail"))
+        await until(lambda: is_told(tmp_path / "poseidon" / "poseidon.sqlite"), "Poseidon remembers that it has told")
         await poseidon.kill()
         poseidon = await lab.start(MODULE, "poseidon", topic_root=ROOT, outcomes=True)
         seen.seen.clear()
@@ -193,4 +207,62 @@ async def test_a_canonical_message_on_which_the_sync_stage_raises_is_a_dead_lett
         await until(lambda: seen.on("dead-letter"), "the dead letter")
         await until_stored(lab, (2,))
     (letter,) = seen.on("dead-letter/sync_stage/stage_error")
-    assert letter.user_property("detail") == "ZeroDivisionError: nobody foresaw this"
+    assert letter.user_property("detail") == LAST_LINE
+
+
+class IllGateway(GatewayClient):
+    """Answers 500 for whatever holds the document of event 2; stores everything else."""
+
+    def __init__(self) -> None:
+        self.stored: list[bytes] = []
+
+    async def bulk_docs(self, docs: Sequence[bytes], *, new_edits: bool) -> list[BulkRow]:
+        """One answer for all of them."""
+        if any(doc.endswith(b".2") for doc in docs):
+            raise GatewayError("500 Internal error: KeyError", status=500, definite=False)
+        self.stored += docs
+        return [BulkRow(id=doc.decode(), rev="1-a") for doc in docs]
+
+
+async def test_a_document_on_which_the_gateway_fails_is_a_dead_letter_and_those_behind_it_are_stored() -> None:
+    """It is tried alone, behind the others, and given up once others were stored meanwhile."""
+    gateway, refused = IllGateway(), dict[int, str]()
+    writer = writer_of(gateway, refused)
+    for sequence in (1, 2, 3, 4):
+        writer.add(writer_task(sequence))
+    async with running(writer.run()):
+        await until(lambda: refused, "the poison is given up")
+        await until(lambda: len(gateway.stored) == 3, "the others are stored")
+    assert refused == {2: "stage_error"}
+
+
+async def test_a_gateway_that_fails_on_everything_costs_no_event() -> None:
+    """While nothing at all is stored, no document is to blame."""
+    gateway, refused = IllGateway(), dict[int, str]()
+    writer = writer_of(gateway, refused)
+    writer.add(writer_task(2))
+    async with running(writer.run()):
+        await until(lambda: writer.counters.gateway_errors > 5, "it has tried more often than is allowed")
+        assert not refused
+        writer.add(writer_task(3))
+        await until(lambda: refused, "another is stored, so this one is to blame")
+    assert gateway.stored == [f"{SOURCE}.3".encode()]
+
+
+def writer_of(gateway: GatewayClient, refused: dict[int, str]) -> DocumentWriter:
+    """A writer that enters what it gives up."""
+
+    def refuse(task: Task, reason: str, _: str) -> None:
+        refused[task.prepared.key.sequence] = reason
+
+    return DocumentWriter(gateway, lambda _: None, refuse)
+
+
+def writer_task(sequence: int) -> Task:
+    """A document that is just its id."""
+    key = Key(SOURCE, sequence)
+    message = Message(
+        topic=TOPIC, payload=b"", qos=1, retain=False, duplicate=False, properties=[], content_type=None,
+        response_topic=None, correlation_data=None, message_expiry_s=None, packet_id=sequence, connection=1,
+    )  # fmt: skip
+    return Task((TOPIC, b"", ()), message, Prepared(key, 1, str(key).encode()))

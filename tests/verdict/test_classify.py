@@ -64,6 +64,32 @@ def test_jepsen_set_and_total_queue(
         assert {name: count for name, count in verdict.counts.items() if count} == counts
 
 
+# attempted, acknowledged, dequeued how often -> ok, unexpected, duplicated, lost, recovered: `total-queue`, as multisets
+TOTAL_QUEUE = [
+    ({1, 2, 3}, {1, 2, 3}, {1: 1, 2: 1, 3: 1}, {"ok": 3}),
+    ({1, 2, 3}, {1, 2, 3}, {1: 1, 2: 1}, {"ok": 2, "lost": 1}),
+    ({1, 2, 3}, {1, 2, 3}, {1: 3, 2: 1, 3: 1}, {"ok": 2, "duplicated": 1}),
+    ({1, 2, 3}, {1, 2}, {1: 1, 2: 1, 3: 1}, {"ok": 2, "recovered": 1}),
+    ({1, 2}, {1, 2}, {1: 1, 2: 1, 7: 2}, {"ok": 2, "unexpected": 1}),
+    (
+        {1, 2, 3, 4},
+        {1, 2},
+        {1: 2, 4: 1, 9: 1},
+        {"duplicated": 1, "lost": 1, "recovered": 1, "never_read": 1, "unexpected": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("attempts", "acknowledged", "found", "counts"), TOTAL_QUEUE)
+def test_jepsen_total_queue(
+    attempts: set[int], acknowledged: set[int], found: dict[int, int], counts: dict[str, int]
+) -> None:
+    """What goes in must come out; we count elements where Jepsen counts surplus copies, and each in one class only."""
+    verdict = check(history_of(attempts, acknowledged, found))
+    assert {name: count for name, count in verdict.counts.items() if count} == counts
+    assert verdict.validity == ("invalid" if counts.keys() & {"lost", "unexpected", "duplicated"} else "valid")
+
+
 # known at 0 s; readings (second, seen); the final read (seen); deadline 0 -> class: Jepsen's `set-full`
 SET_FULL = [
     ([(1, True)], True, "ok"),
@@ -71,7 +97,19 @@ SET_FULL = [
     ([(0, False), (1, True)], True, "ok"),  # a concurrent miss does not count
     ([(1, True), (2, False)], False, "lost"),  # seen once, then gone
     ([(1, False)], False, "lost"),
+    ([(1, False), (2, False), (3, True), (4, True)], True, "stale"),  # absent twice, then stable
+    ([(1, True), (2, False), (3, True)], True, "stale"),  # last absent before last present: stable, but late
+    ([(1, True), (2, True), (3, False)], False, "lost"),  # last absent after last present
+    ([], True, "ok"),
+    ([], False, "lost"),
 ]
+
+
+@pytest.mark.parametrize(("seen", "expected"), [(True, "recovered"), (False, "never_read")])
+def test_jepsen_set_full_without_acknowledgement(seen: bool, expected: str) -> None:
+    """An element that nobody confirmed is recovered when it is read, and never-read when it is not."""
+    history = history_of({1}, set(), {1: 1} if seen else {})
+    assert classify(history).overall.counts[expected] == 1
 
 
 @pytest.mark.parametrize(("readings", "at_end", "expected"), SET_FULL)

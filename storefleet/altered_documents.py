@@ -1,0 +1,45 @@
+"""The bodies of documents that hold another content than the ledger's, kept so that a verdict can show what differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from fleetwire.errors import FleetError
+from fleetwire.identity import Key
+from storefleet.verdict.history import Ledger, SourceLedger
+from storefleet.verdict.ledger_file import read_ledger
+
+LIMIT: Final = 100
+SIZE_LIMIT_BYTES: Final = 65_536
+BODY: Final = ("type", "time", "business_day_date", "data")
+_NOBODY: Final = SourceLedger()
+
+
+class AlteredDocuments:
+    """Looks at every document of a final read; ``bodies`` holds the first LIMIT that are altered, by key text."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.bodies: dict[str, Any] = {}
+
+    def look(self, key: Key, digest: bytes, document: bytes) -> None:
+        """Keep what the document says if the ledger has another content under its key."""
+        entries = self._ledger.sources.get(key.source, _NOBODY)
+        if len(self.bodies) >= LIMIT or key.sequence not in entries.sequences:
+            return
+        if entries.hash_of(key.sequence) == digest or len(document) > SIZE_LIMIT_BYTES:
+            return
+        body = msgspec.json.decode(document)
+        if isinstance(body, dict):
+            self.bodies[str(key)] = {name: body[name] for name in BODY if name in body}
+
+
+def ledger_or_nothing(path: Path) -> Ledger:
+    """The ledger; an empty one when it cannot be read, which the verdict says by itself."""
+    try:
+        return read_ledger(path)
+    except FleetError:
+        return Ledger()

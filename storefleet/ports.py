@@ -1,0 +1,36 @@
+"""Ports that stay a lab's own: reserved before anybody listens, and while what listens there is started again.
+
+A port that was merely free a moment ago can be taken, by another lab or as the near end of any outgoing connection. So
+a socket of ours stays bound to it without listening; a child that sets SO_REUSEADDR, as all servers do, listens beside
+it. Linux allows that; elsewhere the port is given back at once and the risk stays.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+
+class Ports:
+    """The loopback ports of one lab; ``close`` gives them back."""
+
+    def __init__(self) -> None:
+        self._held: list[socket.socket] = []
+
+    def reserve(self) -> int:
+        """A loopback port that nobody else gets."""
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port = int(holder.getsockname()[1])
+        if sys.platform == "linux":
+            self._held.append(holder)
+        else:
+            holder.close()
+        return port
+
+    def close(self) -> None:
+        """Give all of them back."""
+        for holder in self._held:
+            holder.close()
+        self._held.clear()

@@ -1,0 +1,76 @@
+"""An event altered on the way, in a real lab: found by value, with both bodies side by side."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from storefleet.verdict.run_folder import judge
+from storefleet.verdict.table import plain_text
+from tests.lab.command_line import REPOSITORY, CommandLine, Lab, until
+
+FLEET = REPOSITORY / "examples" / "chain.toml"
+LAST_VICTIM = 9
+
+
+def lab_with_altering_parm(command_line: CommandLine) -> Lab:
+    """Nine terminals of the brand that the example PARM can read."""
+    fleet = command_line.folder / "fleet.toml"
+    fleet.write_text('stores = 3\nseed = 5\n\n[[brands]]\nname = "burger"\ndialect = "burger"\nmenu = "burger"\n')
+    command = shlex.join([sys.executable, str(Path(__file__).with_name("altering_parm.py"))])
+    return command_line.up("--fleet", fleet, "--stage", f"parm={command}")
+
+
+def terminals_beyond(lab: Lab, sequence: int) -> int:
+    """How many terminals have the outcome of an event."""
+    with closing(sqlite3.connect(f"file:{lab.run_folder / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
+        query = "SELECT count(DISTINCT source) FROM outcome WHERE first <= ? AND last >= ?"
+        (count,) = ledger.execute(query, (sequence, sequence)).fetchone()
+        return int(count)
+
+
+def fields_by_kind(verdict: dict[str, Any]) -> dict[int, list[list[dict[str, str]]]]:
+    """The differing fields of every example, by the way in which it was altered."""
+    result: dict[int, list[list[dict[str, str]]]] = {0: [], 1: [], 2: []}
+    for example in verdict["classes"]["corrupted"]["examples"]:
+        result[int(example["name"].rpartition(".")[2]) % 3].append(example["fields"])
+    return result
+
+
+@pytest.mark.timeout(180)
+def test_three_alterations_are_shown_field_by_field(command_line: CommandLine) -> None:
+    """A total off by a cent, two swapped lines and a time in the wrong zone: corrupted, with both values by path."""
+    lab = lab_with_altering_parm(command_line)
+    until(lambda: terminals_beyond(lab, LAST_VICTIM) == 9, "every terminal's last victim has its outcome")
+    verdict = lab.down(status=1)
+    assert "corrupted" in {reason["code"] for reason in verdict["invalid"]}
+    kinds = fields_by_kind(verdict)
+    assert all(kinds.values())
+    for (cent,) in kinds[0]:
+        assert cent["path"] == "data.grand_cents"
+        assert int(cent["found"]) == int(cent["expected"]) + 1
+    swaps = [fields for fields in kinds[1] if fields]
+    assert swaps
+    for fields in swaps:
+        sides = {place: {f["path"][len(place) :]: f for f in fields if f["path"].startswith(place)}
+                 for place in ("data.line_items[0]", "data.line_items[1]")}  # fmt: skip
+        first, second = sides.values()
+        assert first.keys() == second.keys()
+        both = [name for name in first if name != ".line"]
+        assert {(first[name]["expected"], first[name]["found"]) for name in both} == {
+            (second[name]["found"], second[name]["expected"]) for name in both
+        }
+    for (time,) in kinds[2]:
+        assert time["path"] == "time"
+        assert time["expected"] != time["found"]
+    again, plan = judge(lab.run_folder)
+    assert msgspec.json.decode(msgspec.json.encode(again.classes)) == verdict["classes"]
+    assert "data.grand_cents" in plain_text(again, plan.name)
+    assert "data.grand_cents" in (lab.run_folder / "report.txt").read_text(encoding="utf-8")

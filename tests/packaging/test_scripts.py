@@ -1,0 +1,103 @@
+"""The scripts of a clone, in a folder with a space and a letter beyond ASCII, by a user without sbin in PATH.
+
+The environment is there already, as on every run but the first: what is measured is that nothing is fetched again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.command_line import REPOSITORY
+
+FIRST_OUTPUT_S = 3.0
+ENTRY = """#!/bin/sh
+exec "{python}" -P -m storefleet "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the scripts need, with an environment that was set up for exactly this project."""
+    folder = tmp_path_factory.mktemp("clone") / "Filiale Köln"
+    folder.mkdir()
+    shutil.copytree(REPOSITORY / "scripts", folder / "scripts")
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    environment = folder / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, capture_output=True)
+    packages = next(environment.glob("lib/python*/site-packages"))
+    (packages / "of-the-tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n{REPOSITORY}\n", encoding="utf-8")
+    (environment / "bin/storefleet").write_text(ENTRY.format(python=environment / "bin/python"), encoding="utf-8")
+    (environment / "bin/storefleet").chmod(0o755)
+    wanted = subprocess.run(
+        "cat pyproject.toml constraints.txt | cksum", shell=True, cwd=folder, check=True, capture_output=True, text=True
+    )
+    (environment / "storefleet-stamp").write_text(wanted.stdout.strip(), encoding="utf-8")
+    return folder
+
+
+def run(clone: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as a user has it who is asked nothing; a download would fail, since no index answers."""
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(clone.parent),
+        "PIP_NO_INDEX": "1",
+        "STOREFLEET_HOME": str(clone.parent / "home"),
+        "LANG": "C.UTF-8",
+    }
+    return subprocess.run(
+        [str(clone / "scripts" / script), *arguments],
+        cwd=clone.parent, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+
+
+def test_a_second_run_fetches_nothing_and_passes_arguments_on(clone: Path) -> None:
+    """``--yes`` is for the set-up, everything else for pytest, words with spaces as one."""
+    done = run(clone, "test", "--yes", "--collect-only", "-q", "tests of nothing.py")
+    assert "installing" not in done.stdout
+    assert "tests of nothing.py" in done.stdout + done.stderr
+    assert "unrecognized" not in done.stderr
+    assert done.returncode == 4, "pytest's status when a file is not there"
+
+
+def test_the_demo_takes_its_options(clone: Path) -> None:
+    """``scripts/demo`` hands options to ``storefleet demo``, whose status is its own."""
+    done = run(clone, "demo", "--yes", "--rate", "fast")
+    assert done.returncode == 2
+    assert done.stderr == "storefleet: --rate 'fast': expected a number of events such as 200/s or 600/min\n"
+    assert "installing" not in done.stdout
+
+
+def test_the_first_words_come_at_once(clone: Path) -> None:
+    """Within three seconds there is something to read."""
+    began_s = time.monotonic()
+    with subprocess.Popen(
+        [str(clone / "scripts/test"), "--yes", "--version"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "storefleet: checking what is there\n"
+        took_s = time.monotonic() - began_s
+        process.stdout.read()
+    assert took_s < FIRST_OUTPUT_S
+
+
+@pytest.mark.skipif(
+    os.environ.get("STOREFLEET_MOSQUITTO") is not None, reason="this machine's broker is in no usual folder"
+)
+def test_mosquitto_is_found_without_sbin_in_path(clone: Path) -> None:
+    """With an ordinary user's PATH the broker is found, and the set-up does not offer to install it."""
+    done = run(clone, "demo", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Mosquitto is missing" not in done.stdout
