@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-import httpx
+import aiohttp
 import msgspec
 from msgspec import Struct
+from yarl import URL
 
 from fleetwire.errors import GatewayError
 
@@ -23,7 +24,7 @@ MAXIMUM_CONNECTIONS: Final = 4
 MAXIMUM_ANSWER_BYTES: Final = 16 * 1024 * 1024
 
 _JSON: Final = {"Content-Type": "application/json"}
-_NOTHING_WAS_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_NOTHING_WAS_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 _REFUSED_UNSTORED: Final = 503
 _NOT_FOUND: Final = 404
 
@@ -79,12 +80,8 @@ class GatewayClient:
 
     def __init__(self, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.AsyncClient(
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            limits=httpx.Limits(max_connections=MAXIMUM_CONNECTIONS, max_keepalive_connections=MAXIMUM_CONNECTIONS),
-            timeout=httpx.Timeout(answer_timeout_s, connect=CONNECT_TIMEOUT_S),
-            trust_env=False,
-        )
+        self._answer_timeout_s = answer_timeout_s
+        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> GatewayClient:
         return self
@@ -94,7 +91,19 @@ class GatewayClient:
 
     async def close(self) -> None:
         """Close every connection; requests in flight fail."""
-        await self._http.aclose()
+        if self._session is not None:
+            await self._session.close()
+
+    def _http(self) -> aiohttp.ClientSession:
+        """The session, made at the first request, since it must be made inside the event loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                connector=aiohttp.TCPConnector(limit=MAXIMUM_CONNECTIONS),
+                timeout=aiohttp.ClientTimeout(sock_read=self._answer_timeout_s, connect=CONNECT_TIMEOUT_S, total=None),
+                auto_decompress=False,
+            )
+        return self._session
 
     async def bulk_docs(self, docs: Sequence[bytes], *, new_edits: bool) -> list[BulkRow]:
         """Write documents given as raw JSON objects; one row each, in their order (couchbase.md 1.5)."""
@@ -127,26 +136,25 @@ class GatewayClient:
         return _read(await self._request("GET", ""), DatabaseInfo, "database")
 
     async def _request(self, method: str, path: str, content: bytes | None = None) -> bytes:
-        url = f"{self.url}/{path}"
+        url = URL(f"{self.url}/{path}", encoded=True)
         headers = _JSON if content is not None else None
         try:
-            async with self._http.stream(method, url, content=content, headers=headers) as answer:
+            async with self._http().request(method, url, data=content, headers=headers, allow_redirects=False) as answer:
                 body = await _bounded(answer)
         except _NOTHING_WAS_SENT as error:
             raise GatewayError(f"{method} {url}: {error or type(error).__name__}") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise GatewayError(f"{method} {url}: {error or type(error).__name__}", definite=False) from error
-        if answer.is_success:
+        if answer.ok:
             return body
-        status = answer.status_code
-        definite = status < 500 or status == _REFUSED_UNSTORED
-        raise GatewayError(f"{method} {url}: {status} {_reason(body)}", status=status, definite=definite)
+        definite = answer.status < 500 or answer.status == _REFUSED_UNSTORED
+        raise GatewayError(f"{method} {url}: {answer.status} {_reason(body)}", status=answer.status, definite=definite)
 
 
-async def _bounded(answer: httpx.Response) -> bytes:
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
     pieces: list[bytes] = []
     size = 0
-    async for piece in answer.aiter_raw():
+    async for piece in answer.content.iter_any():
         size += len(piece)
         if size > MAXIMUM_ANSWER_BYTES:
             raise GatewayError(

@@ -57,8 +57,6 @@ def main(build: Callable[[StageSettings], Stage]) -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for noisy in ("httpx", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         settings = stage_settings.from_environment()
         uvloop.run(_Frame(settings, build(settings)).run())

@@ -99,6 +99,7 @@ class Registers:
             before_s = now_s
             if now_s - self._hearing_since_s >= self._timeout_s:
                 self._publish(self._board.expire(self._clock.now_s()))
+                self._publish_turned()
 
     def publish_again(self) -> None:
         """The broker lost its memory, and with it every retained register of ours."""
@@ -149,12 +150,24 @@ class Registers:
         if terminal is None or heartbeat is None:
             return
         self._publish(self._board.heartbeat(terminal, heartbeat, self._clock.now_s()))
+        self._publish_turned()
         self._client.acknowledge(message)
 
     def _publish(self, changed: list[StoreStatus]) -> None:
         for status in changed:
             self._statuses[f"{status.brand}.{status.region}.{status.store}"] = status.status
             self._publisher.set(self._topics.status(status.brand, status.region, status.store), _encode(status))
+
+    def _publish_turned(self) -> None:
+        """A will that never came: the device register says what the silence means, until the terminal speaks again."""
+        for terminal_id, online in self._board.take_turned().items():
+            topic = self._topics.canonical("device", Terminal.parse(terminal_id))
+            known = self._devices.get(topic)
+            if known is not None:
+                state = _state_decoder.decode(known)
+                state = msgspec.structs.replace(state, online=online, reason="birth" if online else "lost")
+                self._devices[topic] = _encode(state)
+                self._publisher.set(topic, self._devices[topic])
 
     def _sender(self, message: Message) -> Terminal | None:
         """Whose message it is; None when it is none of ours, and dealt with."""

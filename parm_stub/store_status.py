@@ -3,7 +3,7 @@
 Registers are ordered by (boot, bd_seq). Of two that carry the same pair the end is the later one, and of two ends
 the first stays; one with a smaller pair is a ghost (the will of a connection that was replaced long ago) and changes
 nothing. A will may never come at all, so a terminal whose last sign of life is older than ``silence_limit_s`` counts
-as offline until it speaks again.
+as offline until it speaks again; ``take_turned`` says whose silence began or ended.
 
 | online of those ever seen | status |
 |---|---|
@@ -80,6 +80,7 @@ class StoreBoard:
         self._stores: dict[str, _Store] = {}
         self._by_age: dict[str, None] = {}  # online terminals, the longest silent first
         self._flapping: dict[str, None] = {}
+        self._turned: dict[str, bool] = {}
 
     def register(self, terminal: Terminal, state: TerminalState, now_s: float) -> list[StoreStatus]:
         """A terminal's retained register arrived."""
@@ -103,6 +104,8 @@ class StoreBoard:
         if _is_ghost(member, session):
             self.ghosts += 1
             return []
+        if member.silent:
+            self._turned[terminal.id] = True
         self._set(terminal.id, member, session, True, False)
         self._saw(terminal.id, member, now_s)
         return self._changes([member.store], now_s)
@@ -117,10 +120,16 @@ class StoreBoard:
                 break
             self._set(oldest, member, member.session, False, False)
             member.silent = True
+            self._turned[oldest] = False
             touched[id(member.store)] = member.store
         for store_id in self._flapping:
             touched[id(self._stores[store_id])] = self._stores[store_id]
         return self._changes(list(touched.values()), now_s)
+
+    def take_turned(self) -> dict[str, bool]:
+        """Terminals that fell silent (False) or spoke again without a birth (True) since the last call, by id."""
+        turned, self._turned = self._turned, {}
+        return turned
 
     def learn(self, status: StoreStatus) -> None:
         """A retained status was read back: continue after its revision, whoever wrote it."""

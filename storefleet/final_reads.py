@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
+import aiohttp
 import msgspec
 
 from fleetwire.clock import now_ms
@@ -66,7 +66,7 @@ async def read_all(lab: Lab, ledger: Path) -> Reads:
             altered = AlteredDocuments(await asyncio.to_thread(ledger_or_nothing, ledger))
             events = await read_gateway(lab.gateway_url, altered.look)
             reads.views[GATEWAY_VIEW] = FinalRead(at_ms=now_ms(), events=events, altered=altered.bodies)
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
+        except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
             _log.warning("no final read of the gateway: %s", error)
     if lab.observer is not None:
         for view, events in lab.observer.final_read().items():
@@ -102,7 +102,7 @@ def _final_read(view: str, found: dict[str, Any], expected: dict[str, dict[str, 
 async def read_gateway(url: str, look: Callable[[Key, bytes, bytes], None] = lambda *_: None) -> dict[str, ViewRead]:
     """Every transaction document, by value, by source; ``look`` sees each key with its hash and its JSON.
 
-    Raises httpx.HTTPError, msgspec.DecodeError.
+    Raises aiohttp.ClientError, OSError (TimeoutError), msgspec.DecodeError.
     """
     hashes: dict[str, dict[int, bytes]] = defaultdict(dict)
     since = "0"
@@ -112,11 +112,11 @@ async def read_gateway(url: str, look: Callable[[Key, bytes, bytes], None] = lam
         "filter": "sync_gateway/bychannel",
         "channels": TRANSACTION_CHANNEL,
     }
-    async with httpx.AsyncClient(timeout=_READ_TIMEOUT_S, trust_env=False) as client:
+    timeout = aiohttp.ClientTimeout(total=_READ_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as client:
         while True:
-            answer = await client.get(f"{url}/_changes", params={**query, "since": since})
-            answer.raise_for_status()
-            page = _decode_page(answer.content)
+            async with client.get(f"{url}/_changes", params={**query, "since": since}) as answer:
+                page = _decode_page(await answer.read())
             for entry in page.results:
                 if entry.doc is not msgspec.UNSET and not entry.deleted:
                     _enter(hashes, entry.id, entry.doc, look)

@@ -13,9 +13,10 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
-import httpx
+import aiohttp
 
 from consumers.feed.fold_file import BATCH_CHANGES, FoldFile
 from consumers.feed.lines import (
@@ -82,9 +83,9 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S)
         headers = {"Accept-Encoding": "identity"}
-        async with httpx.AsyncClient(timeout=timeout, headers=headers, trust_env=False) as client:
+        async with aiohttp.ClientSession(timeout=timeout, headers=headers, auto_decompress=False) as client:
             while True:
                 was_only_silent = await self._follow_once(client)
                 self.connected = False
@@ -92,16 +93,18 @@ class Follower:
                 self.reconnects_total += not was_only_silent
                 await asyncio.sleep(self._pause_s())
 
-    async def _follow_once(self, client: httpx.AsyncClient) -> bool:
+    async def _follow_once(self, client: aiohttp.ClientSession) -> bool:
         """Follow until the feed ends; True when it is only asked for anew because nothing happened."""
         try:
             async with asyncio.timeout(self._silence_s + CONNECT_TIMEOUT_S) as self._scope:
                 await self._read(client, self._scope)
             self._failures = max(self._failures, 1)  # a feed that ends by itself has a gateway that stops
+        except aiohttp.ServerTimeoutError as error:  # a TimeoutError too: the gateway does not answer at all
+            self._failed(f"{error or type(error).__name__}")
         except TimeoutError:
             _log.debug("%s: silent for %g s, or to be rebuilt; asking again", self._url, self._silence_s)
             return self.connected
-        except (httpx.HTTPError, httpx.InvalidURL, GatewayError, StorageError) as error:
+        except (aiohttp.ClientError, OSError, GatewayError, StorageError) as error:
             self._failed(f"{error or type(error).__name__}")
         except Exception:  # noqa: BLE001 - the stage must go on following, and says what happened
             _log.exception("fold %s: the feed failed in a way nobody foresaw", self.file.fold.name)
@@ -110,14 +113,14 @@ class Follower:
             self._scope = None
         return False
 
-    async def _read(self, client: httpx.AsyncClient, scope: asyncio.Timeout) -> None:
+    async def _read(self, client: aiohttp.ClientSession, scope: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
         splitter = LineSplitter(self._line_limit)
-        async with client.stream("GET", self._url, params=self._query()) as answer:
-            if answer.status_code != httpx.codes.OK:
-                raise GatewayError(f"{self._url}: {answer.status_code}", status=answer.status_code)
+        async with client.get(self._url, params=self._query(), allow_redirects=False) as answer:
+            if answer.status != HTTPStatus.OK:
+                raise GatewayError(f"{self._url}: {answer.status}", status=answer.status)
             self.connected = True
-            async for chunk in answer.aiter_raw():
+            async for chunk in answer.content.iter_any():
                 began_s = loop.time()
                 scope.reschedule(began_s + self._silence_s)
                 self._heard_s = time.monotonic()

@@ -1,6 +1,7 @@
 """Writes documents in the largest batches that have come together, one request at a time, until each is stored.
 
-No timer: what arrives while a request is under way is the next batch, so batches grow with the load by themselves.
+The first document after a pause goes at once. While they keep coming, requests are GATHER_S apart, since a request costs
+the gateway and us as much as a dozen documents; what arrives meanwhile is the next batch, so batches grow with the load.
 A row that is stored, known already, or refused for good is reported; everything else is tried again with full-jitter
 back-off, for as long as it takes. A document that makes the gateway (500) or us fail is tried alone, behind all that
 wait, and refused after FAILURES_ALLOWED failures if others were stored meanwhile. What is waiting is bounded by whoever
@@ -27,6 +28,7 @@ from fleetwire.in_hand import Identity
 from fleetwire.mqtt import Message
 
 BATCH_DOCUMENTS: Final = 200
+GATHER_S: Final = 0.008
 BATCH_BYTES: Final = 4 * 1024 * 1024
 RETRY_BASE_S: Final = 0.05
 RETRY_CAP_S: Final = 2.0
@@ -90,12 +92,16 @@ class DocumentWriter:
     async def run(self) -> None:
         """Write until cancelled; a request under way then is abandoned, and its messages are not acknowledged."""
         failures = 0
+        loop = asyncio.get_running_loop()
         while True:
             if not self._waiting:
                 self._added.clear()
                 await self._added.wait()
+            began_s = loop.time()
             if await self._write(self._take()):
                 failures = 0
+                if len(self._waiting) < self._batch_limit and (early_s := began_s + GATHER_S - loop.time()) > 0:
+                    await asyncio.sleep(early_s)
                 continue
             failures += 1
             await asyncio.sleep(random.uniform(0, min(RETRY_CAP_S, RETRY_BASE_S * 2 ** min(failures, 10))))

@@ -100,8 +100,8 @@ def show(report: Report, say: Callable[[str], None]) -> None:
         _show_failure(failure, command, say)
     total = sum(result.planted.values())
     say(
-        f"{result.found:,} of {total:,} found, each alone and in its place, {result.with_foreign_stage:,} planted beside"
-        f" a stage without a witness; {report.seconds:.1f} s"
+        f"{result.found:,} of {total:,} found, each alone and in its place; {result.with_foreign_stage:,} were planted"
+        f" beside a stage without a witness; {report.seconds:.1f} s"
     )
 
 

@@ -63,9 +63,7 @@ def marks(ground: Ground, view: ViewRecord, event: Event) -> list[Mark]:
 def span(way: list[Mark], cut: int) -> Address:
     """The places that are left for what was there before the cut and is not behind it."""
     known = max(
-        index
-        for index, mark in enumerate(way)
-        if (index < cut and mark.says_yes) or (index <= cut and mark.by_word)
+        index for index, mark in enumerate(way) if (index < cut and mark.says_yes) or (index <= cut and mark.by_word)
     )
     lacking = min(index for index, mark in enumerate(way) if index >= cut and mark.says_no)
     return tuple(place for mark in way[known + 1 : lacking + 1] for place in mark.places)

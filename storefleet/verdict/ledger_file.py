@@ -19,8 +19,8 @@ from fleetwire.ledger_format import LEDGER_FORMAT_NAME, LEDGER_FORMAT_VERSION
 from storefleet.verdict.history import Ledger, Register, SourceLedger
 
 _EVENTS = (
-    "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, expected_reason{sales_count}"
-    " FROM event ORDER BY source, rowid"
+    "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, expected_reason,"
+    " {sales_count} FROM event ORDER BY source, rowid"
 )
 
 
@@ -109,7 +109,7 @@ def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[i
     """A million rows: sorted by SQLite, then taken column by column, so that no line of ours runs for every event."""
     types, days = _Codes(ledger.types), _Codes(ledger.days)
     columns = {str(row[1]) for row in database.execute("PRAGMA table_info(event)")}
-    query = _EVENTS.format(sales_count=", sales_count" if "sales_count" in columns else ", 1")
+    query = _EVENTS.format(sales_count="sales_count" if "sales_count" in columns else "1")
     for number, rows in groupby(database.execute(query), itemgetter(0)):
         source = by_number[number]
         _, sequences, kinds, hashes, dates, amounts, times_ms, expected, counts = zip(*rows, strict=True)

@@ -114,7 +114,7 @@ class PlaceAccount(Struct, frozen=True, kw_only=True):
 
 
 class BrokerAccount(Struct, frozen=True, kw_only=True):
-    """Our own broker's word about itself; ``dropped`` is summed over its restarts, the others are the most that it said.
+    """Our own broker's word about itself; ``dropped`` is summed over its restarts, the others are the most it said.
 
     Its count is global and names no hop: it stands beside the account of attempts, it proves nothing alone.
     """

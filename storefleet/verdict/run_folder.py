@@ -55,7 +55,7 @@ def judge_folder(folder: Path) -> Verdict:
     try:
         write_verdict(folder, verdict, plan.name or folder.name)
     except StorageError as error:
-        _log.error("%s", error)  # noqa: TRY400 - one line says it all
+        _log.error("%s", error)  # one line says it all
     return verdict
 
 
@@ -149,7 +149,9 @@ def _bytes(folder: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise SettingsError(f"{folder} is no run folder: it has no {PLAN_FILE_NAME}; name one such as runs/<time>-<name>") from None
+        raise SettingsError(
+            f"{folder} is no run folder: it has no {PLAN_FILE_NAME}; name one such as runs/<time>-<name>"
+        ) from None
     except NotADirectoryError:
         raise SettingsError(f"{folder} is a file, no run folder; name a folder such as runs/<time>-<name>") from None
     except OSError as error:
@@ -267,4 +269,6 @@ def write_verdict(folder: Path, verdict: Verdict, name: str) -> None:
             (folder / file_name).write_bytes(content)
     except OSError as error:
         (folder / file_name).unlink(missing_ok=True)  # half a file would be worse than none
-        raise StorageError(f"cannot write the verdict into {folder}: {error.strerror}; judge it again: storefleet verdict {folder}") from error
+        raise StorageError(
+            f"cannot write the verdict into {folder}: {error.strerror}; judge it again: storefleet verdict {folder}"
+        ) from error

@@ -78,7 +78,12 @@ def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(
-        title="\n" + title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD, min_width=len(title)
+        title="\n" + title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=SIMPLE_HEAD,
+        min_width=len(title),
     )
     for column in columns:
         table.add_column(column, justify="right" if column in ("events", "took", "deadline") else "left")

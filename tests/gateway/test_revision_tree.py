@@ -107,8 +107,9 @@ class TreeModel:
         starts_anew = not parent and (not self.leaf or self.leaf in self.tombstones)
         if not starts_anew and parent != self.leaf:
             return False
-        for child, older in zip(history, [*history[1:], ""], strict=True):
-            self.parents.setdefault(child, older)
+        # As Sync Gateway does it: only what is newer than the revision that is known already enters the tree.
+        newest = history[: history.index(parent)] if parent else history
+        self.parents.update(zip(newest, [*newest[1:], parent], strict=True))
         self.leaf = history[0]
         if deleted:
             self.tombstones.add(history[0])

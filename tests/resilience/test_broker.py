@@ -12,8 +12,8 @@ import aiomqtt
 from parm_stub.stage import Parm
 from storefleet.run import Run
 from tests.broker import Broker
-from tests.parm_live.running import running, stage_settings, wire
-from tests.parm_live.test_registers import FIRST, STATUS, say, status_is
+from tests.parm_live.running import TOPICS, running, stage_settings, wire
+from tests.parm_live.test_registers import FIRST, STATUS, beat, say, status_is
 from tests.resilience.laboratory import DEADLINE_S, kill, plan_of, play, until, until_traded
 
 
@@ -108,6 +108,23 @@ async def test_a_member_that_is_gone_for_longer_than_its_session_costs_time_and_
     print(played.healed(), played.verdict.broker)
     assert played.verdict.resent > 0
     assert signal.SIGKILL.name in str(played.run.record.restarts["parm-2"])
+
+
+async def test_a_will_that_never_comes_is_made_up_for_by_silence(broker: Broker, tmp_path: Path) -> None:
+    """A till whose end the broker has forgotten goes offline in the device register too, and comes back by a heartbeat."""
+    options = '{"heartbeat_timeout_s": 0.3}'
+    topic = TOPICS.canonical("device", FIRST)
+    async with (
+        wire(broker, "canonical/#") as observer,
+        running(Parm(stage_settings("parm", broker, tmp_path, options=options))),
+    ):
+        await say(observer, FIRST, online=True, boot=1, bd_seq=1)
+        await until(lambda: observer.retained(topic) and not observer.retained(topic)["online"], "it is silent")
+        assert status_is(observer, "OFFLINE", 0, 1)
+        assert observer.retained(topic)["reason"] == "lost"
+        await beat(observer, FIRST)
+        await until(lambda: observer.retained(topic)["online"], "it speaks again")
+        assert (observer.retained(topic)["boot"], observer.retained(topic)["bd_seq"]) == (1, 1)
 
 
 async def test_revisions_grow_although_parm_and_broker_have_both_forgotten_them(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.command_line import REPOSITORY, CommandLine
 
-PIZZA_FLEET = 'stores = 4\nseed = 5\n\n[[brands]]\nname = "pizza"\ndialect = "pizza"\nmenu = "pizza"\n'
+ONE_BRAND = REPOSITORY / "examples" / "one_brand.toml"
 
 
 @contextmanager
@@ -40,7 +40,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command
 def recorded_foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CommandLine, Path]]:
     """A run with somebody else's PARM, which has no witness."""
     folder = tmp_path_factory.mktemp("foreign")
-    (folder / "fleet.toml").write_text(PIZZA_FLEET, encoding="utf-8")
     parm = shlex.join([sys.executable, str(REPOSITORY / "examples" / "my_parm.py")])
-    with recording(folder, "--fleet", folder / "fleet.toml", "--stage", f"parm={parm}") as run:
+    with recording(folder, "--fleet", ONE_BRAND, "--stage", f"parm={parm}") as run:
         yield run

@@ -24,7 +24,7 @@ ROUNDS = 6
 
 
 def test_every_anomaly_is_found_in_a_recorded_run(recorded: tuple[CommandLine, Path]) -> None:
-    """Of every kind some are planted into a real run, with and without a foreign stage, and nothing else is reported."""
+    """Some of every kind are planted into a real run, with and without a foreign stage: nothing else is reported."""
     command, folder = recorded
     report = command.json("selftest", folder, "--plants", ROUNDS * len(PLANTS), "--seed", 3)
     assert (report["failures"], report["impossible"], report["exit_status"]) == ([], {}, 0)
@@ -120,7 +120,7 @@ def test_what_cannot_be_tested_is_refused(tmp_path: Path, recorded: tuple[Comman
     """No run, a run that is not valid, and a folder that is there already are each refused in one line."""
     make_run(tmp_path / "made", events=60, sources=30)
     (tmp_path / "made" / "reads.json").unlink()
-    with pytest.raises(SettingsError, match="is unknown .*needs a valid run"):
+    with pytest.raises(SettingsError, match=r"is unknown .*needs a valid run"):
         play(tmp_path / "made", seed=1, numbers=[1])
     with pytest.raises(SettingsError, match="cannot make the run folder"):
         make_run(tmp_path / "made", events=60, sources=30)

@@ -64,7 +64,7 @@ def test_jepsen_set_and_total_queue(
         assert {name: count for name, count in verdict.counts.items() if count} == counts
 
 
-# attempted, acknowledged, dequeued how often -> ok, unexpected, duplicated, lost, recovered: `total-queue`, as multisets
+# attempted, acknowledged, dequeued how often -> counts: the rules of Jepsen's `total-queue`, as multisets
 TOTAL_QUEUE = [
     ({1, 2, 3}, {1, 2, 3}, {1: 1, 2: 1, 3: 1}, {"ok": 3}),
     ({1, 2, 3}, {1, 2, 3}, {1: 1, 2: 1}, {"ok": 2, "lost": 1}),

@@ -93,7 +93,7 @@ def test_reading_back_only_what_is_needed_is_reading_everything(
     [(b"", 0), (b'{"stage":"parm","instance":1,"inc', 1), (b'\x00\xff{"stage"\n\n[]\n{"stage":"parm"}\n', 3)],
 )
 def test_broken_lines_are_counted_and_harmless(tmp_path: Path, tail: bytes, broken: int) -> None:
-    """Whatever a killed lab leaves at the end of its file, the verdict is the same, and says how many lines it skipped."""
+    """Whatever a killed lab leaves at the end of its file, the verdict is the same and counts what it skipped."""
     write_run(tmp_path)
     path = tmp_path / "witnesses.jsonl"
     whole = path.read_bytes()
