@@ -83,7 +83,7 @@ def heartbeat_fields(
         card_reader=card_reader,
         offline_queue_depth=queue.depth,
         offline_queue_oldest_age_s=queue.oldest_age_s,
-        clock_offset_ms=draws.between(-400, 400),
+        clock_offset_ms=draws.between(-400, 400) + plan.clock_skew_s * 1000,
         last_sequence=last_sequence,
         cpu_percent=draws.between(3, 45),
         memory_percent=draws.between(25, 70),

@@ -83,12 +83,12 @@ _decode_structured = msgspec.json.Decoder(_Structured).decode
 
 
 def read_structured(payload: bytes) -> tuple[Envelope, bytes]:
-    """Read a structured-mode payload into its attributes and its data."""
+    """Read a structured-mode payload into its attributes and its data; raises BadPayload."""
     try:
         message = _decode_structured(payload)
     except msgspec.ValidationError as error:
         raise BadPayload("no_key", f"structured CloudEvent: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadPayload("malformed_json", f"structured CloudEvent: {error}") from error
     attributes = {name: getattr(message, name) for name in ("source", "sequence", "type", "time", "attempt")}
     return _from_attributes(attributes), bytes(message.data)

@@ -167,13 +167,13 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
 def _read(body: bytes, shape: type[Shape], what: str) -> Shape:
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise GatewayError(f"{what}: the gateway's answer cannot be read: {error}", definite=False) from error
 
 
 def _reason(body: bytes) -> str:
     try:
         refused = msgspec.json.decode(body, type=_Refused)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "without a reason"
     return f"{refused.error}: {refused.reason}"[:300]

@@ -72,7 +72,7 @@ def _read(decode: Callable[[bytes], Message], payload: bytes) -> Message:
         return decode(payload)
     except msgspec.ValidationError as error:
         raise BadPayload("schema", str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadPayload("malformed_json", str(error)) from error
 
 

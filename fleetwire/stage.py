@@ -107,7 +107,7 @@ class _Frame:
         channel = await connect(address, {**self._own_handlers(), **self._stage.handlers()})
         self._channel = channel
         reader = asyncio.create_task(channel.run(), name="stage.control")
-        reader.add_done_callback(self._lab_is_gone)
+        # Until the lab has let us in, its refusal is an error like any other, told in one line.
         await channel.call(
             "hello",
             {
@@ -118,6 +118,7 @@ class _Frame:
                 "process_id": os.getpid(),
             },
         )
+        reader.add_done_callback(self._lab_is_gone)
         return reader
 
     async def _leave_lab(self, reader: asyncio.Task[None] | None) -> None:

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``STOREFLEET_OPTIONS`` of PARM."""
 
-    maximum_payload_bytes: Annotated[int, Meta(ge=1)] = 128 * 1024
+    maximum_payload_bytes: Annotated[int, Meta(ge=1)] = 64 * 1024
     """Lies below the broker's own limit, so that what is too large becomes a dead letter and does not vanish there."""
     heartbeat_timeout_s: Annotated[float, Meta(gt=0)] = 75.0
     """Network seconds: how long a terminal may be silent before it counts as offline."""

@@ -39,6 +39,7 @@ STAGES: Final[dict[str, StageRow]] = {
     "views": StageRow("consumers.views", "", "views-gateway", (), listens=True),
 }
 SEVERAL_INSTANCES: Final = ("parm", "sync_stage")
+MAXIMUM_INSTANCES: Final = 16
 JOURNEY: Final = ("parm", "sync_stage", "gateway", "poseidon", "olympus_dgs", "views")
 OUTCOME_STAGES: Final = ("poseidon", "sync_stage", "parm")
 """Who answers outcomes: the first of these that is present; when none is, the broker's word counts."""
@@ -140,8 +141,8 @@ def stage_instances(given: Sequence[str], present: Sequence[str]) -> dict[str, i
         if stage not in SEVERAL_INSTANCES:
             allowed = ", ".join(SEVERAL_INSTANCES)
             raise SettingsError(f"--instances {text!r}: only {allowed} share their work between instances")
-        if not number.isdigit() or not 1 <= int(number) <= 16:
-            raise SettingsError(f"--instances {text!r}: expected a number from 1 to 16")
+        if number not in map(str, range(1, MAXIMUM_INSTANCES + 1)):
+            raise SettingsError(f"--instances {text!r}: expected a number from 1 to {MAXIMUM_INSTANCES}")
         if stage in present:
             instances[stage] = int(number)
     return instances

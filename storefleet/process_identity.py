@@ -43,7 +43,7 @@ def start_time(process_id: int) -> str | None:
     """When a process began; None when there is none (or only its zombie)."""
     if Path("/proc/self/stat").exists():
         try:
-            fields = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            fields = Path(f"/proc/{process_id}/stat").read_bytes().rpartition(b")")[2].decode().split()
         except OSError:
             return None
         return None if fields[0] in ("Z", "X") else fields[19]

@@ -194,7 +194,8 @@ class ViewRecord:
 
     ``healed_at_ms`` None: the faults were not lifted. ``calm_since_ms``: since when nothing excuses an event for being
     late (the lab was up, the last fault lifted); None: since ``healed_at_ms``. ``read``: source -> what the view
-    holds; a source that is not named holds nothing. An empty ``hashes`` with events: that view cannot be compared by value.
+    holds; a source that is not named holds nothing. An empty ``hashes`` with events: that view cannot be compared by
+    value.
     """
 
     view: str

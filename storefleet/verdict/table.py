@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from rich.box import SIMPLE_HEAD
@@ -86,7 +86,8 @@ def _table(title: str, *columns: str) -> Table:
         min_width=len(title),
     )
     for column in columns:
-        table.add_column(column, justify="right" if column in ("events", "took", "deadline") else "left")
+        justify: Literal["left", "right"] = "right" if column in ("events", "took", "deadline") else "left"
+        table.add_column(column, justify=justify, no_wrap=column in ("key", "field"), overflow="fold")
     return table
 
 

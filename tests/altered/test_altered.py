@@ -16,14 +16,15 @@ from storefleet.verdict.run_folder import judge
 from storefleet.verdict.table import plain_text
 from tests.lab.command_line import REPOSITORY, CommandLine, Lab, until
 
-FLEET = REPOSITORY / "examples" / "chain.toml"
+FLEET = REPOSITORY / "examples" / "one_brand.toml"
 LAST_VICTIM = 9
 
 
 def lab_with_altering_parm(command_line: CommandLine) -> Lab:
     """Nine terminals of the brand that the example PARM can read."""
     fleet = command_line.folder / "fleet.toml"
-    fleet.write_text('stores = 3\nseed = 5\n\n[[brands]]\nname = "burger"\ndialect = "burger"\nmenu = "burger"\n')
+    text = FLEET.read_text(encoding="utf-8")
+    fleet.write_text(text.replace("stores = 8", "stores = 3"), encoding="utf-8")
     command = shlex.join([sys.executable, str(Path(__file__).with_name("altering_parm.py"))])
     return command_line.up("--fleet", fleet, "--stage", f"parm={command}")
 

@@ -14,7 +14,7 @@ from storefleet.lab_options import check_broker_options
 )
 def test_what_is_not_one_line_is_refused(option: str) -> None:
     """Empty, too long, or with a control character: refused with what is expected."""
-    with pytest.raises(SettingsError, match="expected one line of mosquitto.conf"):
+    with pytest.raises(SettingsError, match="expected one line of mosquitto"):
         check_broker_options([option], "local")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -136,6 +137,22 @@ async def test_a_silent_connection_is_replaced(tmp_path: Path) -> None:
     async with fake.serving() as url, running(Follower(url, file, silence_s=0.2).run()):
         await until(lambda: _holds(file, ["a", "b"]), "the letter behind the silence")
     assert fake.since[:2] == ["0", "s1"]
+
+
+async def test_asking_anew_because_nothing_happened_is_not_counted_as_a_reconnect(tmp_path: Path) -> None:
+    """An idle feed is asked for anew again and again; the counter is for feeds that ended or failed."""
+
+    async def idle(writer: asyncio.StreamWriter, number: int) -> None:
+        writer.write(HEAD + line(number, "abc"[number - 1]))
+        await asyncio.Event().wait()
+
+    fake = FakeGateway(*(partial(idle, number=number) for number in (1, 2, 3)))
+    file = FoldFile(tmp_path / "letters.sqlite", Letters())
+    async with fake.serving() as url:
+        follower = Follower(url, file, silence_s=0.1)
+        async with running(follower.run()):
+            await until(lambda: _holds(file, ["a", "b", "c"]), "three feeds, one after the other")
+            assert follower.reconnects_total == 0
 
 
 async def test_a_full_disk_is_waited_out(tmp_path: Path) -> None:

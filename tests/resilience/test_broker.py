@@ -111,7 +111,7 @@ async def test_a_member_that_is_gone_for_longer_than_its_session_costs_time_and_
 
 
 async def test_a_will_that_never_comes_is_made_up_for_by_silence(broker: Broker, tmp_path: Path) -> None:
-    """A till whose end the broker has forgotten goes offline in the device register too, and comes back by a heartbeat."""
+    """A till whose end nobody said goes offline in its device register too, and comes back by a heartbeat."""
     options = '{"heartbeat_timeout_s": 0.3}'
     topic = TOPICS.canonical("device", FIRST)
     async with (

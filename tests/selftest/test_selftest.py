@@ -39,7 +39,8 @@ def test_every_anomaly_is_found_beside_somebody_elses_parm(recorded_foreign: tup
     history, _ = read_run(folder)
     assert [stage.step for stage in history.stages if stage.foreign] == ["parm"]
     report = command.json("selftest", folder, "--plants", ROUNDS * len(PLANTS), "--seed", 4)
-    assert (report["failures"], report["impossible"], report["exit_status"]) == ([], {}, 0)
+    assert (report["failures"], report["exit_status"]) == ([], 0)
+    assert set(report["impossible"].values()) == {"this run has no view of registers"}  # they hang on PARM's own work
 
 
 def test_every_reason_is_planted() -> None:
