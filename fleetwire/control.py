@@ -72,7 +72,7 @@ class Channel:
         try:
             while line := await self._reader.readline():
                 self._receive(line)
-        except (OSError, ValueError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
             _log.info("control connection ended: %s", error)
         finally:
             self._end()
@@ -141,7 +141,7 @@ class Channel:
             answer["error"] = {"code": _NO_SUCH_METHOD, "message": f"no method {method[:100]!r} here"}
         else:
             try:
-                answer["result"] = await handler(params)
+                answer["result"] = Raw(_encoder.encode(await handler(params)))
             except FleetError as error:
                 answer["error"] = {"code": _CALL_FAILED, "message": str(error)}
             except Exception as error:  # noqa: BLE001 - a handler's bug must not end the plane that reports it

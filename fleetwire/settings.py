@@ -7,16 +7,19 @@ list; ``docs/contract.md`` prints it. A wrong value raises SettingsError with th
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from fleetwire.clock import BusinessClock
 from fleetwire.errors import SettingsError
 
 PREFIX: Final = "STOREFLEET_"
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 VARIABLES: Final[dict[str, str]] = {
     "STAGE": "name of the stage, e.g. parm",
     "INSTANCE": "number of this instance, from 1",
@@ -43,13 +46,16 @@ VARIABLES: Final[dict[str, str]] = {
 }
 
 
+Count: TypeAlias = Annotated[int, Meta(ge=1)]
+
+
 class StageSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The variables of :data:`VARIABLES` as typed values; field names are theirs in lower case."""
 
     stage: str
-    instance: int = 1
-    instances: int = 1
-    incarnation: int = 1
+    instance: Count = 1
+    instances: Count = 1
+    incarnation: Count = 1
     client_id: str = ""
     client_id_prefix: str = ""
     broker_url: str = ""
@@ -66,7 +72,7 @@ class StageSettings(msgspec.Struct, frozen=True, kw_only=True):
     token_file: str = ""
     real_start_s: float = 0.0
     business_start_s: float = 0.0
-    time_scale: float = 1.0
+    time_scale: Annotated[float, Meta(gt=0)] = 1.0
     options: str = "{}"
 
     @property
@@ -106,16 +112,20 @@ def from_environment(environment: Mapping[str, str] | None = None) -> StageSetti
     found = {name: source[PREFIX + name.upper()] for name in fields if PREFIX + name.upper() in source}
     if "stage" not in found:
         raise SettingsError(f"{PREFIX}STAGE is not set: a stage is started by the lab, or with {PREFIX}... variables")
+    return StageSettings(**{name: _convert(name, text, fields[name].type) for name, text in found.items()})
+
+
+def _convert(name: str, text: str, shape: Any) -> Any:
     try:
-        return msgspec.convert(found, StageSettings, strict=False)
+        return msgspec.convert(text, shape, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{PREFIX}...: {error}") from error
+        raise SettingsError(f"{PREFIX}{name.upper()}={text[:100]!r}: {error}") from error
 
 
 def read_address(text: str, variable: str) -> tuple[str, int]:
     """Read ``host:port``; raises SettingsError naming the variable."""
     host, separator, port = text.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
+    if not separator or not host or not _PORT.fullmatch(port) or int(port) > 65535:
         raise SettingsError(f"{PREFIX}{variable}={text!r}: expected host:port")
     return host.strip("[]"), int(port)
 
