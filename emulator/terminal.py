@@ -493,4 +493,3 @@ class Terminal:
             floor.count("heartbeats_total")
         except MqttError:
             floor.count("heartbeats_skipped_total")
-

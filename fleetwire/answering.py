@@ -119,9 +119,7 @@ class OutcomeAnswerer:
             for sequence, reason in self._rejected.get(source, {}).items()
             if sequence in asked and not (known and sequence in known)
         ]
-        return Outcome(
-            by=self._by, applied=covered[-MAXIMUM_RANGES:], rejected=rejected[:MAXIMUM_RANGES], answer=True
-        )
+        return Outcome(by=self._by, applied=covered[-MAXIMUM_RANGES:], rejected=rejected[:MAXIMUM_RANGES], answer=True)
 
     def _say(self, terminal: Terminal, outcome: Outcome) -> bool:
         topic = self._topics.command("outcome", terminal)

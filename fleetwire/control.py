@@ -120,7 +120,7 @@ class Channel:
             return
         params = msgspec.json.decode(message.params) if message.params is not UNSET else {}
         if not isinstance(params, dict):
-            raise ValueError("params of a control call must be an object")
+            raise ValueError("params of a control call must be an object")  # noqa: TRY004 - a value from the network
         task = asyncio.create_task(self._serve(message.method, params, message.id), name=f"control.{message.method}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -139,7 +139,9 @@ class GatewayClient:
         url = URL(f"{self.url}/{path}", encoded=True)
         headers = _JSON if content is not None else None
         try:
-            async with self._http().request(method, url, data=content, headers=headers, allow_redirects=False) as answer:
+            async with self._http().request(
+                method, url, data=content, headers=headers, allow_redirects=False
+            ) as answer:
                 body = await _bounded(answer)
         except _NOTHING_WAS_SENT as error:
             raise GatewayError(f"{method} {url}: {error or type(error).__name__}") from error

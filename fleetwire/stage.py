@@ -54,14 +54,12 @@ class Stage(Protocol):
 
 def main(build: Callable[[StageSettings], Stage]) -> None:
     """Run one stage until it is told to end; the entry point of every ``python -P -m <stage>``."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = stage_settings.from_environment()
         uvloop.run(_Frame(settings, build(settings)).run())
     except FleetError as error:
-        _log.error("%s", error)  # noqa: TRY400 - one line for people; the traceback would hide it
+        _log.error("%s", error)
         raise SystemExit(2) from None
 
 

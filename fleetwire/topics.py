@@ -4,7 +4,7 @@
 |---|---|---|
 | ``{root}/terminal/{kind}/{brand}/{region}/{store}/{terminal id}`` | terminal -> cloud | kinds below |
 | ``{root}/command/{kind}/{brand}/{region}/{store}/{terminal id}`` | cloud -> terminal | ``outcome`` 1, no |
-| ``{root}/canonical/{kind}/{brand}/{region}/{store}/{terminal id}`` | PARM -> consumers | ``transaction`` 1, no; ``device`` 1, yes |
+| ``{root}/canonical/{kind}/{brand}/{region}/{store}/{terminal id}`` | PARM -> | ``transaction`` 1, no; ``device`` 1, yes |
 | ``{root}/canonical/status/{brand}/{region}/{store}`` | PARM -> consumers | 1, yes |
 | ``{root}/dead-letter/{stage}/{reason}/{terminal id}`` | any stage -> people | 1, no |
 | ``{root}/host/{stage}/{instance}`` | any stage -> people | 1, yes (birth and will) |

@@ -144,9 +144,7 @@ class Witness:
     def _state_report(self, *, full: bool) -> dict[str, object]:
         if full:
             return {view: dict(registers) for view, registers in self._state.items()}
-        return {
-            view: {name: self._state[view][name] for name in names} for view, names in self._state_changed.items()
-        }
+        return {view: {name: self._state[view][name] for name in names} for view, names in self._state_changed.items()}
 
 
 def _lists(sets: dict[str, IntervalSet], sources: set[str]) -> SourceSets:

@@ -45,9 +45,7 @@ class Transformer:
         self._topics = topics
         self._maximum_bytes = maximum_bytes
 
-    def transform(
-        self, topic: str, properties: Properties, payload: bytes, content_type: str | None
-    ) -> CanonicalEvent:
+    def transform(self, topic: str, properties: Properties, payload: bytes, content_type: str | None) -> CanonicalEvent:
         """The canonical event of a raw message, in binary or structured mode; raises BadPayload only."""
         if len(payload) > self._maximum_bytes:
             raise BadPayload("oversized", f"payload of {len(payload)} bytes, at most {self._maximum_bytes}")

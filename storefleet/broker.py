@@ -20,7 +20,13 @@ from fleetwire.errors import SettingsError
 from fleetwire.outcomes import WINDOW
 
 MAXIMUM_PACKET_BYTES: Final = 262_144
-SBIN_FOLDERS: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/homebrew/sbin", "/opt/homebrew/opt/mosquitto/sbin")
+SBIN_FOLDERS: Final = (
+    "/usr/sbin",
+    "/usr/local/sbin",
+    "/sbin",
+    "/opt/homebrew/sbin",
+    "/opt/homebrew/opt/mosquitto/sbin",
+)
 BROKER_FORM: Final = "'local' or mqtt[s]://[user@]host[:port]"
 INSTALL_HINT: Final = "install it (Debian, Ubuntu: sudo apt-get install mosquitto; macOS: brew install mosquitto)"
 
@@ -56,8 +62,13 @@ def mosquitto_version(binary: str) -> str:
     """The broker's own word for its version, e.g. ``2.0.11``; ``unknown`` when it says nothing usable."""
     try:
         shown = subprocess.run(
-            [binary, "-h"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            check=False, timeout=5,
+            [binary, "-h"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"

@@ -5,7 +5,6 @@ Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -13,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, cast
@@ -53,7 +51,9 @@ RateOption = Annotated[str, typer.Option("--rate", help="Events over the whole f
 ScaleOption = Annotated[float, typer.Option("--time-scale", help="Business seconds per second.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the lab.", show_default="generated")]
 LabOption = Annotated[str | None, typer.Option("--name", help="Which lab, when several run.")]
-BrokerOption = Annotated[str, typer.Option("--broker", help="'local', or mqtt[s]://[user@]host[:port] of somebody else's.")]
+BrokerOption = Annotated[
+    str, typer.Option("--broker", help="'local', or mqtt[s]://[user@]host[:port] of somebody else's.")
+]
 ExternalOption = Annotated[bool, typer.Option("--yes-external", help="Yes, put load on that broker.")]
 BrokerLineOption = Annotated[
     list[str] | None,
@@ -61,11 +61,17 @@ BrokerLineOption = Annotated[
 ]
 PasswordOption = Annotated[
     Path | None,
-    typer.Option("--broker-password-file", help="File (mode 0600) with the broker's password; or STOREFLEET_BROKER_PASSWORD."),
+    typer.Option(
+        "--broker-password-file", help="File (mode 0600) with the broker's password; or STOREFLEET_BROKER_PASSWORD."
+    ),
 ]
-PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port at which terminals join; 0: any free one.")]
+PortOption = Annotated[
+    int, typer.Option("--port", min=0, max=65535, help="Port at which terminals join; 0: any free one.")
+]
 WithoutOption = Annotated[list[str] | None, typer.Option("--without", help="Leave out a stage and what is behind it.")]
-StageOption = Annotated[list[str] | None, typer.Option("--stage", help="NAME=COMMAND or NAME=external: yours in its place.")]
+StageOption = Annotated[
+    list[str] | None, typer.Option("--stage", help="NAME=COMMAND or NAME=external: yours in its place.")
+]
 InstancesOption = Annotated[list[str] | None, typer.Option("--instances", help="STAGE=N: several side by side.")]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder for run folders.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs instead of text for people.")]
@@ -155,8 +161,17 @@ def demo(
 
     fleet = read_fleet(None, {"stores": stores, "seed": seed, "keep_alive_s": 4})
     plan = make_plan(
-        fleet=fleet, name=name, rate=rate, time_scale=60.0, broker="local", confirmed_external=False, port=0,
-        without=(), stage=(), instances=(), runs=runs,
+        fleet=fleet,
+        name=name,
+        rate=rate,
+        time_scale=60.0,
+        broker="local",
+        confirmed_external=False,
+        port=0,
+        without=(),
+        stage=(),
+        instances=(),
+        runs=runs,
     )
     _run(plan, demo_script, password=None, json_output=json_output)
 
@@ -192,13 +207,26 @@ def up(
     from storefleet.run import endless_script
 
     options = {
-        "stores": stores, "terminals_per_store": terminals_per_store, "seed": seed,
-        "malformed": malformed, "repeated": repeated, "conflicting": conflicting,
+        "stores": stores,
+        "terminals_per_store": terminals_per_store,
+        "seed": seed,
+        "malformed": malformed,
+        "repeated": repeated,
+        "conflicting": conflicting,
     }
     plan = make_plan(
-        fleet=read_fleet(fleet, options), name=name, rate=rate, time_scale=time_scale, broker=broker,
-        confirmed_external=yes_external, port=port, without=without or (), stage=stage or (),
-        instances=instances or (), runs=runs, broker_options=broker_option or (),
+        fleet=read_fleet(fleet, options),
+        name=name,
+        rate=rate,
+        time_scale=time_scale,
+        broker=broker,
+        confirmed_external=yes_external,
+        port=port,
+        without=without or (),
+        stage=stage or (),
+        instances=instances or (),
+        runs=runs,
+        broker_options=broker_option or (),
         deadline_s=read_duration(deadline, "--deadline"),
     )
     if detach:
@@ -226,9 +254,7 @@ def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bo
             out_json_line(lab.description())
 
     try:
-        folder, verdict = uvloop.run(
-            conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready)
-        )
+        folder, verdict = uvloop.run(conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready))
     except Stopped:
         fail("stopped at once, without final reads: what was proven is in the run folder", SECOND_INTERRUPT)
     if json_output:
@@ -253,7 +279,10 @@ def _detach(name: str, *, json_output: bool) -> None:
     with file:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "storefleet", *arguments],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
             env={**os.environ, "NO_COLOR": "1"},
         )
     try:
@@ -361,7 +390,11 @@ def verdict(
 
 
 def _newest_run(command: str) -> Path:
-    folders = sorted(path for path in Path("runs").glob("*") if (path / "plan.json").exists()) if Path("runs").is_dir() else []
+    folders = (
+        sorted(path for path in Path("runs").glob("*") if (path / "plan.json").exists())
+        if Path("runs").is_dir()
+        else []
+    )
     if not folders:
         fail(f"{command}: no run folder in ./runs; name one, or record one: storefleet demo")
     return folders[-1]
@@ -420,7 +453,9 @@ def trace(
 
 @app.command()
 def tail(
-    topic_filter: Annotated[str | None, typer.Argument(metavar="[FILTER]", help="MQTT filter; default: everything.")] = None,
+    topic_filter: Annotated[
+        str | None, typer.Argument(metavar="[FILTER]", help="MQTT filter; default: everything.")
+    ] = None,
     count: Annotated[int, typer.Option("--count", min=0, help="End after so many messages; 0: never.")] = 0,
     name: LabOption = None,
     json_output: JsonOption = False,
@@ -510,5 +545,3 @@ def selftest(
 def _say_progress(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
-
-

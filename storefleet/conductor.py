@@ -28,7 +28,7 @@ PICTURE_INTERVAL_S: Final = 0.25
 _log = logging.getLogger(__name__)
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: a second Ctrl-C
+class Stopped(Exception):
     """The run was stopped at once; exit status 130."""
 
 

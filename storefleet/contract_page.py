@@ -59,7 +59,8 @@ def _parts() -> Iterator[str]:
     yield f"```sql{ledger_format.DDL}```\n"
     yield _section("The run folder", run_format)
     yield from map(_shape, (Plan, FinalRead))
-    yield "## The verdict\n\nExit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped at once.\n"
+    yield "## The verdict\n"
+    yield "Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped at once.\n"
     yield _table(("invalid because", "meaning"), ((f"`{code}`", text) for code, text in INVALID_REASONS.items()))
     rows = ((f"`{code}`", text, known) for code, (text, known) in UNKNOWN_REASONS.items())
     yield _table(("unknown because", "meaning", "it would be known by"), rows)

@@ -33,7 +33,9 @@ class Finding(Struct, frozen=True):
 
 def examine(runs: Path) -> list[Finding]:
     """All checks; none of them raises."""
-    return [_guarded(check) for check in (_python, _mosquitto, _descriptors, _ports, lambda: _disk(runs), _memory, _labs)]
+    return [
+        _guarded(check) for check in (_python, _mosquitto, _descriptors, _ports, lambda: _disk(runs), _memory, _labs)
+    ]
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:
@@ -68,7 +70,9 @@ def _ports() -> Finding:
 def _disk(runs: Path) -> Finding:
     folder = runs if runs.exists() else Path.cwd()
     free = shutil.disk_usage(folder).free // 1_000_000
-    return Finding("disk", free >= DISK_FLOOR_MEGABYTES, f"{free:,} MB free in {folder}", f"{DISK_FLOOR_MEGABYTES} MB are needed")
+    return Finding(
+        "disk", free >= DISK_FLOOR_MEGABYTES, f"{free:,} MB free in {folder}", f"{DISK_FLOOR_MEGABYTES} MB are needed"
+    )
 
 
 def _memory() -> Finding:

@@ -26,7 +26,9 @@ def home() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise SettingsError(f"cannot make {path}: {error.strerror}; set STOREFLEET_HOME to a folder of yours") from error
+        raise SettingsError(
+            f"cannot make {path}: {error.strerror}; set STOREFLEET_HOME to a folder of yours"
+        ) from error
     return path
 
 

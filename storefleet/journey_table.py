@@ -18,7 +18,10 @@ def journey_rows(steps: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     if not ordered:
         return []
     first_ms = min(step["taken_ms"] for _, step in ordered)
-    return [(_label(name), _clock(step["taken_ms"]), f"+{step['taken_ms'] - first_ms} ms", _did(step)) for name, step in ordered]
+    return [
+        (_label(name), _clock(step["taken_ms"]), f"+{step['taken_ms'] - first_ms} ms", _did(step))
+        for name, step in ordered
+    ]
 
 
 def journey_table(key: str, steps: dict[str, Any]) -> Table:

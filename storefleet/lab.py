@@ -146,14 +146,18 @@ class Lab:
         binary = broker_module.find_mosquitto()
         port = self._ports.reserve()
         configuration = self.run_folder / "mosquitto.conf"
-        configuration.write_text(broker_module.configuration(port, self.plan.terminals, self.plan.broker_options), encoding="utf-8")
+        configuration.write_text(
+            broker_module.configuration(port, self.plan.terminals, self.plan.broker_options), encoding="utf-8"
+        )
         self._broker_address = f"127.0.0.1:{port}"
-        await self._start_child(Child(
-            name="broker-1",
-            command=(binary, "-c", str(configuration)),
-            environment=lambda _: {},
-            log_file=self._log_file("broker-1"),
-        ))
+        await self._start_child(
+            Child(
+                name="broker-1",
+                command=(binary, "-c", str(configuration)),
+                environment=lambda _: {},
+                log_file=self._log_file("broker-1"),
+            )
+        )
         await self._until_port_answers("broker-1", port)
 
     def _lay_hops(self) -> None:
@@ -181,12 +185,16 @@ class Lab:
         words = shlex.split(command) if command else [sys.executable, "-P", "-m", self._module(stage)]
         state = self.run_folder / "state" / name
         state.mkdir(parents=True, exist_ok=True)
-        await self._start_child(Child(
-            name=name,
-            command=words,
-            environment=lambda incarnation: self._settings(stage, instance, incarnation, options or {}).environment(),
-            log_file=self._log_file(name),
-        ))
+        await self._start_child(
+            Child(
+                name=name,
+                command=words,
+                environment=lambda incarnation: self._settings(
+                    stage, instance, incarnation, options or {}
+                ).environment(),
+                log_file=self._log_file(name),
+            )
+        )
 
     async def _start_child(self, child: Child) -> None:
         try:
@@ -231,10 +239,19 @@ class Lab:
         plan = self.plan
         if stage == "chaos":
             hops = [
-                {"name": hop, "listen": listen, "upstream": upstream, "protocol": "http" if "gateway" in hop else "mqtt"}
+                {
+                    "name": hop,
+                    "listen": listen,
+                    "upstream": upstream,
+                    "protocol": "http" if "gateway" in hop else "mqtt",
+                }
                 for hop, (listen, upstream) in self._hops.items()
             ]
-            return {"hops": hops, "seed": plan.seed, "client_id_prefix": f"{plan.name}." if plan.external_broker else ""}
+            return {
+                "hops": hops,
+                "seed": plan.seed,
+                "client_id_prefix": f"{plan.name}." if plan.external_broker else "",
+            }
         if stage == "parm":
             return {"heartbeat_timeout_s": HEARTBEATS_MISSED * plan.heartbeat_interval_s / plan.time_scale}
         if stage == "emulator":
@@ -310,9 +327,12 @@ class Lab:
             "run_folder": str(self.run_folder),
             "process_id": os.getpid(),
             "topic_root": self.plan.topic_root,
-            "broker": {"kind": "external" if self.plan.external_broker else "local", "address": self._broker_address,
-                       "username": self.username,
-                       "url": self._broker_url("")},
+            "broker": {
+                "kind": "external" if self.plan.external_broker else "local",
+                "address": self._broker_address,
+                "username": self.username,
+                "url": self._broker_url(""),
+            },
             "join": self._broker_url(TERMINALS_HOP),
             "gateway": self.gateway_url if "gateway" in self.plan.stages else None,
             "hops": {hop: {"listen": listen, "upstream": upstream} for hop, (listen, upstream) in self._hops.items()},

@@ -35,7 +35,7 @@ UNLIMITED_DESCRIPTORS: Final = 1_048_576
 """What we count with where the system sets no limit (macOS); it takes no larger number there."""
 MAXIMUM_FLEET_FILE_BYTES: Final = 1_000_000
 MAXIMUM_BROKER_OPTION: Final = 200
-PASSWORD_VARIABLE: Final = "STOREFLEET_BROKER_PASSWORD"
+PASSWORD_VARIABLE: Final = "STOREFLEET_BROKER_PASSWORD"  # noqa: S105 - its name, not its value
 
 
 def descriptor_limit() -> int:
@@ -159,7 +159,9 @@ def check_broker_options(options: Sequence[str], broker: str) -> tuple[str, ...]
     """Lines for our own broker's configuration, such as ``max_queued_messages 20``; raises SettingsError."""
     for option in options:
         if broker != "local":
-            raise SettingsError(f"--broker-option {option!r}: only our own broker can be configured; use --broker local")
+            raise SettingsError(
+                f"--broker-option {option!r}: only our own broker can be configured; use --broker local"
+            )
         if not option.strip() or len(option) > MAXIMUM_BROKER_OPTION or not option.isprintable():
             raise SettingsError(
                 f"--broker-option {option[:80]!r}: expected one line of mosquitto.conf of at most "

@@ -171,15 +171,15 @@ class PlainDisplay:
 def plain_line(picture: Picture) -> str:
     """A picture in one line of text."""
     stages = "  ".join(
-        f"{STAGE_LABELS[line.stage]} {line.rate_per_s:.0f}/s"
-        + (f" ({line.backlog} behind)" if line.backlog else "")
+        f"{STAGE_LABELS[line.stage]} {line.rate_per_s:.0f}/s" + (f" ({line.backlog} behind)" if line.backlog else "")
         for line in picture.stages
         if line.stage in ("emulator", "parm", "sync_stage", "poseidon", "views")
     )
     regions = " ".join(f"{region} {online}/{total}" for region, (online, total) in picture.regions.items())
     away = ", ".join(f"{view} {count}" for view, count in picture.distances.items() if count)
     faults = f" | fault: {', '.join(picture.faults)}" if picture.faults else ""
-    return f"[{picture.elapsed_s:5.1f} s] {picture.phase}: {stages} | stores online: {regions} | off: {away or 'nothing'}{faults}"
+    where = f"stores online: {regions} | off: {away or 'nothing'}{faults}"
+    return f"[{picture.elapsed_s:5.1f} s] {picture.phase}: {stages} | {where}"
 
 
 class LiveDisplay:

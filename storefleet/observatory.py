@@ -99,7 +99,7 @@ class Observatory:
         self.unwritten += 1
         if self.unwritten == 1:
             _log.error(
-                "%s: %s: make room on this disk; tills and stages commit nothing until there is, then they go on by themselves",
+                "%s: %s: make room on this disk; tills and stages commit nothing until there is, then they go on",
                 self._path,
                 reason,
             )
@@ -114,9 +114,7 @@ class Observatory:
 
     def total(self, stage: str, counter: str) -> float:
         """Sum of a counter over the newest snapshots of a stage's instances."""
-        return sum(
-            figures.counters.get(counter, 0.0) for (name, _), figures in self.instances.items() if name == stage
-        )
+        return sum(figures.counters.get(counter, 0.0) for (name, _), figures in self.instances.items() if name == stage)
 
     def rate(self, stage: str) -> float:
         """Events a second that a stage took, by its last two snapshots; 0 when they are old."""

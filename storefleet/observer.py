@@ -139,8 +139,12 @@ async def require_answer(host: str, port: int) -> None:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             _, writer = await asyncio.open_connection(host, port)
     except OSError as error:
-        reason = f"no answer within {ANSWER_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else error.strerror or error
-        raise SettingsError(f"broker {host}:{port}: {reason}; check --broker, and that the broker runs there") from error
+        reason = (
+            f"no answer within {ANSWER_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else error.strerror or error
+        )
+        raise SettingsError(
+            f"broker {host}:{port}: {reason}; check --broker, and that the broker runs there"
+        ) from error
     writer.close()
 
 
@@ -171,4 +175,6 @@ async def clear_retained(
                     await heard.wait()
             except TimeoutError:
                 return len(cleared)
-    raise FleetError(f"retained messages below {root} keep coming after {CLEAR_TIMEOUT_S:g} s; is the lab still running?")
+    raise FleetError(
+        f"retained messages below {root} keep coming after {CLEAR_TIMEOUT_S:g} s; is the lab still running?"
+    )

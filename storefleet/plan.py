@@ -32,8 +32,16 @@ class StageRow(NamedTuple):
 
 STAGES: Final[dict[str, StageRow]] = {
     "gateway": StageRow("consumers.gateway", "", "", ("sync_stage", "poseidon", "olympus_dgs", "views"), listens=True),
-    "parm": StageRow("parm_stub", "parm-broker", "", ("sync_stage", "gateway", "poseidon", "olympus_dgs", "views"), listens=False),
-    "sync_stage": StageRow("consumers.sync_stage", "sync-broker", "sync-gateway", ("gateway", "poseidon", "olympus_dgs", "views"), listens=False),
+    "parm": StageRow(
+        "parm_stub", "parm-broker", "", ("sync_stage", "gateway", "poseidon", "olympus_dgs", "views"), listens=False
+    ),
+    "sync_stage": StageRow(
+        "consumers.sync_stage",
+        "sync-broker",
+        "sync-gateway",
+        ("gateway", "poseidon", "olympus_dgs", "views"),
+        listens=False,
+    ),
     "poseidon": StageRow("consumers.poseidon", "poseidon-broker", "poseidon-gateway", ("views",), listens=True),
     "olympus_dgs": StageRow("consumers.olympus_dgs", "olympus-broker", "olympus-gateway", (), listens=True),
     "views": StageRow("consumers.views", "", "views-gateway", (), listens=True),
@@ -119,7 +127,9 @@ def stage_commands(given: Sequence[str], present: Sequence[str]) -> dict[str, st
         name, separator, command = text.partition("=")
         stage = stage_name(name, "--stage")
         if not separator or not command.strip():
-            raise SettingsError(f"--stage {text!r}: expected NAME=COMMAND or NAME=external, e.g. 'parm=python my_parm.py'")
+            raise SettingsError(
+                f"--stage {text!r}: expected NAME=COMMAND or NAME=external, e.g. 'parm=python my_parm.py'"
+            )
         if stage not in present:
             raise SettingsError(f"--stage {text!r}: {stage} is left out by --without")
         try:

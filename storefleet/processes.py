@@ -71,7 +71,7 @@ class Processes:
         self._guardian: subprocess.Popen[str] | None = None
 
     async def __aenter__(self) -> Processes:
-        self._guardian = subprocess.Popen(
+        self._guardian = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, before anything else runs
             [sys.executable, "-P", "-m", "storefleet.guardian"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -113,7 +113,7 @@ class Run:
         deadline_s = time.monotonic() + timeout_s
         self.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
         try:
-            while time.monotonic() < deadline_s and not self._observe(recovery):
+            while time.monotonic() < deadline_s and not self._observe(recovery):  # noqa: ASYNC110 - 100 ms is the resolution
                 await asyncio.sleep(RESOLUTION_MS / 1000)
         finally:
             self.lab.control.notify_all("snapshot_every", {"interval_ms": 1000})
@@ -216,9 +216,7 @@ class Run:
     def _note_the_dead(self) -> None:
         ours = [stage for stage in self.lab.plan.stages if stage not in self.lab.plan.commands]
         self.record.dead_stages = [stage for stage in (*ours, "emulator") if not self.lab.control.stage(stage)]
-        self.record.restarts = {
-            name: child.exits for name, child in self.lab.processes.children.items() if child.exits
-        }
+        self.record.restarts = {name: child.exits for name, child in self.lab.processes.children.items() if child.exits}
 
     async def _write_journeys(self) -> None:
         journeys: dict[str, Any] = {}
@@ -244,7 +242,7 @@ class Run:
             written.replace(self.lab.run_folder / name)
         except OSError as error:
             written.unlink(missing_ok=True)
-            _log.error("cannot write %s into %s: %s", name, self.lab.run_folder, error.strerror)  # noqa: TRY400
+            _log.error("cannot write %s into %s: %s", name, self.lab.run_folder, error.strerror)
 
     def _write_plan(self) -> None:
         if self.lab.broker_watch is not None:

@@ -19,13 +19,17 @@ PAYLOAD_SHOWN: Final = 160
 HELD_LIMIT: Final = 10_000
 
 
-async def follow(name: str | None, pattern: str | None, count: int, *, as_json: bool, say: Callable[[str], None]) -> None:
+async def follow(
+    name: str | None, pattern: str | None, count: int, *, as_json: bool, say: Callable[[str], None]
+) -> None:
     """Print messages until ``count`` are shown (0: for ever). Raises SettingsError, MqttError."""
     lab = home.read_json(home.lab_folder(home.the_lab(name)) / "lab.json")
     chosen = pattern or f"{lab['topic_root']}/#"
     if "/" not in chosen:
-        raise SettingsError(f"filter {chosen!r}: every topic of this lab lies below {lab['topic_root']}/, e.g. "
-                            f"{lab['topic_root']}/dead-letter/#")
+        raise SettingsError(
+            f"filter {chosen!r}: every topic of this lab lies below {lab['topic_root']}/, e.g. "
+            f"{lab['topic_root']}/dead-letter/#"
+        )
     shown = 0
     done = asyncio.Event()
 

@@ -99,9 +99,7 @@ class Fold(Protocol[Item]):
 class FoldFile(Generic[Item]):
     """The file of one fold. All methods run on the loop's own thread, where SQLite is fast enough not to be felt."""
 
-    def __init__(
-        self, path: Path, fold: Fold[Item], on_skipped: Callable[[Unusable], None] = lambda _: None
-    ) -> None:
+    def __init__(self, path: Path, fold: Fold[Item], on_skipped: Callable[[Unusable], None] = lambda _: None) -> None:
         """Open or create the file; raises StorageError. ``on_skipped`` hears of what was skipped, once it is kept."""
         self.path = path
         self.fold = fold

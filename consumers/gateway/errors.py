@@ -17,7 +17,7 @@ ROW_ERRORS = {
 }
 
 
-class Refusal(FleetError):  # noqa: N818 - an answer to one client, no fault
+class Refusal(FleetError):
     """A request, or one document of it, is refused: `status` is the HTTP status, `reason` what the client reads."""
 
     def __init__(self, status: int, reason: str) -> None:

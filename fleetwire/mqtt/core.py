@@ -56,8 +56,8 @@ class SessionCore:
 
     __slots__ = (
         "_added_filters", "_arrived", "_last_received_s", "_last_sent_s", "_needed", "_outgoing", "_partial",
-        "_ping_sent_s", "_readers", "_server_limits", "_subscribe_due", "_subscribing", "connection", "keep_alive_s", "options",
-        "publishes", "state", "statistics",
+        "_ping_sent_s", "_readers", "_server_limits", "_subscribe_due", "_subscribing", "connection", "keep_alive_s",
+        "options", "publishes", "state", "statistics",
     )  # fmt: skip
 
     def __init__(self, options: SessionOptions, statistics: Statistics) -> None:
@@ -318,7 +318,8 @@ class SessionCore:
         if deadline_s is None or now_s < deadline_s:
             return []
         if self._ping_sent_s is not None and reading:
-            detail = f"no answer to a PINGREQ for {self.keep_alive_s * UNANSWERED_SHARE:g} s: look whether the broker or the network hangs"
+            silent_s = self.keep_alive_s * UNANSWERED_SHARE
+            detail = f"no answer to a PINGREQ for {silent_s:g} s: look whether the broker or the network hangs"
             return [self._end(ConnectionLost, detail)]
         self._ping_sent_s = now_s
         self.statistics.pings += 1

@@ -1,15 +1,15 @@
 """Errors of the MQTT session; each says what happened, where (broker and client id), and what to do next.
 
-    MqttError                 reason_code: the peer's or our MQTT reason code, if there is one
-    ├── InvalidEndpoint       a broker URL that cannot be used
-    ├── ConnectFailed         no MQTT connection came about: network, timeout, or the peer is no broker
-    ├── ConnectRefused        the broker said no in its CONNACK
-    ├── ConnectionLost        an established connection ended; what was in flight may have been taken
-    ├── ProtocolViolation     we ended the connection because the peer broke the standard
-    ├── NotConnected          a QoS 0 publish without a connection: nothing was sent
-    ├── NotSupported          the broker announced that it does not do this: nothing was sent
-    ├── PacketTooLarge        beyond the broker's maximum packet size: nothing was sent
-    └── QueueFull             the bounded outgoing queue is full: nothing was sent
+MqttError                 reason_code: the peer's or our MQTT reason code, if there is one
+├── InvalidEndpoint       a broker URL that cannot be used
+├── ConnectFailed         no MQTT connection came about: network, timeout, or the peer is no broker
+├── ConnectRefused        the broker said no in its CONNACK
+├── ConnectionLost        an established connection ended; what was in flight may have been taken
+├── ProtocolViolation     we ended the connection because the peer broke the standard
+├── NotConnected          a QoS 0 publish without a connection: nothing was sent
+├── NotSupported          the broker announced that it does not do this: nothing was sent
+├── PacketTooLarge        beyond the broker's maximum packet size: nothing was sent
+└── QueueFull             the bounded outgoing queue is full: nothing was sent
 """
 
 from __future__ import annotations

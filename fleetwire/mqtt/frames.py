@@ -37,7 +37,7 @@ _RETAIN_HANDLING: Final = (
 )
 
 
-class Violation(Exception):  # noqa: N818 - it is the fact, not an error of ours
+class Violation(Exception):
     """The peer broke the standard; ``reason_code`` is what our DISCONNECT says."""
 
     def __init__(self, reason_code: int, detail: str) -> None:

@@ -70,7 +70,9 @@ def _aiomqtt(clients: int, crew: Crew, say: Callable[[str], None]) -> Cost:
 
 def _terminals(terminals: int, baseline: Cost | None, crew: Crew) -> list[Figure]:
     first = Figure(
-        name=f"connect.{terminals}.seconds", what="all connected and subscribed", unit="s",
+        name=f"connect.{terminals}.seconds",
+        what="all connected and subscribed",
+        unit="s",
         shape=f"{terminals:,} terminals with will, subscription, outbox; births published",
     )
     try:

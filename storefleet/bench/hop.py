@@ -97,15 +97,16 @@ async def _chaos(broker_port: int, crew: Crew) -> AsyncIterator[tuple[ControlSer
     address = await control.start()
     home.write_private(crew.folder / "token", control.token)
     hop = {
-        "name": HOP, "listen": f"127.0.0.1:{hop_port}", "upstream": f"127.0.0.1:{broker_port}", "protocol": "mqtt",
+        "name": HOP,
+        "listen": f"127.0.0.1:{hop_port}",
+        "upstream": f"127.0.0.1:{broker_port}",
+        "protocol": "mqtt",
     }
     settings = StageSettings(
         stage="chaos", control=address, token_file=str(crew.folder / "token"), options=json.dumps({"hops": [hop]})
     )
     try:
-        with crew.running(
-            [sys.executable, "-P", "-m", "chaos"], environment={**os.environ, **settings.environment()}
-        ):
+        with crew.running([sys.executable, "-P", "-m", "chaos"], environment={**os.environ, **settings.environment()}):
             await _until_ready(control)
             yield control, hop_port
     finally:
@@ -196,13 +197,20 @@ def _round_trip_figures(shape: Shape, turns: list[Turn]) -> list[Figure]:
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         direct = [percentile(turn.direct, share) for turn in turns]
         proxied = [percentile(turn.proxied, share) for turn in turns]
-        figures.append(Figure(
-            name=f"hop.added.{name}", what=f"added by a hop to a round trip, {name}", shape=text, unit="ms",
-            ours=median(through - straight for through, straight in zip(proxied, direct, strict=True)),
-            baseline_name=f"direct round trip, {name}", baseline=median(direct), ratio=spread(proxied, direct),
-            note="the ratio is that of the whole round trips, through the hop to direct",
-            details={"through_the_hop_ms": median(proxied)},
-        ))
+        figures.append(
+            Figure(
+                name=f"hop.added.{name}",
+                what=f"added by a hop to a round trip, {name}",
+                shape=text,
+                unit="ms",
+                ours=median(through - straight for through, straight in zip(proxied, direct, strict=True)),
+                baseline_name=f"direct round trip, {name}",
+                baseline=median(direct),
+                ratio=spread(proxied, direct),
+                note="the ratio is that of the whole round trips, through the hop to direct",
+                details={"through_the_hop_ms": median(proxied)},
+            )
+        )
     return figures
 
 
@@ -213,10 +221,16 @@ def _fault_figures(shape: Shape, loaded: FaultTimes, idle: FaultTimes, note: str
     )
     return [
         Figure(
-            name=f"hop.{key}.{shape.connections}", what=what, unit="ms", note=note,
+            name=f"hop.{key}.{shape.connections}",
+            what=what,
+            unit="ms",
+            note=note,
             shape=f"partition of {shape.connections:,} connections, control call included, median of {shape.faults}",
-            ours=median(ours), baseline_name="the same call, no connection", baseline=median(baseline),
-            ratio=spread(ours, baseline), details={"slowest_ms": max(ours)},
+            ours=median(ours),
+            baseline_name="the same call, no connection",
+            baseline=median(baseline),
+            ratio=spread(ours, baseline),
+            details={"slowest_ms": max(ours)},
         )
         for key, what, ours, baseline in rows
     ]

@@ -38,8 +38,18 @@ def run_lab(
     runs = Path(tempfile.mkdtemp(prefix="runs-", dir=crew.folder))
     runs.chmod(0o755)
     plan = make_plan(
-        fleet=fleet, name=None, rate="0/s", time_scale=60.0, broker="local", confirmed_external=False, port=0,
-        without=(), stage=(), instances=(), runs=runs, bare_hops=bare_hops,
+        fleet=fleet,
+        name=None,
+        rate="0/s",
+        time_scale=60.0,
+        broker="local",
+        confirmed_external=False,
+        port=0,
+        without=(),
+        stage=(),
+        instances=(),
+        runs=runs,
+        bare_hops=bare_hops,
     )
     done = False
 

@@ -113,7 +113,10 @@ def _figure(shape: Shape, name: str, share: float, proxied: list[Sample], bare: 
     ours_ms, baseline_ms = _together(proxied), _together(bare)
     terminals = shape.stores * shape.terminals_per_store
     figure = Figure(
-        name=f"latency.{name}", what=f"ingress to applied, {name}", unit="ms", note=_note(proxied) or _note(bare),
+        name=f"latency.{name}",
+        what=f"ingress to applied, {name}",
+        unit="ms",
+        note=_note(proxied) or _note(bare),
         shape=f"{shape.rate_per_s}/s over {terminals} terminals, {len(ours_ms):,} events, every hop proxied",
     )
     if not _note(proxied):

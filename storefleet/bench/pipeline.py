@@ -183,7 +183,11 @@ def _search(shape: Shape, *, bare_hops: bool, crew: Crew, say: Callable[[str], N
 def _rate_figure(name: str, shape: Shape, ours: Search, baseline: Search | None) -> Figure:
     best, other = ours.counted, baseline.counted if baseline is not None else None
     figure = Figure(
-        name=name, what=f"transactions, {ours.label}", shape=shape.text, unit="1/s", note=ours.void or RULE,
+        name=name,
+        what=f"transactions, {ours.label}",
+        shape=shape.text,
+        unit="1/s",
+        note=ours.void or RULE,
         details=dict(_step_details(ours)),
     )
     if best is not None:

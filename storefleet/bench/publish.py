@@ -77,8 +77,10 @@ def measure(shape: Shape, crew: Crew, say: Callable[[str], None]) -> list[Figure
         turns = []
         for number in range(shape.pairs):
             turns.append(_turn(shape, load, crew))
-            say(f"publish: {load.connections:,} connections, {load.window} in flight, {number + 1} of {shape.pairs}:"
-                f" {turns[-1].ours:,.0f}/s")
+            say(
+                f"publish: {load.connections:,} connections, {load.window} in flight, {number + 1} of {shape.pairs}:"
+                f" {turns[-1].ours:,.0f}/s"
+            )
         figures += _figures(shape, load, turns)
     return figures
 
@@ -106,8 +108,12 @@ def _aiomqtt(shape: Shape, load: Load, crew: Crew) -> float:
 
 def _task(port: int, shape: Shape, load: Load, messages: int) -> dict[str, object]:
     return {
-        "port": port, "connections": load.connections, "window": load.window, "messages": messages,
-        "payload_bytes": shape.payload_bytes, "timeout_s": TIMEOUT_S,
+        "port": port,
+        "connections": load.connections,
+        "window": load.window,
+        "messages": messages,
+        "payload_bytes": shape.payload_bytes,
+        "timeout_s": TIMEOUT_S,
     }
 
 
@@ -137,9 +143,15 @@ def _figures(shape: Shape, load: Load, turns: list[Turn]) -> list[Figure]:
     )
     return [
         Figure(
-            name=f"{name}.{key}", what="QoS 1 acknowledged", shape=text, unit="1/s", ours=median(ours),
-            baseline_name=label if all(theirs) else "", baseline=median(theirs) if all(theirs) else None,
-            ratio=spread(ours, theirs) if all(theirs) else None, note="" if all(theirs) else missing,
+            name=f"{name}.{key}",
+            what="QoS 1 acknowledged",
+            shape=text,
+            unit="1/s",
+            ours=median(ours),
+            baseline_name=label if all(theirs) else "",
+            baseline=median(theirs) if all(theirs) else None,
+            ratio=spread(ours, theirs) if all(theirs) else None,
+            note="" if all(theirs) else missing,
             details={"cpu_us_a_publish": median(turn.cpu_us for turn in turns)},
         )
         for key, label, theirs, missing in baselines

@@ -25,8 +25,10 @@ def as_text(report: Report) -> str:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
     console = Console(file=io.StringIO(), width=max(LEAST_WIDTH, width), no_color=True, highlight=False)
     machine = report.machine
-    console.print(f"{machine.system}, {machine.cores} cores, Python {machine.python}, Mosquitto {machine.mosquitto}"
-                  + (", quick shapes" if report.quick else ""))
+    console.print(
+        f"{machine.system}, {machine.cores} cores, Python {machine.python}, Mosquitto {machine.mosquitto}"
+        + (", quick shapes" if report.quick else "")
+    )
     for caution in report.cautions:
         console.print(f"caution: {caution}")
     for part in report.parts:
@@ -46,7 +48,11 @@ def _table(part: str, duration_s: float, figures: list[Figure]) -> Table:
         table.add_column(heading)
     for figure in figures:
         table.add_row(
-            figure.what, figure.shape, _ours(figure), _baseline(figure), _ratio(figure),
+            figure.what,
+            figure.shape,
+            _ours(figure),
+            _baseline(figure),
+            _ratio(figure),
             _goal(figure, figure.goal.now if figure.goal else None),
             _goal(figure, figure.goal.design if figure.goal else None),
         )

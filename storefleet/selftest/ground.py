@@ -23,7 +23,7 @@ ATTEMPTS: Final = 200
 SET_NAMES: Final = ("taken", "handed_on", "first_taken_on_retry")
 
 
-class Impossible(Exception):  # noqa: N818 - not an error: this run has nothing of that kind
+class Impossible(Exception):
     """The run has no place for this anomaly; the text says what it lacks."""
 
 

@@ -27,9 +27,12 @@ async def test_repeated_events_come_twice_and_are_planted(broker: Broker, tmp_pa
     async with answering(broker) as answerer, running(settings_for(broker, tmp_path, repeat_share=0.25)) as emulator:
         await call(emulator, "burst", events=100)
         await until_drained(emulator)
-        planted = {(str(source), int(str(number))) for source, number in rows(
-            tmp_path, "SELECT id, sequence FROM planted JOIN source ON number = source WHERE kind = 'repeat'"
-        )}
+        planted = {
+            (str(source), int(str(number)))
+            for source, number in rows(
+                tmp_path, "SELECT id, sequence FROM planted JOIN source ON number = source WHERE kind = 'repeat'"
+            )
+        }
         assert 5 < len(planted) < 60
         await until(lambda: len(answerer.events) == 100 + len(planted), "every repeat came")
     came = Counter((source, sequence, body) for source, sequence, _, body in answerer.events)
@@ -42,9 +45,12 @@ async def test_a_conflict_follows_the_applied_event_with_another_content(broker:
         await call(emulator, "burst", events=100)
         await until_drained(emulator)
         await until(lambda: len(answerer.events) > 105, "conflicts come")
-        planted = {(str(source), int(str(number))) for source, number in rows(
-            tmp_path, "SELECT id, sequence FROM planted JOIN source ON number = source WHERE kind = 'conflict'"
-        )}
+        planted = {
+            (str(source), int(str(number)))
+            for source, number in rows(
+                tmp_path, "SELECT id, sequence FROM planted JOIN source ON number = source WHERE kind = 'conflict'"
+            )
+        }
         await until(lambda: len(answerer.events) == 100 + len(planted), "every conflict came")
         bodies: dict[tuple[str, int], list[bytes]] = {}
         for source, sequence, _, body in answerer.events:

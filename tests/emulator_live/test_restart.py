@@ -80,9 +80,12 @@ async def test_a_killed_process_goes_on_without_gap_or_change(broker: Broker, tm
         quiet = settings_for(broker, tmp_path)
         async with running(quiet) as emulator:
             await until_drained(emulator)
-        counts = {str(source): int(str(count)) for source, count in rows(
-            tmp_path, "SELECT id, count(*) FROM event JOIN source ON number = source GROUP BY id"
-        )}
+        counts = {
+            str(source): int(str(count))
+            for source, count in rows(
+                tmp_path, "SELECT id, count(*) FROM event JOIN source ON number = source GROUP BY id"
+            )
+        }
         hashes: dict[str, list[bytes]] = {}
         for source, sequence, digest in rows(
             tmp_path, "SELECT id, sequence, hash FROM event JOIN source ON number = source ORDER BY event.rowid"

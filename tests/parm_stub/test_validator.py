@@ -48,12 +48,8 @@ def test_sound_events_pass() -> None:
     check_dates("2026-01-06T04:00:00.000Z", "2026-01-05")
 
 
-@pytest.mark.parametrize(
-    ("receipt", "changes", "reason", "detail"), WRONG_RECEIPTS.values(), ids=WRONG_RECEIPTS.keys()
-)
-def test_wrong_receipts(
-    receipt: RetailTransaction, changes: dict[str, object], reason: str, detail: str
-) -> None:
+@pytest.mark.parametrize(("receipt", "changes", "reason", "detail"), WRONG_RECEIPTS.values(), ids=WRONG_RECEIPTS.keys())
+def test_wrong_receipts(receipt: RetailTransaction, changes: dict[str, object], reason: str, detail: str) -> None:
     """One contradiction inside a receipt is refused, for its reason, by name."""
     with pytest.raises(BadPayload, match=detail) as caught:
         check_retail(msgspec.structs.replace(receipt, **changes), KEY)

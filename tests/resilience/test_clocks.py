@@ -17,7 +17,7 @@ from emulator.fleet import Fleet
 from fleetwire.clock import BusinessClock, SteadyClock
 from tests.lab.command_line import CommandLine, Lab, until
 
-CLOCK = '''
+CLOCK = """
 import os, time
 
 _file, _time, _monotonic = os.environ["TEST_CLOCK_FILE"], time.time, time.monotonic
@@ -33,7 +33,7 @@ def _offset_s():
 
 time.time = lambda: _time() + _offset_s()
 time.time_ns = lambda: int((_time() + _offset_s()) * 1e9)
-'''
+"""
 FLEET = """
 stores = 8
 keep_alive_s = 4
