@@ -1,0 +1,182 @@
+"""A witness only grows: snapshots can be late, partial or lost, and the union of those that arrive never overstates."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetwire import witness as module
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import SET_NAMES, Snapshot, Witness
+
+TILL = "taco.west.s0001.r01"
+OTHER = "taco.west.s0001.r02"
+Sets = dict[str, dict[str, IntervalSet]]
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["take", "take_again", "hand_on", "snapshot", "lost snapshot"]),
+              st.sampled_from([TILL, OTHER]), st.integers(1, 12)),
+    max_size=60,
+)  # fmt: skip
+
+
+def report(witness: Witness, *, full: bool = False) -> Snapshot:
+    """The witness's next snapshot."""
+    return witness.snapshot("parm", 2, 3, full=full, loop_stall_ms=12.345)
+
+
+def unite(union: Sets, snapshot: Snapshot) -> None:
+    """Add a snapshot to what has been seen of a witness."""
+    for name in SET_NAMES:
+        for source, intervals in getattr(snapshot, name).items():
+            union.setdefault(name, {}).setdefault(source, IntervalSet()).update(IntervalSet(intervals))
+
+
+def truth(witness: Witness) -> Sets:
+    """What the witness itself holds."""
+    return {name: getattr(witness, name) for name in SET_NAMES if getattr(witness, name)}
+
+
+def covers(larger: Sets, smaller: Sets) -> bool:
+    """Whether everything of the smaller is in the larger."""
+    return not any(
+        numbers.difference(larger.get(name, {}).get(source, IntervalSet()))
+        for name, sets in smaller.items()
+        for source, numbers in sets.items()
+    )
+
+
+@given(STEPS)
+def test_a_union_with_losses_grows_to_the_truth(steps: list[tuple[str, str, int]]) -> None:
+    """Whatever snapshots are lost, the union understates at most, and one full snapshot makes it the truth."""
+    witness, union = Witness(), Sets()
+    for what, source, sequence in steps:
+        if what == "hand_on":
+            witness.hand_on(source, sequence)
+        elif what.startswith("take"):
+            witness.take(source, sequence, 2 if what == "take_again" else 1)
+        else:
+            snapshot = report(witness)
+            if what == "snapshot":
+                unite(union, snapshot)
+        assert covers(truth(witness), union)
+    unite(union, report(witness, full=True))
+    assert union == truth(witness)
+
+
+@given(STEPS)
+def test_a_union_without_losses_is_the_truth(steps: list[tuple[str, str, int]]) -> None:
+    """When no snapshot is lost, the changes alone add up to the truth."""
+    witness, union = Witness(), Sets()
+    for what, source, sequence in steps:
+        if what == "hand_on":
+            witness.hand_on(source, sequence)
+        elif what.startswith("take"):
+            witness.take(source, sequence, 2 if what == "take_again" else 1)
+        else:
+            unite(union, report(witness))
+    unite(union, report(witness))
+    assert union == truth(witness)
+
+
+def test_a_snapshot_holds_only_what_changed() -> None:
+    """A source that changed comes with its whole sets, one that did not stays out; a full snapshot has them all."""
+    witness = Witness()
+    witness.take(TILL, 1)
+    witness.take(OTHER, 1)
+    assert report(witness).taken == {TILL: [(1, 1)], OTHER: [(1, 1)]}
+    witness.take(TILL, 2)
+    witness.hand_on(TILL, 1)
+    changed = report(witness)
+    assert (changed.taken, changed.handed_on) == ({TILL: [(1, 2)]}, {TILL: [(1, 1)]})
+    assert report(witness).taken == {}
+    assert report(witness, full=True).taken == {TILL: [(1, 2)], OTHER: [(1, 1)]}
+
+
+def test_repetitions_are_counted_and_change_nothing() -> None:
+    """An event that comes again is absorbed and counted; what came first on a retry is kept apart."""
+    witness = Witness()
+    assert witness.take(TILL, 7, attempt=2)
+    assert not witness.take(TILL, 7, attempt=3)
+    assert not witness.take(TILL, 7)
+    first = report(witness)
+    assert first.duplicates_absorbed == 2
+    assert first.first_taken_on_retry == {TILL: [(7, 7)]}
+    assert first.counters["taken_total"] == 3.0
+    witness.take(TILL, 7)
+    witness.hand_on(TILL, 7)
+    report(witness)
+    witness.hand_on(TILL, 7)
+    assert report(witness).handed_on == {}
+
+
+def test_who_when_and_how_much() -> None:
+    """A snapshot names its incarnation; counters are floats whatever was counted; a stall is told to a tenth."""
+    witness = Witness()
+    witness.counters["backlog"] = 5
+    witness.reject("schema", TILL, 0)
+    witness.reject("schema", TILL, 1)
+    found = report(witness)
+    assert (found.stage, found.instance, found.incarnation) == ("parm", 2, 3)
+    assert found.rejects == {"schema": 2}
+    assert found.counters == {"taken_total": 0.0, "handed_on_total": 0.0, "backlog": 5.0}
+    assert {type(value) for value in found.counters.values()} == {float}
+    assert found.loop_stall_ms == 12.3
+
+
+def test_a_snapshot_is_a_value() -> None:
+    """What a snapshot says does not change when the witness goes on."""
+    witness = Witness()
+    witness.take(TILL, 1)
+    witness.register("store_board", "s1", "OPEN")
+    found = report(witness)
+    witness.take(TILL, 2)
+    witness.reject("schema", TILL, 2)
+    witness.register("store_board", "s1", "OFFLINE")
+    assert (found.taken, found.rejects, found.state) == ({TILL: [(1, 1)]}, {}, {"store_board": {"s1": "OPEN"}})
+
+
+def test_registers_go_out_when_they_change() -> None:
+    """A snapshot has the newest value of each register that was set since the last; a full one has every register."""
+    witness = Witness()
+    witness.register("store_board", "s1", "OPEN")
+    witness.register("store_board", "s2", "OPEN")
+    report(witness)
+    witness.register("store_board", "s1", "DEGRADED")
+    witness.register("store_board", "s1", "OFFLINE")
+    assert report(witness).state == {"store_board": {"s1": "OFFLINE"}}
+    assert report(witness).state == {}
+    assert report(witness, full=True).state == {"store_board": {"s1": "OFFLINE", "s2": "OPEN"}}
+
+
+def test_a_journey() -> None:
+    """A step says when it was taken, at which attempt, when and how it was handed on first, or that it was rejected."""
+    witness = Witness()
+    witness.take(TILL, 1, attempt=2)
+    step = witness.journey(TILL, 1)
+    assert step is not None
+    assert (step.attempt, step.handed_on_ms, step.did) == (2, 0, "")
+    witness.hand_on(TILL, 1, "stored")
+    told_ms = step.handed_on_ms
+    assert told_ms >= step.taken_ms
+    witness.hand_on(TILL, 1, "stored again")
+    assert (step.handed_on_ms, step.did) == (told_ms, "stored")
+    witness.take(TILL, 2)
+    witness.reject("schema", TILL, 2)
+    assert {key: found.did for key, found in witness.journeys().items()} == {
+        f"{TILL}.1": "stored",
+        f"{TILL}.2": "rejected: schema",
+    }
+    assert witness.journey(OTHER, 1) is None
+
+
+def test_the_ring_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its limit the ring forgets what was taken first; the sets forget nothing."""
+    monkeypatch.setattr(module, "JOURNEY_LIMIT", 3)
+    witness = Witness()
+    for sequence in range(1, 6):
+        witness.take(TILL, sequence)
+    assert [*witness.journeys()] == [f"{TILL}.{sequence}" for sequence in (3, 4, 5)]
+    witness.hand_on(TILL, 1)
+    assert witness.journey(TILL, 1) is None
+    assert witness.taken[TILL].to_list() == [(1, 5)]

@@ -1,0 +1,180 @@
+"""The observatory: unions of what arrives, rates, distances and stores online; nothing broken ends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fleetwire.clock import now_ms
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import Snapshot
+from storefleet.observatory import Observatory, Stall
+
+TILL = "taco.west.s0001.r01"
+TILL_2 = "taco.west.s0001.r02"
+FAR = "pizza.east.s0002.r01"
+
+
+@pytest.fixture
+def observatory(tmp_path: Path) -> Iterator[Observatory]:
+    """An observatory that has seen nothing."""
+    found = Observatory(tmp_path / "witnesses.jsonl")
+    yield found
+    found.close()
+
+
+def snapshot(stage: str, at_ms: int = 1_000, instance: int = 1, incarnation: int = 1, **values: Any) -> dict[str, Any]:
+    """A snapshot as it comes over the control plane."""
+    found = Snapshot(stage=stage, instance=instance, incarnation=incarnation, at_ms=at_ms, **values)
+    return json.loads(msgspec.json.encode(found))
+
+
+def test_unions_only_grow(observatory: Observatory) -> None:
+    """What any instance and any incarnation ever took or handed on counts once, in whatever order it is told."""
+    observatory.receive(snapshot("parm", taken={TILL: [(1, 5)]}, handed_on={TILL: [(1, 2)]}))
+    observatory.receive(snapshot("parm", instance=2, taken={TILL: [(4, 7)], FAR: [(1, 1)]}, handed_on={TILL: [(2, 4)]}))
+    observatory.receive(snapshot("parm", incarnation=2, taken={TILL: [(2, 2)]}))
+    assert observatory.events["parm"] == {TILL: IntervalSet([(1, 7)]), FAR: IntervalSet([(1, 1)])}
+    assert observatory.handed_on["parm"] == {TILL: IntervalSet([(1, 4)])}
+    assert observatory.distinct["parm"] == 8
+
+
+def test_every_snapshot_is_written_down(observatory: Observatory, tmp_path: Path) -> None:
+    """The file has one line a snapshot in order of arrival, readable at once and the same as what came."""
+    sent = [snapshot("parm", at_ms=at_ms, taken={TILL: [(1, at_ms)]}, counters={"backlog": 1.0}) for at_ms in (5, 4, 6)]
+    for one in sent:
+        observatory.receive(one)
+    observatory.flush()
+    lines = (tmp_path / "witnesses.jsonl").read_bytes().splitlines()
+    assert [json.loads(line) for line in lines] == sent
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{}, {"stage": "parm"}, {**snapshot("parm"), "taken": {TILL: [1]}}, {**snapshot("parm"), "counters": {"x": "y"}},
+     {**snapshot("parm"), "at_ms": "now"}],
+    ids=range(5),
+)  # fmt: skip
+def test_a_broken_snapshot_leaves_nothing(observatory: Observatory, tmp_path: Path, broken: dict[str, Any]) -> None:
+    """What is no snapshot is refused and leaves no trace; the next one is taken."""
+    with pytest.raises(msgspec.ValidationError):
+        observatory.receive(broken)
+    assert (tmp_path / "witnesses.jsonl").read_bytes() == b""
+    assert not observatory.instances
+    observatory.receive(snapshot("parm", taken={TILL: [(1, 1)]}))
+    assert observatory.distinct["parm"] == 1
+
+
+def test_totals_and_the_newest_figures(observatory: Observatory) -> None:
+    """A total adds up the newest counter of each instance of that stage; a missing counter is nothing."""
+    observatory.receive(snapshot("parm", counters={"backlog": 5.0}))
+    observatory.receive(snapshot("parm", instance=2, counters={"backlog": 7.0}, rejects={"schema": 2}))
+    observatory.receive(snapshot("parm", at_ms=2_000, counters={"backlog": 1.0}, duplicates_absorbed=3))
+    observatory.receive(snapshot("sync_stage", counters={"backlog": 100.0}))
+    assert observatory.total("parm", "backlog") == 8.0
+    assert observatory.total("parm", "unheard") == 0.0
+    assert observatory.instances["parm", 1].duplicates_absorbed == 3
+    assert observatory.instances["parm", 2].rejects == {"schema": 2}
+
+
+def test_rates(observatory: Observatory) -> None:
+    """A rate is the growth between the last two snapshots of each instance, added up; a restart begins at nothing."""
+    now = now_ms()
+    for instance, counts in ((1, (100, 300)), (2, (0, 50))):
+        for at_ms, count in zip((now - 1_000, now), counts, strict=True):
+            observatory.receive(snapshot("parm", at_ms, instance, counters={"taken_total": float(count)}))
+    assert observatory.rate("parm") == pytest.approx(250.0)
+    observatory.receive(snapshot("parm", now + 1_000, 1, incarnation=2, counters={"taken_total": 30.0}))
+    assert observatory.rate("parm") == pytest.approx(80.0)
+    observatory.receive(snapshot("gateway", now - 500, counters={"documents_written": 10.0}))
+    observatory.receive(snapshot("gateway", now, counters={"documents_written": 20.0}))
+    assert observatory.rate("gateway") == pytest.approx(20.0)
+
+
+def test_old_rates_are_nothing(observatory: Observatory) -> None:
+    """A stage that has said nothing for seconds has no rate, nor has one that spoke once or twice in a moment."""
+    long_ago = now_ms() - 60_000
+    observatory.receive(snapshot("parm", long_ago, counters={"taken_total": 0.0}))
+    observatory.receive(snapshot("parm", long_ago + 1_000, counters={"taken_total": 100.0}))
+    assert observatory.rate("parm") == 0.0
+    now = now_ms()
+    observatory.receive(snapshot("views", now, counters={"taken_total": 100.0}))
+    observatory.receive(snapshot("views", now + 1, counters={"taken_total": 200.0}))
+    assert observatory.rate("views") == 0.0
+
+
+def test_distances_of_event_views(observatory: Observatory) -> None:
+    """A view is as far off as committed events that nobody rejected are not in it; never less than nothing."""
+    observatory.receive(snapshot("emulator", taken={TILL: [(1, 10)]}, counters={"rejected_total": 2.0}))
+    observatory.receive(snapshot("poseidon", taken={TILL: [(1, 5)]}))
+    assert observatory.committed() == 8
+    assert observatory.event_distance("poseidon") == 3
+    assert observatory.event_distance("views") == 8
+    observatory.receive(snapshot("poseidon", taken={TILL: [(1, 9)]}))
+    assert observatory.event_distance("poseidon") == 0
+
+
+def test_what_proves_a_view(observatory: Observatory) -> None:
+    """Whatever lies downstream of a view proves it too, and the proof is live: it grows with the snapshots."""
+    gateway = observatory.holdings("gateway")
+    observatory.receive(snapshot("sync_stage", handed_on={TILL: [(1, 1)]}))
+    observatory.receive(snapshot("poseidon", taken={TILL: [(2, 2)]}))
+    observatory.receive(snapshot("views", taken={TILL: [(3, 3)]}))
+    assert [sets[TILL].to_list() for sets in gateway] == [[(1, 1)], [(2, 2)], [(3, 3)]]
+    assert observatory.holdings("orders") == [{TILL: IntervalSet([(2, 2)])}]
+    assert observatory.holdings("sales") == [{TILL: IntervalSet([(3, 3)])}]
+    assert observatory.holdings("raw") == observatory.holdings("canonical") == [{}]
+
+
+def terminals(**online: bool) -> dict[str, Any]:
+    """The emulator's registers of three terminals in two stores."""
+    names = {"till": TILL, "till_2": TILL_2, "far": FAR}
+    return {"terminals": {names[name]: [value, 1] for name, value in online.items()}}
+
+
+def test_distances_of_register_views(observatory: Observatory) -> None:
+    """Every register that differs from what the terminals really are, or is missing, is one off."""
+    observatory.receive(snapshot("emulator", state=terminals(till=True, till_2=True, far=False)))
+    assert observatory.register_distance("store_board") == 2
+    assert observatory.register_distance("device_inventory") == 3
+    observatory.receive(
+        snapshot("views", state={
+            "store_board": {"taco.west.s0001": "OPEN", "pizza.east.s0002": "PLANNED_CLOSED", "unknown": "OPEN"},
+            "device_inventory": {TILL: [True, 1], TILL_2: [True, 2]},
+        })
+    )  # fmt: skip
+    assert observatory.register_distance("store_board") == 0
+    assert observatory.register_distance("device_inventory") == 2
+    observatory.receive(snapshot("emulator", state=terminals(till_2=False)))
+    assert observatory.board_truth() == {"taco.west.s0001": ["DEGRADED"], "pizza.east.s0002": ["OFFLINE", "PLANNED_CLOSED"]}
+    assert observatory.register_distance("store_board") == 1
+
+
+def test_stores_online(observatory: Observatory) -> None:
+    """Stores online come by region from the store board, and from the terminals where there is none; DEGRADED is online."""
+    observatory.receive(snapshot("emulator", state=terminals(till=True, till_2=False, far=False)))
+    assert observatory.stores_online() == {"east": (0, 1), "west": (1, 1)}
+    observatory.receive(snapshot("views", state={"store_board": {"taco.west.s0001": "OFFLINE", "pizza.east.s0002": "OPEN"}}))
+    assert observatory.stores_online() == {"east": (1, 1), "west": (0, 1)}
+
+
+def test_stalls(observatory: Observatory) -> None:
+    """A loop that stood still for half a second or more is remembered with its process; shorter ones are not."""
+    observatory.receive(snapshot("parm", at_ms=7, instance=2, loop_stall_ms=500.0))
+    observatory.receive(snapshot("parm", at_ms=8, instance=2, loop_stall_ms=499.0))
+    assert observatory.stalls == [Stall("parm-2", 7, 500.0)]
+    for at_ms in range(10_100):
+        observatory.note_stall("broker", at_ms, 1_000.0)
+    assert len(observatory.stalls) == 10_000
+
+
+def test_state_that_is_none(observatory: Observatory) -> None:
+    """A view's state that is no registers is passed over."""
+    observatory.receive(snapshot("views", state={"store_board": 5, "other": {"a": 1}}))
+    assert observatory.registers["store_board"] == {}
+    assert observatory.registers["other"] == {"a": 1}
