@@ -28,6 +28,7 @@ from emulator.running import RunningFleet
 from emulator.terminal import Terminal
 from emulator.trading import Trading
 from emulator.writing import EventWriter
+from fleetwire.clock import heartbeat_interval_s
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.mqtt import Endpoint, SessionGroup, SessionOptions, TopicFilter
@@ -39,7 +40,6 @@ from fleetwire.witness import Witness
 SESSION_EXPIRY_S: Final = 60
 START_WAIT_S: Final = 10.0
 CLOSE_WAIT_S: Final = 4.0
-SHORTEST_HEARTBEAT_S: Final = 1.0
 _TICK_S: Final = 0.05
 _OUTGOING_LIMIT: Final = 100
 _RECEIVE_MAXIMUM: Final = 100
@@ -138,7 +138,7 @@ class Emulator:
             now_s=group.now_s,
             jitter=lambda: jitter.uniform(0.8, 1.2),
             open_session=lambda terminal: group.open(self._session_options(terminal), terminal, terminal.will),
-            heartbeat_interval_s=max(SHORTEST_HEARTBEAT_S, clock.real_seconds(fleet.heartbeat_interval_s)),
+            heartbeat_interval_s=heartbeat_interval_s(fleet.heartbeat_interval_s, clock.time_scale),
             accept_puback=self._options.accept_puback,
         )
 
@@ -148,6 +148,7 @@ class Emulator:
             client_id=settings.client_id_prefix + terminal.id,
             username=settings.username or None,
             password=self._password,
+            clean_start=terminal.boot == 1,  # what another run left under this id is none of ours
             session_expiry_s=SESSION_EXPIRY_S,
             keep_alive_s=self._fleet.keep_alive_s,
             receive_maximum=_RECEIVE_MAXIMUM,

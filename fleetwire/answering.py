@@ -133,8 +133,7 @@ class OutcomeAnswerer:
 
     def _refuse_ask(self, message: Message, error: BadPayload) -> None:
         _log.warning("an ask on %s cannot be read: %s", message.topic, error)
-        if self._dead_letters is None:
-            self._client.acknowledge(message)
-            return
-        letter = DeadLetter(reason=error.reason, detail=error.detail, topic=message.topic, payload=message.payload)
-        self._dead_letters.post(letter, lambda: self._client.acknowledge(message))
+        if self._dead_letters is not None:
+            letter = DeadLetter(reason=error.reason, detail=error.detail, topic=message.topic, payload=message.payload)
+            self._dead_letters.post_aside(letter)
+        self._client.acknowledge(message)

@@ -48,6 +48,14 @@ class SteadyClock:
         return self._began_s + (time.monotonic() - self._began_monotonic_s) * self._time_scale
 
 
+SHORTEST_HEARTBEAT_S = 1.0
+
+
+def heartbeat_interval_s(business_interval_s: float, time_scale: float) -> float:
+    """Seconds of network time between two heartbeats of a terminal: never below SHORTEST_HEARTBEAT_S, at any scale."""
+    return max(SHORTEST_HEARTBEAT_S, business_interval_s / time_scale)
+
+
 def now_ms() -> int:
     """Host time in unix milliseconds: what ledgers and witnesses are stamped with."""
     return time.time_ns() // 1_000_000

@@ -2,11 +2,13 @@
 
 The original bytes are the payload; why, by whom and from where are user properties. Only when the broker has the letter
 is the terminal told (``rejected``, if the message has a usable key), and only then is the message acknowledged.
+Registers and asks are outside this accounting: their letters hold up no acknowledgement (``post_aside``).
 A letter that the broker refuses for its size goes out with its payload cut to CUT_BYTES, and says so.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -22,8 +24,11 @@ from fleetwire.witness import Witness
 
 DETAIL_CHARACTERS: Final = 500
 CUT_BYTES: Final = 4_096
+LETTERS_ASIDE: Final = 1_000
+"""How many letters that nobody waits for may be on their way to the broker."""
 UNKNOWN: Final = "unknown"
 JSON: Final = "application/json"
+_log = logging.getLogger(__name__)
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
@@ -39,13 +44,39 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterOffice:
-    """Publishes the dead letters of one stage and tells the terminals."""
+    """Publishes the dead letters of one stage and tells the terminals; ``unwritten`` counts letters given up."""
 
     def __init__(self, delivery: Delivery, topics: Topics, stage: str, witness: Witness) -> None:
         self._delivery = delivery
         self._topics = topics
         self._stage = stage
         self._witness = witness
+        self._aside = 0
+        self.unwritten = 0
+
+    def post_aside(self, letter: DeadLetter) -> None:
+        """Publish a letter about a register or an ask, which its receiver acknowledges at once.
+
+        It often comes over the session that has to read the letter's own PUBACK, so it must not wait for that. Beyond
+        LETTERS_ASIDE on their way no letter is written: the message is counted as a reject and in ``unwritten``.
+        """
+        if self._aside < LETTERS_ASIDE:
+            self._aside += 1
+            self.post(letter, self._one_aside_less)
+            return
+        if self.unwritten == 0:
+            _log.error(
+                "%d dead letters wait for the broker; those on %s and after it are only counted: may this stage write"
+                " to the dead-letter topics?",
+                LETTERS_ASIDE,
+                letter.topic,
+            )
+        self.unwritten += 1
+        source, sequence = self._key(letter)
+        self._witness.reject(letter.reason, source, sequence)
+
+    def _one_aside_less(self) -> None:
+        self._aside -= 1
 
     def post(self, letter: DeadLetter, done: Callable[[], None]) -> None:
         """Publish a letter, count it, tell the terminal; then call ``done``."""
@@ -82,8 +113,11 @@ class DeadLetterOffice:
             properties.append(("key", str(letter.key)))
         return properties
 
+    def _key(self, letter: DeadLetter) -> tuple[str, int]:
+        return letter.key or (_source(letter, self._topics), 0)
+
     def _posted(self, letter: DeadLetter, done: Callable[[], None]) -> None:
-        source, sequence = letter.key or (_source(letter, self._topics), 0)
+        source, sequence = self._key(letter)
         self._witness.reject(letter.reason, source, sequence)
         if letter.key is None or not letter.tell_terminal:
             done()

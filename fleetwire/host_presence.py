@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from fleetwire.mqtt import MqttError, StageClient, Will
+from fleetwire.mqtt import MqttError, QueueFull, StageClient, Will
 from fleetwire.settings import StageSettings
 from fleetwire.topics import Topics
 
 JSON: Final = "application/json"
 LEAVE_TIMEOUT_S: Final = 2.0
+RETRY_S: Final = 0.5
+_log = logging.getLogger(__name__)
 
 
 class HostState(Struct, frozen=True, kw_only=True):
@@ -48,7 +51,12 @@ class HostPresence:
         while True:
             await client.connected.wait()
             self._lost.clear()
-            client.publish_nowait(self._topic, self._state(online=True), retain=True, content_type=JSON)
+            try:
+                client.publish_nowait(self._topic, self._state(online=True), retain=True, content_type=JSON)
+            except QueueFull as error:
+                _log.warning("%s: the birth waits: %s", self._topic, error)
+                await asyncio.sleep(RETRY_S)
+                continue
             await self._lost.wait()
 
     async def leave(self, client: StageClient) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 import uvloop
 
 from fleetwire import settings as stage_settings
+from fleetwire import vital_tasks
 from fleetwire.control import Channel, Handler, Params, connect
 from fleetwire.errors import ControlError, FleetError
 from fleetwire.settings import StageSettings
@@ -29,6 +30,8 @@ from fleetwire.witness import Snapshot, Witness
 
 SNAPSHOT_INTERVAL_MS: Final = 1_000
 STOP_TIMEOUT_S: Final = 8.0
+UNSENT_LIMIT_BYTES: Final = 8 * 1024 * 1024
+"""While a lab that does not read has so much of ours unread, what changes waits in the witness for a later snapshot."""
 _STALL_PROBE_S: Final = 0.05
 
 _log = logging.getLogger(__name__)
@@ -78,8 +81,8 @@ class _Frame:
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         reader = await self._join_lab()
-        background = [asyncio.create_task(self._report(), name="stage.snapshots")]
-        background.append(asyncio.create_task(self._watch_stalls(), name="stage.stalls"))
+        background = [vital_tasks.start(self._report(), "stage.snapshots")]
+        background.append(vital_tasks.start(self._watch_stalls(), "stage.stalls"))
         try:
             endpoints = await self._stage.start()
             self._tell("ready", {"endpoints": dict(endpoints)})
@@ -163,7 +166,8 @@ class _Frame:
                 async with asyncio.timeout(self._snapshot_interval_ms / 1000):
                     await self._interval_changed.wait()
             self._interval_changed.clear()
-            self._tell("snapshot", self._snapshot(full=False))
+            if self._channel is None or self._channel.unsent_bytes < UNSENT_LIMIT_BYTES:
+                self._tell("snapshot", self._snapshot(full=False))
 
     def _snapshot(self, *, full: bool) -> Snapshot:
         self._stage.measure()

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
+from fleetwire import vital_tasks
 from fleetwire.errors import SettingsError
 from fleetwire.host_presence import HostPresence
-from fleetwire.mqtt import ConnectFailed, Endpoint, SessionOptions, StageClient
+from fleetwire.mqtt import Endpoint, SessionOptions, StageClient
 from fleetwire.settings import PREFIX, StageSettings
 
 SESSION_EXPIRY_S: Final = 30
@@ -47,7 +48,7 @@ class StageSessions:
         self._connected_before = False
         self._presence = HostPresence(settings)
         self._stack = AsyncExitStack()
-        self._keeping: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         endpoint = endpoint_of(settings)
         self.inbound = StageClient(
             endpoint,
@@ -71,15 +72,17 @@ class StageSessions:
     async def open_inbound(self) -> None:
         """Connect what hears the work; once the broker has taken the subscriptions, say that we are here.
 
-        Raises MqttError, also when there is no SUBACK within READY_TIMEOUT_S.
+        Raises MqttError, also when a subscription is refused or there is no SUBACK within READY_TIMEOUT_S. From then on
+        the process ends when the broker refuses one of the two for good.
         """
         await self._stack.enter_async_context(self.inbound)
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                await self.inbound.subscribed.wait()
-        except TimeoutError as error:
-            raise ConnectFailed(f"no SUBACK from the broker within {READY_TIMEOUT_S:g} s: look into its log") from error
-        self._keeping = asyncio.create_task(self._presence.keep(self.outbound), name="host.presence")
+        for client in (self.outbound, self.inbound):
+            await client.until_subscribed(READY_TIMEOUT_S)
+        self._tasks = [
+            vital_tasks.start(self.outbound.until_useless(), "outbound.session"),
+            vital_tasks.start(self.inbound.until_useless(), "inbound.session"),
+            vital_tasks.start(self._presence.keep(self.outbound), "host.presence"),
+        ]
 
     def _inbound_connected(self, session_present: bool) -> None:
         if self._connected_before and not session_present:
@@ -88,9 +91,10 @@ class StageSessions:
 
     async def close(self) -> None:
         """Say good-bye and disconnect; unacknowledged messages stay with the broker."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._presence.leave(self.outbound)
         await self._stack.aclose()
 

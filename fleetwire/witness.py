@@ -28,6 +28,8 @@ class Snapshot(Struct, kw_only=True):
     instance: int
     incarnation: int
     at_ms: int
+    number: int = 0
+    """Counts the snapshots of an incarnation from 1, so that a late one is known for late; 0: not said."""
     taken: SourceSets = field(default_factory=dict)
     handed_on: SourceSets = field(default_factory=dict)
     first_taken_on_retry: SourceSets = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Witness:
         self.duplicates_absorbed = 0
         self.rejects: Counter[str] = Counter()
         self.counters: dict[str, float] = {"taken_total": 0, "handed_on_total": 0}
+        self._snapshots = 0
         self._changed: set[str] = set()
         self._state: dict[str, dict[str, object]] = {}
         self._state_changed: dict[str, set[str]] = {}
@@ -118,13 +121,18 @@ class Witness:
         return {f"{source}.{sequence}": step for (source, sequence), step in self._journeys.items()}
 
     def snapshot(self, stage: str, instance: int, incarnation: int, *, full: bool, loop_stall_ms: float) -> Snapshot:
-        """What changed since the last snapshot, or everything; the next one starts from here."""
+        """What changed since the last snapshot of changes, or everything.
+
+        Only a snapshot of changes begins the next one: a full one may be lost or late without taking anything from it.
+        """
+        self._snapshots += 1
         sources = self._sources() if full else self._changed
         result = Snapshot(
             stage=stage,
             instance=instance,
             incarnation=incarnation,
             at_ms=time.time_ns() // 1_000_000,
+            number=self._snapshots,
             taken=_lists(self.taken, sources),
             handed_on=_lists(self.handed_on, sources),
             first_taken_on_retry=_lists(self.first_taken_on_retry, sources),
@@ -134,8 +142,9 @@ class Witness:
             state=self._state_report(full=full),
             loop_stall_ms=round(loop_stall_ms, 1),
         )
-        self._changed = set()
-        self._state_changed = {}
+        if not full:
+            self._changed = set()
+            self._state_changed = {}
         return result
 
     def _sources(self) -> set[str]:

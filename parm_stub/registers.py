@@ -196,7 +196,8 @@ class Registers:
 
     def _bury(self, message: Message, reason: str, detail: str) -> None:
         letter = DeadLetter(reason=reason, detail=detail, topic=message.topic, payload=message.payload)
-        self._dead_letters.post(letter, lambda: self._client.acknowledge(message))
+        self._dead_letters.post_aside(letter)
+        self._client.acknowledge(message)
 
     def _is_ours(self, store_id: str) -> bool:
         return is_responsible(store_id, self._settings.instance, self._settings.instances)

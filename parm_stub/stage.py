@@ -7,8 +7,6 @@ to an event, ``registers`` for what happens to state.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,6 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from fleetwire import vital_tasks
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.attempt_record import FILE_NAME, AttemptRecord
 from fleetwire.control import Handler
@@ -34,7 +33,6 @@ from parm_stub.transactions import STAGE, Transactions, Transform
 from parm_stub.transform import Transformer
 
 BACKLOG_LIMIT: Final = 1_000
-_log = logging.getLogger(__name__)
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,8 +91,7 @@ class Parm:
         sessions.inbound.on(TopicFilter(pattern=pattern), transactions.receive)
         await sessions.open_outbound()
         await self._registers.start()
-        self._watching = asyncio.create_task(self._registers.watch(), name="parm.silence")
-        self._watching.add_done_callback(_report_end)
+        self._watching = vital_tasks.start(self._registers.watch(), "parm.silence")
         await sessions.open_inbound()
         return {}
 
@@ -152,10 +149,3 @@ def read_options(settings: StageSettings) -> Options:
         return msgspec.json.decode(settings.options, type=Options)
     except msgspec.MsgspecError as error:
         raise SettingsError(f"{PREFIX}OPTIONS={settings.options!r}: {error}") from error
-
-
-def _report_end(task: asyncio.Task[None]) -> None:
-    """A task that ended by itself is a bug; a stage that only looks alive would hide it, so the process ends."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("%s ended; ending", task.get_name(), exc_info=error)
-        os._exit(70)

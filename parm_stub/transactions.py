@@ -32,6 +32,8 @@ Transform = Callable[[str, Properties, bytes, str | None], CanonicalEvent]
 """Topic, user properties, payload and content type of a raw message to its event; raises BadPayload."""
 
 STAGE: Final = "parm"
+Posted = Callable[[], None]
+
 _log = logging.getLogger(__name__)
 
 
@@ -73,10 +75,12 @@ class Transactions:
         name = message_name(message.topic, message.properties, message.payload)
         if self._attempts.begin(name):
             self._work(identity, message)
-        else:
-            detail = f"PARM died {DEATHS_ALLOWED} times while it worked on this message"
-            self._bury_unread(identity, message, "crash", detail)
-        self._attempts.end(name)
+            self._attempts.end(name)
+            return
+        # What it did is forgotten only with its letter at the broker: another one in this read may kill us before.
+        self._attempts.leave(name)
+        detail = f"PARM died {DEATHS_ALLOWED} times while it worked on this message"
+        self._bury_unread(identity, message, "crash", detail, functools.partial(self._attempts.end, name))
 
     def _work(self, identity: Identity, message: Message) -> None:
         try:
@@ -116,17 +120,24 @@ class Transactions:
         detail = f"its canonical form of {size} bytes is larger than the broker takes"
         self._bury(identity, message, "oversized", detail)
 
-    def _bury_unread(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
+    def _bury_unread(
+        self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None
+    ) -> None:
         key = _key_of(message)
         if key is not None:
             self._witness.take(*key, attempt_of(message))
-        self._bury(identity, message, reason, detail)
+        self._bury(identity, message, reason, detail, posted)
 
-    def _bury(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
+    def _bury(self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None) -> None:
         letter = DeadLetter(
             reason=reason, detail=detail, topic=message.topic, payload=message.payload, key=_key_of(message)
         )
-        self._dead_letters.post(letter, functools.partial(self._in_hand.done, identity))
+        self._dead_letters.post(letter, functools.partial(self._buried, identity, posted))
+
+    def _buried(self, identity: Identity, posted: Posted | None) -> None:
+        self._in_hand.done(identity)
+        if posted is not None:
+            posted()
 
 
 def _is_structured(message: Message) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from fleetwire.errors import FleetError
 from storefleet import home, processes
 from storefleet.broker import BrokerAddress
-from storefleet.observer import clear_retained, endpoint
+from storefleet.observer import clear_retained, end_sessions, endpoint
 
 
 def reap_crashed() -> list[str]:
@@ -59,19 +59,21 @@ def _retained_is_cleared(name: str, password: str | None, report: list[str]) -> 
     lab = _external_broker(name)
     if lab is None:
         return True
-    address = BrokerAddress(lab["broker"]["url"])
+    where = BrokerAddress(lab["broker"]["url"]).upstream
     try:
-        count = asyncio.run(
-            clear_retained(
-                endpoint(address.host, address.port, tls=address.tls),
-                lab["topic_root"],
-                client_id=f"{name}.clean",
-                username=lab["broker"].get("username") or None,
-                password=password.encode() if password is not None else None,
-            )
-        )
+        count = asyncio.run(_clear(name, lab, password.encode() if password is not None else None))
     except FleetError as error:
-        report.append(f"{name}: retained topics below {lab['topic_root']} stay on {address.upstream}: {error}")
+        report.append(f"{name}: retained topics below {lab['topic_root']} stay on {where}: {error}")
         return False
-    report.append(f"{name}: cleared {count} retained topics on {address.upstream}")
+    report.append(f"{name}: cleared {count} retained topics on {where}")
     return True
+
+
+async def _clear(name: str, lab: dict[str, Any], password: bytes | None) -> int:
+    address = BrokerAddress(lab["broker"]["url"])
+    broker = endpoint(address.host, address.port, tls=address.tls)
+    username = lab["broker"].get("username") or None
+    await end_sessions(broker, lab.get("stage_client_ids", ()), username=username, password=password)
+    return await clear_retained(
+        broker, lab["topic_root"], client_id=f"{name}.clean", username=username, password=password
+    )

@@ -21,6 +21,8 @@ from storefleet.lab import Lab
 from storefleet.live import Display, take_picture
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
+from storefleet.steering import steering_handlers
+from storefleet.stall_watch import watch_own_loop
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25
@@ -32,6 +34,10 @@ class Stopped(Exception):
     """The run was stopped at once; exit status 130."""
 
 
+class CutShort(Exception):
+    """The run began and broke off before its verdict was whole; exit status 3."""
+
+
 async def conduct(
     plan: LabPlan,
     script: Script,
@@ -41,7 +47,10 @@ async def conduct(
     trade: bool,
     on_ready: Callable[[Lab], None],
 ) -> tuple[Path, Verdict]:
-    """Run a lab from start to verdict. Raises FleetError when it did not begin, Stopped after a second signal."""
+    """Run a lab from start to verdict. Raises FleetError or OSError when it did not begin.
+
+    Once it has begun: Stopped after a second signal, CutShort where the lab itself broke.
+    """
     with _signals(display) as stopping:
         folder = make_run_folder(Path(plan.runs_folder), plan.name)
         try:
@@ -51,9 +60,15 @@ async def conduct(
                 folder.rmdir()  # nothing is in it: the lab did not even get its name
             raise
         run = Run(lab, display, stopping)
+        lab.client_handlers.update(steering_handlers(lab))
         try:
             async with lab:
                 verdict = await _live(run, script, trade=trade, on_ready=on_ready)
+        except (FleetError, OSError) as error:
+            run.abandon()
+            if not lab.ready.is_set() or isinstance(error, BrokenPipeError):
+                raise
+            raise CutShort(f"{error}; the run broke off: what was proven is in {folder}") from error
         except BaseException:
             run.abandon()
             raise
@@ -64,11 +79,18 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
     run.enter("starting")
     plan = run.lab.plan
     painter = asyncio.create_task(_paint(run), name="run.display")
+    stalls = asyncio.create_task(watch_own_loop(run.lab.observatory, run.clock.now_ms), name="run.stalls")
     try:
-        await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
+        try:
+            await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
+        except (FleetError, OSError) as error:
+            if not run.lab.ready.is_set():
+                raise
+            _log.warning("%s; the script ends here, the run is judged", error)
         verdict = await run.finish(drain_s=plan.drain_s if run.interrupted else plan.deadline_s)
     finally:
         painter.cancel()
+        stalls.cancel()
         run.display.close()
     await _tidy_broker(run.lab)
     return verdict
@@ -108,18 +130,20 @@ async def _tidy_broker(lab: Lab) -> None:
     """On somebody else's broker nothing of ours stays behind."""
     if not lab.plan.external_broker:
         return
-    from storefleet.observer import clear_retained
+    from storefleet.observer import clear_retained, end_sessions
 
+    username = lab.username or None
     try:
+        await end_sessions(lab.broker_endpoint, lab.plan.stage_client_ids, username=username, password=lab.password)
         await clear_retained(
             lab.broker_endpoint,
             lab.plan.topic_root,
             client_id=f"{lab.plan.name}.clear",
-            username=lab.username or None,
+            username=username,
             password=lab.password,
         )
     except FleetError as error:
-        _log.warning("retained messages of the lab stay on the broker: %s; run: storefleet clean", error)
+        _log.warning("sessions or retained messages of the lab stay on the broker: %s; run: storefleet clean", error)
 
 
 @contextlib.contextmanager

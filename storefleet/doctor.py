@@ -33,16 +33,23 @@ class Finding(Struct, frozen=True):
 
 def examine(runs: Path) -> list[Finding]:
     """All checks; none of them raises."""
-    return [
-        _guarded(check) for check in (_python, _mosquitto, _descriptors, _ports, lambda: _disk(runs), _memory, _labs)
-    ]
+    checks: dict[str, Callable[[], Finding]] = {
+        "python": _python,
+        "mosquitto": _mosquitto,
+        "descriptors": _descriptors,
+        "ports": _ports,
+        "disk": lambda: _disk(runs),
+        "memory": _memory,
+        "labs": _labs,
+    }
+    return [_guarded(name, check) for name, check in checks.items()]
 
 
-def _guarded(check: Callable[[], Finding]) -> Finding:
+def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except (FleetError, OSError) as error:
-        return Finding(getattr(check, "__name__", "check").strip("_<>"), False, str(error))
+        return Finding(name, False, str(error))
 
 
 def _python() -> Finding:

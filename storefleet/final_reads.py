@@ -11,17 +11,16 @@ import contextlib
 import logging
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 
-from fleetwire.clock import now_ms
 from fleetwire.content import HASH_BYTES, content_hash
 from fleetwire.documents import TRANSACTION_CHANNEL, TransactionDocument
-from fleetwire.errors import BadPayload, ControlError
+from fleetwire.errors import BadPayload, ControlError, StorageError
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
@@ -30,10 +29,16 @@ from storefleet.lab import Lab
 from storefleet.packed_reads import pack
 from storefleet.verdict.run_format import FinalRead, Reads
 
-PAGE_DOCUMENTS: Final = 5_000
+PAGE_DOCUMENTS: Final = 500
+"""So many are decoded without a pause of the lab's loop."""
 GATEWAY_VIEW: Final = "gateway"
+READ_STAGES: Final = ("poseidon", "views", "olympus_dgs")
+"""Stages of ours that are asked for their views over the control plane."""
 UNREADABLE: Final = bytes(HASH_BYTES)
 _READ_TIMEOUT_S: Final = 60.0
+
+Expected = dict[str, dict[str, object]]
+"""View -> register -> the value that it must show."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,13 +59,17 @@ _decode_page = msgspec.json.Decoder(_Page).decode
 _decode_document = msgspec.json.Decoder(TransactionDocument).decode
 
 
-async def read_all(lab: Lab, ledger: Path) -> Reads:
-    """Read every view that is present."""
+async def read_all(lab: Lab, ledger: Path, now_ms: Callable[[], int]) -> Reads:
+    """Read every view that is present; ``now_ms`` is the clock of the run."""
     reads = Reads()
-    expected = expected_registers(ledger)
-    for stage in ("poseidon", "views"):
-        for view, found in (await _stage_views(lab, stage)).items():
-            reads.views[view] = _final_read(view, found, expected)
+    for stage in READ_STAGES:
+        before = _truth(ledger)
+        found = await _stage_views(lab, stage)
+        truths = (before, _truth(ledger))
+        for view, content in found.items():
+            read = final_read(view, content, truths, at_ms=now_ms())
+            if read is not None:
+                reads.views[view] = read
     if "gateway" in lab.plan.stages and "gateway" not in lab.plan.commands:
         try:
             altered = AlteredDocuments(await asyncio.to_thread(ledger_or_nothing, ledger))
@@ -72,6 +81,15 @@ async def read_all(lab: Lab, ledger: Path) -> Reads:
         for view, events in lab.observer.final_read().items():
             reads.views[view] = FinalRead(at_ms=now_ms(), events=events)
     return reads
+
+
+def _truth(ledger: Path) -> Expected | None:
+    """What registers must show now; None where the ledger does not say it."""
+    try:
+        return expected_registers(ledger)
+    except StorageError as error:
+        _log.warning("no register can be judged: %s", error)
+        return None
 
 
 async def _stage_views(lab: Lab, stage: str) -> dict[str, Any]:
@@ -86,17 +104,37 @@ async def _stage_views(lab: Lab, stage: str) -> dict[str, Any]:
     return views
 
 
-def _final_read(view: str, found: dict[str, Any], expected: dict[str, dict[str, object]]) -> FinalRead:
-    read = FinalRead(at_ms=now_ms())
+def final_read(
+    view: str, found: dict[str, Any], truths: Sequence[Expected | None], *, at_ms: int
+) -> FinalRead | None:
+    """What a stage says a view holds, beside the truth; None where the truth cannot be told, so that it counts as unread.
+
+    ``truths`` are those before and after the view was asked: a register is right if it equals either, since a terminal
+    may come or go in between.
+    """
+    read = FinalRead(at_ms=at_ms)
     if "sources" in found:
         read.events = msgspec.convert(found["sources"], dict[str, ViewRead])
     if "registers" in found:
+        known = [truth.get(view, {}) for truth in truths if truth is not None]
+        if len(known) < len(truths):
+            return None
         read.registers = found["registers"]
-        read.registers_expected = expected.get(view, {})
+        read.registers_expected = expected_of(found["registers"], known)
     if "totals" in found:
         rows = ((name.rpartition(" "), count, cents) for name, (count, cents) in found["totals"].items())
         read.totals = [(store, day, count, cents) for (store, _, day), count, cents in rows]
     return read
+
+
+def expected_of(found: dict[str, object], truths: Sequence[dict[str, object]]) -> dict[str, object]:
+    """The newest truth about every register, or the older one that it agrees with."""
+    expected: dict[str, object] = {}
+    for truth in truths:
+        for name, value in truth.items():
+            if name not in expected or expected[name] != found.get(name):
+                expected[name] = value
+    return expected
 
 
 async def read_gateway(url: str, look: Callable[[Key, bytes, bytes], None] = lambda *_: None) -> dict[str, ViewRead]:
@@ -151,8 +189,8 @@ def document_hash(document: TransactionDocument) -> bytes:
     return content_hash(document.type, document.time, document.business_day_date, data)
 
 
-def expected_registers(ledger: Path) -> dict[str, dict[str, object]]:
-    """What the state views must show: store -> status, terminal -> [online, boot, bd_seq]; from the ledger."""
+def expected_registers(ledger: Path) -> Expected:
+    """What the state views must show: store -> status, terminal -> [online, boot, bd_seq]; raises StorageError."""
     devices: dict[str, object] = {}
     terminals: dict[str, list[tuple[bool, str]]] = defaultdict(list)
     statement = "SELECT id, online, reason, boot, bd_seq FROM register JOIN source ON number = source"
@@ -160,7 +198,7 @@ def expected_registers(ledger: Path) -> dict[str, dict[str, object]]:
         devices[terminal] = [bool(online), boot, bd_seq]
         terminals[terminal.rpartition(".")[0]].append((bool(online), reason))
     board: dict[str, object] = {store: store_status(states) for store, states in terminals.items()}
-    return {"store_board": board, "device_inventory": devices}
+    return {"store_board": board, "device_inventory": devices, "olympus_dgs": devices}
 
 
 def store_status(states: list[tuple[bool, str]]) -> str:
@@ -173,29 +211,50 @@ def store_status(states: list[tuple[bool, str]]) -> str:
     return "PLANNED_CLOSED" if all(reason == "planned_close" for _, reason in states) else "OFFLINE"
 
 
-def query_ledger(ledger: Path, statement: str) -> list[Any]:
-    """Rows of a ledger that its writer may be writing; empty (and logged) when it cannot be read."""
-    if not ledger.exists():
-        return []
+def query_ledger(ledger: Path, statement: str, *values: int) -> list[Any]:
+    """Rows of a ledger that its writer may be writing; raises StorageError when it cannot be read or is not there."""
     try:
         with contextlib.closing(sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as one:
-            return one.execute(statement).fetchall()
+            return one.execute(statement, values).fetchall()
     except sqlite3.Error as error:
-        _log.warning("ledger %s: %s", ledger, error)
-        return []
+        raise StorageError(f"ledger {ledger} cannot be read: {error}") from error
 
 
-def rejected_numbers(ledger: Path) -> dict[str, IntervalSet]:
-    """What terminals were told is rejected, by source; empty while there is no ledger."""
-    statement = "SELECT id, first, last FROM outcome JOIN source ON number = source WHERE verdict = 'rejected'"
-    result: dict[str, IntervalSet] = {}
-    for source, first, last in query_ledger(ledger, statement):
-        result.setdefault(source, IntervalSet()).add_range(first, last)
-    return result
+class RejectedNumbers:
+    """What terminals were told is rejected, by source; each read looks only at outcomes that are new."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._seen_row = 0
+        self._numbers: dict[str, IntervalSet] = {}
+
+    def read(self) -> dict[str, IntervalSet]:
+        """All that is known now; what cannot be read yet comes with a later call."""
+        if not self._ledger.exists():
+            return self._numbers
+        newest = "SELECT coalesce(max(rowid), 0) FROM outcome"
+        statement = (
+            "SELECT id, first, last FROM outcome JOIN source ON number = source"
+            " WHERE outcome.rowid > ? AND outcome.rowid <= ? AND verdict = 'rejected'"
+        )
+        try:
+            until_row: int = query_ledger(self._ledger, newest)[0][0]
+            rows = query_ledger(self._ledger, statement, self._seen_row, until_row) if until_row > self._seen_row else []
+        except StorageError as error:
+            _log.warning("%s", error)
+            return self._numbers
+        for source, first, last in rows:
+            self._numbers.setdefault(source, IntervalSet()).add_range(first, last)
+        self._seen_row = until_row
+        return self._numbers
 
 
 def last_resolved_key(ledger: Path) -> Key | None:
-    """The event of the newest outcome."""
+    """The event of the newest outcome; None while there is none."""
     newest = "SELECT id, last FROM outcome JOIN source ON number = source ORDER BY outcome.rowid DESC LIMIT 1"
-    rows = query_ledger(ledger, newest)
+    try:
+        rows = query_ledger(ledger, newest)
+    except StorageError as error:
+        _log.warning("%s", error)
+        return None
     return Key(*rows[0]) if rows else None

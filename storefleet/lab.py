@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleetwire.clock import heartbeat_interval_s
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, FleetError, SettingsError
 from fleetwire.mqtt import Endpoint
@@ -253,7 +254,8 @@ class Lab:
                 "client_id_prefix": f"{plan.name}." if plan.external_broker else "",
             }
         if stage == "parm":
-            return {"heartbeat_timeout_s": HEARTBEATS_MISSED * plan.heartbeat_interval_s / plan.time_scale}
+            interval_s = heartbeat_interval_s(plan.heartbeat_interval_s, plan.time_scale)
+            return {"heartbeat_timeout_s": HEARTBEATS_MISSED * interval_s}
         if stage == "emulator":
             return {
                 "fleet": plan.fleet,
@@ -339,6 +341,7 @@ class Lab:
             "http": served,
             "stages": list(self.plan.stages),
             "foreign": dict(self.plan.commands),
+            "stage_client_ids": self.plan.stage_client_ids,
             "control_file": str(self.folder / "control.json"),
         }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL_S: Final = 2.0
 PANEL_WIDTH: Final = 96
-VIEW_STAGES: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **dict.fromkeys(REGISTER_VIEWS, "views")}
+VIEW_STAGES: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **REGISTER_VIEWS}
 STAGE_LABELS: Final = {
     "emulator": "terminals",
     "chaos": "hops",

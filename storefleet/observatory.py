@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 EVENT_VIEWS = {"poseidon": "orders", "views": "sales"}
 """Stage -> the view whose events its witness counts."""
-REGISTER_VIEWS = ("store_board", "device_inventory")
+REGISTER_VIEWS = {"store_board": "views", "device_inventory": "views", "olympus_dgs": "olympus_dgs"}
+"""View of registers -> the stage whose witness tells them."""
 FLOW_COUNTERS = {"gateway": "documents_written", "olympus_dgs": "stored_total"}
 """Stages that handle no events but documents: the counter that shows how much they do."""
 
@@ -33,6 +34,7 @@ class InstanceFigures:
     """The newest figures of one instance."""
 
     incarnation: int = 0
+    number: int = 0
     at_ms: int = 0
     counters: dict[str, float] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
@@ -72,13 +74,23 @@ class Observatory:
         """Take one snapshot as it came over the control plane; raises msgspec.ValidationError for anything else."""
         snapshot = msgspec.convert(params, Snapshot)
         self._append(msgspec.json.encode(snapshot) + b"\n")
-        self._figure(snapshot)
         self._unite(snapshot)
+        if snapshot.loop_stall_ms >= self.STALL_FLOOR_MS:
+            began_ms = snapshot.at_ms - round(snapshot.loop_stall_ms)
+            self.note_stall(f"{snapshot.stage}-{snapshot.instance}", began_ms, snapshot.loop_stall_ms)
+        if self._overtaken(snapshot):
+            return
+        self._figure(snapshot)
         for view, registers in snapshot.state.items():
             if isinstance(registers, dict):
                 self.registers[view].update(registers)
-        if snapshot.loop_stall_ms >= self.STALL_FLOOR_MS:
-            self.note_stall(f"{snapshot.stage}-{snapshot.instance}", snapshot.at_ms, snapshot.loop_stall_ms)
+
+    def _overtaken(self, snapshot: Snapshot) -> bool:
+        """Whether a newer one of this instance came first: its figures and registers are not to be written over."""
+        figures = self.instances.get((snapshot.stage, snapshot.instance))
+        if figures is None or not snapshot.number:
+            return False
+        return (snapshot.incarnation, snapshot.number) < (figures.incarnation, figures.number)
 
     def note_stall(self, process: str, at_ms: int, duration_ms: float) -> None:
         """Remember that a process stood still; at most 10,000 are kept."""
@@ -146,7 +158,7 @@ class Observatory:
 
     def register_distance(self, view: str) -> int:
         """How many registers of a view differ from what the terminals really are."""
-        truth = self.device_truth() if view == "device_inventory" else self.board_truth()
+        truth = self.board_truth() if view == "store_board" else self.device_truth()
         found = self.registers[view]
         return sum(1 for name, values in truth.items() if found.get(name) not in values)
 
@@ -179,6 +191,7 @@ class Observatory:
         if figures.at_ms and seconds > 0.02:
             figures.taken_per_s = max(0.0, (snapshot.counters.get(counter, 0.0) - before) / seconds)
         figures.incarnation = snapshot.incarnation
+        figures.number = snapshot.number
         figures.at_ms = snapshot.at_ms
         figures.counters = snapshot.counters
         figures.rejects = snapshot.rejects

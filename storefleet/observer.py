@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -146,6 +147,16 @@ async def require_answer(host: str, port: int) -> None:
             f"broker {host}:{port}: {reason}; check --broker, and that the broker runs there"
         ) from error
     writer.close()
+
+
+async def end_sessions(
+    where: Endpoint, client_ids: Sequence[str], *, username: str | None, password: bytes | None
+) -> None:
+    """Make the broker forget these sessions at once: a clean start without expiry replaces each, and ends. FleetError."""
+    for client_id in client_ids:
+        options = SessionOptions(client_id=client_id, username=username, password=password, clean_start=True)
+        async with StageClient(where, options, ready_timeout_s=6.0):
+            pass
 
 
 async def clear_retained(

@@ -101,6 +101,17 @@ class LabPlan(Struct, kw_only=True, frozen=True):
         """Who answers outcomes: a stage's name or ``broker``."""
         return next((stage for stage in OUTCOME_STAGES if stage in self.stages), "broker")
 
+    @property
+    def stage_client_ids(self) -> list[str]:
+        """The MQTT sessions of our stages; PARM and sync stage have a second one for what they publish."""
+        instances = (
+            f"{self.name}.{stage}-{number}"
+            for stage in self.stages
+            if STAGES[stage].broker_hop and stage not in self.commands
+            for number in range(1, self.instance_count(stage) + 1)
+        )
+        return [client_id + suffix for client_id in instances for suffix in ("", "-out")]
+
     def instance_count(self, stage: str) -> int:
         """How many processes a stage has."""
         return self.instances.get(stage, 1)

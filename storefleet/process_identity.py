@@ -5,11 +5,13 @@ What a crash left behind is ended by this pair and never by name or pattern.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from signal import Signals
 from typing import NamedTuple
 
 
@@ -23,7 +25,7 @@ class ProcessIdentity(NamedTuple):
         """Whether exactly this process still runs (a zombie does not)."""
         return start_time(self.process_id) == self.started
 
-    def signal(self, number: signal.Signals) -> bool:
+    def signal(self, number: Signals) -> bool:
         """Send it a signal; False when it is gone."""
         if not self.alive():
             return False
@@ -32,6 +34,21 @@ class ProcessIdentity(NamedTuple):
         except ProcessLookupError:
             return False
         return True
+
+    def signal_group(self, number: Signals) -> None:
+        """Signal it and, when it leads a group as every child of a lab does, all that it started.
+
+        A group outlives its leader, and no new process gets the leader's id meanwhile: so a process of that id with
+        another start time is somebody else's, and none at all means that only the rest of the group may be left.
+        """
+        found = start_time(self.process_id)
+        if found not in (None, self.started):
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if found is None or os.getpgid(self.process_id) == self.process_id:
+                os.killpg(self.process_id, number)
+            else:
+                os.kill(self.process_id, number)
 
 
 def identify(process_id: int) -> ProcessIdentity:
@@ -55,8 +72,11 @@ def start_time(process_id: int) -> str | None:
 
 
 def end_all(identities: list[ProcessIdentity], *, timeout_s: float = 2.0) -> list[ProcessIdentity]:
-    """SIGKILL every one that still runs and wait; returns those that were alive."""
-    alive = [identity for identity in identities if identity.signal(signal.SIGCONT) and identity.signal(signal.SIGKILL)]
+    """SIGKILL every one that still runs, with all that it started, and wait; returns those that were alive."""
+    alive = [identity for identity in identities if identity.alive()]
+    for identity in identities:
+        if identity.started:
+            identity.signal_group(signal.SIGKILL)
     deadline = time.monotonic() + timeout_s
     while any(identity.alive() for identity in alive) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -163,6 +163,7 @@ class Processes:
         while child.process is not None:
             started_s = loop.time()
             code = await child.process.wait()
+            self._send(child, signal.SIGKILL)  # what it started itself must not live on beside its next incarnation
             if not child.wanted:
                 return
             child.last_exit = _exit_text(code)
@@ -179,9 +180,8 @@ class Processes:
                     _log.warning("%s cannot be started again: %s", child.name, error.strerror)
 
     def _send(self, child: Child, number: signal.Signals) -> None:
-        if child.running and child.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                child.process.send_signal(number)
+        if child.identity is not None and child.identity.started:
+            child.identity.signal_group(number)
 
     def _tell_guardian(self, identity: ProcessIdentity) -> None:
         if self._guardian is not None and self._guardian.stdin is not None:

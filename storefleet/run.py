@@ -12,27 +12,30 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from fleetwire.clock import now_ms
 from fleetwire.control import Params
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.identity import Key
 from storefleet.control_server import Member
 from storefleet.convergence import RESOLUTION_MS, Recovery
-from storefleet.final_reads import last_resolved_key, read_all, rejected_numbers
+from storefleet.final_reads import RejectedNumbers, last_resolved_key, read_all
 from storefleet.lab import Lab
 from storefleet.live import Display, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.plan import TERMINALS_HOP
+from storefleet.run_clock import RunClock
 from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, journey_of, views_of
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
 from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads, StallSpan
 
 _log = logging.getLogger(__name__)
+
+HEAL_TIMEOUT_S: Final = 10.0
+"""How long chaos, which its driver starts again, may be away when a fault is to be lifted."""
 
 Script = Callable[["Run"], Awaitable[None]]
 """What happens between ready and the end; it may be cancelled at any point."""
@@ -48,13 +51,17 @@ class Run:
         self.phase = "starting"
         self.faults: dict[str, str] = {}
         self.recoveries: list[Recovery] = []
+        """Those that the run itself waited for: each view answers for its slowest."""
+        self.clock = RunClock()
+        self.rejected = RejectedNumbers(self.ledger_file)
+        self._watchers = 0
         self.stopping = stopping
         self.interrupted = False
         plan = lab.plan
         self.record = RunRecord(
             name=plan.name,
             seed=plan.seed,
-            started_at_ms=now_ms(),
+            started_at_ms=self.clock.now_ms(),
             steps=journey_of(plan),
             views=views_of(plan),
             deadline_s=plan.deadline_s,
@@ -74,14 +81,14 @@ class Run:
 
     def enter(self, phase: str) -> None:
         """Begin a phase."""
-        self.record.enter(phase, now_ms())
+        self.record.enter(phase, self.clock.now_ms())
         self.phase = phase
         self._write_plan()
 
     async def add_fault(self, hop: str, name: str, kind: str, attributes: dict[str, Any], lease_s: float) -> None:
         """Break a hop; the fault ends by itself when its lease does."""
         params = {"hop": hop, "name": name, "type": kind, "attributes": attributes, "lease_s": lease_s}
-        entry = FaultRecord(hop=hop, name=name, type=kind, attributes=attributes, begin_ms=now_ms())
+        entry = FaultRecord(hop=hop, name=name, type=kind, attributes=attributes, begin_ms=self.clock.now_ms())
         self.record.faults.append(entry)  # before the call: whoever is stopped in it must lift it all the same
         try:
             await self.lab.stage_call("chaos", "add_fault", params)
@@ -91,33 +98,72 @@ class Run:
         self.faults[name] = f"{kind} of {' '.join(f'{key} {value}' for key, value in attributes.items())} on {hop}"
 
     async def remove_fault(self, hop: str, name: str) -> None:
-        """Heal a hop, and note what evidence there is that it was broken."""
-        states = [one for answer in await self.lab.stage_call("chaos", "faults") for one in answer]
-        await self.lab.stage_call("chaos", "remove_fault", {"hop": hop, "name": name})
+        """Heal a hop, and note what evidence there is that it was broken; raises ControlError.
+
+        A fault that is not there any more (its lease is over, or its process died and came back) ended by itself.
+        """
+        deadline_s = time.monotonic() + HEAL_TIMEOUT_S
+        while True:
+            try:
+                evidence, lifted = await self._lift(hop, name)
+                break
+            except ControlError:
+                if time.monotonic() >= deadline_s:
+                    raise
+            await asyncio.sleep(RESOLUTION_MS / 1000)
         self.faults.pop(name, None)
         for entry in self.record.faults:
             if entry.name == name and not entry.end_ms:
-                entry.end_ms = now_ms()
-                entry.evidence = [state.get("evidence") for state in states if state.get("name") == name]
+                entry.end_ms = self.clock.now_ms()
+                entry.evidence = evidence
+                entry.ended_by_itself = not lifted
+                if not lifted:
+                    _log.warning("fault %s on %s ended by itself before it was lifted", name, hop)
+
+    async def _lift(self, hop: str, name: str) -> tuple[list[Any], bool]:
+        """The fault's evidence, and whether it was still there to be lifted; raises ControlError."""
+        answers = await self.lab.stage_call("chaos", "faults", timeout_s=5.0)
+        states = [state for answer in answers for state in answer if state.get("name") == name]
+        at_work = any(state.get("hop", hop) == hop and not state.get("ended") for state in states)
+        if at_work:
+            await self.lab.stage_call("chaos", "remove_fault", {"hop": hop, "name": name}, timeout_s=5.0)
+        return [state.get("evidence") for state in states], at_work
 
     async def lift_faults(self) -> None:
         """Heal whatever is still broken: a script that was stopped has not done it."""
-        for entry in [one for one in self.record.faults if not one.end_ms]:
-            with contextlib.suppress(ControlError):
-                await self.remove_fault(entry.hop, entry.name)
+        left = [self.remove_fault(entry.hop, entry.name) for entry in self.record.faults if not entry.end_ms]
+        for error in await asyncio.gather(*left, return_exceptions=True):
+            if isinstance(error, ControlError):
+                _log.warning("a fault could not be lifted: %s", error)
+            elif error is not None:
+                raise error
 
     async def wait_recovery(self, timeout_s: float) -> Recovery:
-        """Wait until every view holds what is committed now and every register is true; bounded."""
+        """Wait until every view holds what is committed now and every register is true; bounded.
+
+        The run answers for this recovery: one that does not come in time speaks against it, one that is cut does not.
+        """
         recovery = await self._begin_recovery()
         self.recoveries.append(recovery)
+        try:
+            await self._watch(recovery, timeout_s)
+        except asyncio.CancelledError:
+            self.recoveries.remove(recovery)
+            raise
+        return recovery
+
+    async def _watch(self, recovery: Recovery, timeout_s: float) -> None:
+        """Observe a recovery until it is complete or the time is over."""
         deadline_s = time.monotonic() + timeout_s
+        self._watchers += 1
         self.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
         try:
             while time.monotonic() < deadline_s and not self._observe(recovery):  # noqa: ASYNC110 - 100 ms is the resolution
                 await asyncio.sleep(RESOLUTION_MS / 1000)
         finally:
-            self.lab.control.notify_all("snapshot_every", {"interval_ms": 1000})
-        return recovery
+            self._watchers -= 1
+            if not self._watchers:
+                self.lab.control.notify_all("snapshot_every", {"interval_ms": 1000})
 
     async def _begin_recovery(self) -> Recovery:
         with contextlib.suppress(ControlError):
@@ -126,7 +172,7 @@ class Run:
         seen = self.lab.observatory
         views = self.record.views
         return Recovery(
-            now_ms(),
+            self.clock.now_ms(),
             seen.events["emulator"],
             {view.view: seen.holdings(view.view) for view in views if view.holds == "events"},
             [view.view for view in views if view.holds == "registers"],
@@ -135,7 +181,7 @@ class Run:
     def _observe(self, recovery: Recovery) -> bool:
         seen = self.lab.observatory
         distances = {view: seen.register_distance(view) for view in REGISTER_VIEWS}
-        return recovery.observe(now_ms(), rejected_numbers(self.ledger_file), distances)
+        return recovery.observe(self.clock.now_ms(), self.rejected.read(), distances)
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""
@@ -164,7 +210,7 @@ class Run:
             drained = await self.drain(drain_s)
             await self.wait_recovery(max(1.0, until_s - time.monotonic()))
             self.enter("final reads")
-            reads = await read_all(self.lab, self.ledger_file)
+            reads = await read_all(self.lab, self.ledger_file, self.clock.now_ms)
             self._enter_recoveries(reads)
             await self._write_journeys()
         self._write(READS_FILE_NAME, reads)
@@ -288,7 +334,8 @@ class Run:
             raise ControlError(f"not ready within {timeout_s:g} s") from None
         if params.get("what") != "converged":
             return {"ready": True}
-        recovery = await self.wait_recovery(timeout_s)
+        recovery = await self._begin_recovery()  # a client's own question, for which no view answers in the verdict
+        await self._watch(recovery, timeout_s)
         missing = sorted(recovery.views - recovery.converged_ms.keys())
         if missing:
             raise ControlError(f"not converged within {timeout_s:g} s: {', '.join(missing)}")

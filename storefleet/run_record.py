@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, field, structs
 
@@ -21,6 +21,8 @@ class FaultRecord(Struct, kw_only=True):
     begin_ms: int
     end_ms: int = 0
     evidence: Any = None
+    ended_by_itself: bool = False
+    """Nobody lifted it: its lease was over, or its process died; ``end_ms`` is when that was noticed."""
 
 
 class RecoveryRecord(Struct, kw_only=True):
@@ -62,16 +64,17 @@ def journey_of(plan: LabPlan) -> list[JourneyStep]:
     return steps
 
 
+NEEDED: Final = {
+    "store_board": ("parm", "sync_stage", "views"),
+    "device_inventory": ("parm", "olympus_dgs", "views"),
+    "olympus_dgs": ("parm", "olympus_dgs"),
+}
+"""View of registers -> the stages without which it has nothing to show."""
+
+
 def views_of(plan: LabPlan) -> list[JourneyView]:
     """The views that can be read at the end."""
-    views = [
-        view
-        for view in VIEWS
-        if view.step in plan.stages
-        and view.step not in plan.commands
-        and not (view.view == "device_inventory" and not _ours(plan, "olympus_dgs", "parm"))
-        and not (view.view == "store_board" and not _ours(plan, "parm", "sync_stage"))
-    ]
+    views = [view for view in VIEWS if _ours(plan, *NEEDED.get(view.view, (view.step,)))]
     if plan.outcome_stage == "parm":
         views.append(JourneyView(view="canonical", step="broker-canonical"))
     if plan.outcome_stage == "broker":

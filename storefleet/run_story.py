@@ -15,7 +15,7 @@ def story(folder: Path) -> list[str]:
     """Lines about the fleet, its faults and restarts; none for a run that no lab wrote."""
     try:
         record = msgspec.json.decode((folder / PLAN_FILE_NAME).read_bytes(), type=RunRecord)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
         return []
     plan = record.lab
     lines = [f"{plan.stores:,} stores, {plan.terminals:,} terminals, seed {plan.seed}, {plan.rate_per_s:g} events/s"]

@@ -68,6 +68,7 @@ class Follower:
         self._line_limit = line_limit
         self._heard_s = 0.0
         self._failures = 0
+        self._beginnings = 0
         self._scope: asyncio.Timeout | None = None
 
     @property
@@ -76,8 +77,12 @@ class Follower:
         return round((time.monotonic() - self._heard_s) * 1000) if self._heard_s else None
 
     def rebuild(self) -> None:
-        """Forget all that the fold knows and read it again from the beginning; raises StorageError."""
+        """Forget all that the fold knows and read it again from the beginning; raises StorageError.
+
+        What was read before and is not applied yet is not applied any more: its checkpoint lies far ahead.
+        """
         self.file.forget()
+        self._beginnings += 1
         if self._scope is not None:
             self._scope.reschedule(asyncio.get_running_loop().time())
 
@@ -116,6 +121,7 @@ class Follower:
     async def _read(self, client: aiohttp.ClientSession, scope: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
         splitter = LineSplitter(self._line_limit)
+        beginning = self._beginnings
         async with client.get(self._url, params=self._query(), allow_redirects=False) as answer:
             if answer.status != HTTPStatus.OK:
                 raise GatewayError(f"{self._url}: {answer.status}", status=answer.status)
@@ -125,15 +131,19 @@ class Follower:
                 scope.reschedule(began_s + self._silence_s)
                 self._heard_s = time.monotonic()
                 self._failures = 0
-                await self._apply([read_line(line) for line in splitter.split(chunk)])
+                await self._apply([read_line(line) for line in splitter.split(chunk)], beginning)
                 self.oversized_total += splitter.oversized
                 splitter.oversized = 0
+                if beginning != self._beginnings:
+                    return
                 if (early_s := began_s + GATHER_S - loop.time()) > 0:
                     # Small chunks that follow each other closely are read together next time: a commit costs the same.
                     await asyncio.sleep(early_s)
 
-    async def _apply(self, entries: list[Entry]) -> None:
+    async def _apply(self, entries: list[Entry], beginning: int) -> None:
         for start in range(0, len(entries), BATCH_CHANGES):
+            if beginning != self._beginnings:
+                return
             batch = entries[start : start + BATCH_CHANGES]
             self.backlog = len(entries) - start - len(batch)
             self._commit(batch)

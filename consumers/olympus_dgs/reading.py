@@ -14,8 +14,10 @@ from fleetwire.topics import Topics
 
 MAXIMUM_PAYLOAD_BYTES: Final = 16_384
 _LARGEST: Final = 2**63 - 1
+"""What the inventory's file can hold."""
 
 _decode = msgspec.json.Decoder(TerminalState).decode
+_decode_document = msgspec.json.Decoder(DeviceDocument).decode
 
 
 def read_device(topics: Topics, topic: str, payload: bytes) -> DeviceDocument:
@@ -40,6 +42,17 @@ def read_device(topics: Topics, topic: str, payload: bytes) -> DeviceDocument:
         app_version=state.app_version,
         os_version=state.os_version,
     )
+
+
+def read_document(body: bytes) -> DeviceDocument:
+    """A document of the gateway, which anybody may have written; raises BadPayload."""
+    try:
+        device = _decode_document(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadPayload("schema", str(error)) from error
+    if not (0 <= device.boot <= _LARGEST and 0 <= device.bd_seq <= _LARGEST):
+        raise BadPayload("schema", f"boot and bd_seq are 0 to {_LARGEST}")
+    return device
 
 
 def _read_state(payload: bytes) -> TerminalState:

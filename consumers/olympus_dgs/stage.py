@@ -14,6 +14,7 @@ from consumers.olympus_dgs.inventory import Inventory
 from consumers.olympus_dgs.reading import read_device
 from consumers.olympus_dgs.routes import MAXIMUM_DEVICES, Health, routes
 from consumers.olympus_dgs.writer import InventoryWriter
+from fleetwire import vital_tasks
 from fleetwire.control import Handler, Params
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.delivery import Delivery
@@ -63,8 +64,9 @@ class OlympusStage:
         self._client.on(TopicFilter(pattern=self._topics.all_of("canonical", "device")), self._receive)
         await self._http.start()
         self._tasks = [
-            asyncio.create_task(self._writer.run(), name="olympus_dgs.writer"),
-            asyncio.create_task(self._presence.keep(self._client), name="olympus_dgs.presence"),
+            vital_tasks.start(self._writer.run(), "olympus_dgs.writer"),
+            vital_tasks.start(self._presence.keep(self._client), "olympus_dgs.presence"),
+            vital_tasks.start(self._client.until_useless(), "olympus_dgs.session"),
         ]
         return {"http": self._http.url}
 
@@ -122,7 +124,8 @@ class OlympusStage:
             device = read_device(self._topics, message.topic, message.payload)
         except BadPayload as error:
             letter = DeadLetter(reason=error.reason, detail=error.detail, topic=message.topic, payload=message.payload)
-            self._dead_letters.post(letter, lambda: self._in_hand.done(identity))
+            self._dead_letters.post_aside(letter)
+            self._in_hand.done(identity)
         else:
             self._writer.add(device, lambda: self._in_hand.done(identity))
 

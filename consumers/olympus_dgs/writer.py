@@ -15,11 +15,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
-
 from consumers.olympus_dgs.inventory import Inventory, ToStore
+from consumers.olympus_dgs.reading import read_document
 from fleetwire.documents import DEVICE_PREFIX, DeviceDocument
-from fleetwire.errors import GatewayError, StorageError
+from fleetwire.errors import BadPayload, GatewayError, StorageError
 from fleetwire.gateway_client import BulkRow, GatewayClient
 
 BATCH_DEVICES: Final = 500
@@ -132,8 +131,8 @@ class InventoryWriter:
         theirs: DeviceDocument | None = None
         if found is not None:
             try:
-                theirs = msgspec.json.decode(found.body, type=DeviceDocument)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                theirs = read_document(found.body)
+            except BadPayload as error:
                 _log.warning("the gateway's document of %s is no device: %s; replacing it", row.terminal, error)
         self._inventory.settle_conflict(row, theirs, found.rev if found is not None else "")
         if theirs is not None and (device := self._inventory.device(row.terminal)) is not None:

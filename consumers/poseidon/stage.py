@@ -20,6 +20,7 @@ from consumers.poseidon.fold import Fact, PoseidonFold
 from consumers.poseidon.reads import Reads
 from consumers.poseidon.refusals import Refusals
 from consumers.poseidon.routes import Health, routes
+from fleetwire import vital_tasks
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.control import Handler, Params
 from fleetwire.dead_letters import DeadLetterOffice
@@ -71,8 +72,9 @@ class PoseidonStage:
             "Poseidon", routes(self._reads, self._health), self._settings.listen_address
         ).start()
         self._tasks = [
-            asyncio.create_task(self._follower.run(), name="poseidon.feed"),
-            asyncio.create_task(self._presence.keep(self._client), name="poseidon.presence"),
+            vital_tasks.start(self._follower.run(), "poseidon.feed"),
+            vital_tasks.start(self._presence.keep(self._client), "poseidon.presence"),
+            vital_tasks.start(self._client.until_useless(), "poseidon.session"),
         ]
         return {"http": self._http.url}
 

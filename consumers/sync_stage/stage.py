@@ -7,10 +7,10 @@ While the gateway refuses, at most BACKLOG_LIMIT messages are held; the rest sta
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,6 +21,7 @@ from consumers.sync_stage.applied_log import AppliedLog
 from consumers.sync_stage.canonical_documents import claimed_key, prepare, read_status
 from consumers.sync_stage.document_writer import DocumentWriter, Task
 from consumers.sync_stage.status_writer import StatusWriter
+from fleetwire import vital_tasks
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.attempt_record import DEATHS_ALLOWED, FILE_NAME, AttemptRecord, message_name
 from fleetwire.control import Handler
@@ -41,6 +42,8 @@ from fleetwire.witness import Witness
 BACKLOG_LIMIT: Final = 2_000
 GROUP: Final = "sync-stage"
 STAGE: Final = "sync_stage"
+
+Posted = Callable[[], None]
 
 _log = logging.getLogger(__name__)
 
@@ -85,10 +88,8 @@ class SyncStage:
             TopicFilter(pattern=self._topics.shared(GROUP, "canonical", "transaction")), self._receive_event
         )
         await sessions.open_outbound()
-        self._tasks.append(asyncio.create_task(self._documents.run(), name="sync_stage.documents"))
-        self._tasks.append(asyncio.create_task(self._statuses.run(), name="sync_stage.statuses"))
-        for task in self._tasks:
-            task.add_done_callback(_report_end)
+        self._tasks.append(vital_tasks.start(self._documents.run(), "sync_stage.documents"))
+        self._tasks.append(vital_tasks.start(self._statuses.run(), "sync_stage.statuses"))
         await sessions.open_inbound()
         return {}
 
@@ -155,10 +156,12 @@ class SyncStage:
         name = message_name(message.topic, message.properties, message.payload)
         if self._attempts.begin(name):
             self._prepare(identity, message)
-        else:
-            detail = f"the sync stage died {DEATHS_ALLOWED} times while it worked on this message"
-            self._bury_unread(identity, message, "crash", detail)
-        self._attempts.end(name)
+            self._attempts.end(name)
+            return
+        # What it did is forgotten only with its letter at the broker: another one in this read may kill us before.
+        self._attempts.leave(name)
+        detail = f"the sync stage died {DEATHS_ALLOWED} times while it worked on this message"
+        self._bury_unread(identity, message, "crash", detail, functools.partial(self._attempts.end, name))
 
     def _prepare(self, identity: Identity, message: Message) -> None:
         try:
@@ -189,13 +192,15 @@ class SyncStage:
     def _refused(self, task: Task, reason: str, detail: str) -> None:
         self._bury(task.identity, task.message, reason, detail)
 
-    def _bury_unread(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
+    def _bury_unread(
+        self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None
+    ) -> None:
         key = _key_of(message)
         if key is not None:
             self.witness.take(*key, attempt_of(message))
-        self._bury(identity, message, reason, detail)
+        self._bury(identity, message, reason, detail, posted)
 
-    def _bury(self, identity: Identity, message: Message, reason: str, detail: str) -> None:
+    def _bury(self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None) -> None:
         letter = DeadLetter(
             reason=reason,
             detail=detail,
@@ -205,7 +210,12 @@ class SyncStage:
             # Behind a conflict stands an event that is stored: its key is applied, only this content is not.
             tell_terminal=reason != "key_conflict",
         )
-        self._dead_letters.post(letter, lambda: self._in_hand.done(identity))
+        self._dead_letters.post(letter, functools.partial(self._buried, identity, posted))
+
+    def _buried(self, identity: Identity, posted: Posted | None) -> None:
+        self._in_hand.done(identity)
+        if posted is not None:
+            posted()
 
     def _receive_status(self, message: Message) -> None:
         acknowledge = self._sessions.outbound.acknowledge
@@ -216,7 +226,8 @@ class SyncStage:
             status = read_status(self._topics, message)
         except BadPayload as error:
             letter = DeadLetter(reason=error.reason, detail=error.detail, topic=message.topic, payload=message.payload)
-            self._dead_letters.post(letter, lambda: acknowledge(message))
+            self._dead_letters.post_aside(letter)
+            acknowledge(message)
             return
         settings = self._settings
         store_id = f"{status.brand}.{status.region}.{status.store}"
@@ -235,10 +246,3 @@ def read_options(settings: StageSettings) -> Options:
         return msgspec.json.decode(settings.options, type=Options)
     except msgspec.MsgspecError as error:
         raise SettingsError(f"{PREFIX}OPTIONS={settings.options!r}: {error}") from error
-
-
-def _report_end(task: asyncio.Task[None]) -> None:
-    """A writer that ended by itself is a bug; a stage that only looks alive would hide it, so the process ends."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("%s ended; ending", task.get_name(), exc_info=error)
-        os._exit(70)

@@ -21,6 +21,7 @@ from consumers.http_endpoint import HttpEndpoint
 from consumers.views.hosting import HostedView, ViewState
 from consumers.views.registry import VIEWS
 from consumers.views.view import Selection
+from fleetwire import vital_tasks
 from fleetwire.control import Handler, Params
 from fleetwire.errors import ControlError, SettingsError, StorageError
 from fleetwire.settings import StageSettings
@@ -53,7 +54,7 @@ class ViewsStage:
         for hosted in self._hosted:
             hosted.open()
         await self._http.start()
-        self._tasks = [asyncio.create_task(hosted.run(), name=f"views.{hosted.view.name}") for hosted in self._hosted]
+        self._tasks = [vital_tasks.start(hosted.run(), f"views.{hosted.view.name}") for hosted in self._hosted]
         return {"http": self._http.url}
 
     async def stop(self) -> None:

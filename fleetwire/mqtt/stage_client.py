@@ -16,6 +16,7 @@ from typing import Self, TypeAlias
 
 from fleetwire.mqtt.errors import ConnectFailed, ConnectionLost, ConnectRefused, MqttError
 from fleetwire.mqtt.link import Session, SessionGroup
+from fleetwire.mqtt.reason_codes import describe
 from fleetwire.mqtt.routing import RoutingTable
 from fleetwire.mqtt.statistics import Statistics
 from fleetwire.mqtt.values import Endpoint, Message, SessionOptions, TopicFilter, Will
@@ -32,6 +33,7 @@ class StageClient:
     Entering waits at most ``ready_timeout_s`` for the connection and raises its last error then; a refusal ends the
     wait at once. With ``ready_timeout_s=None`` it does not wait: see ``connected``. ``on_disconnected`` hears of every
     loss and failure, and the session reconnects by itself; ``on_connected`` hears whether the broker remembered it.
+    Run ``until_useless`` as a task that ends the stage: a session may be refused for good long after it was ready.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class StageClient:
         self._session: Session | None = None
         self._pending: set[asyncio.Future[int]] = set()
         self._refused: asyncio.Future[MqttError] | None = None
+        self._useless: asyncio.Future[MqttError] | None = None
         self._last_error: MqttError | None = None
         self._paused = False
         for topic_filter, handler in handlers:
@@ -79,6 +82,7 @@ class StageClient:
 
     async def __aenter__(self) -> Self:
         self._refused = asyncio.get_running_loop().create_future()
+        self._useless = asyncio.get_running_loop().create_future()
         self._group = SessionGroup(self._endpoint, connect_timeout_s=self._connect_timeout_s)
         self._session = self._group.open(self._options, self, self._will)
         if self._filters:
@@ -109,8 +113,39 @@ class StageClient:
             raise self._refused.result()
         if not self.connected.is_set():
             raise self._last_error or ConnectFailed(
-                f"{self._endpoint}, client {self._options.client_id}: not connected within {timeout_s:g} s"
+                f"{self._who}: not connected within {timeout_s:g} s"
             )
+
+    async def until_subscribed(self, timeout_s: float) -> None:
+        """Wait for the broker's consent to the subscriptions; at once when there are none.
+
+        Raises ConnectFailed when one is refused, with the broker's code, or when no SUBACK comes in time.
+        """
+        if not self._filters:
+            return
+        assert self._useless is not None, "the client is not open: use it in `async with`"
+        subscribed = asyncio.create_task(self.subscribed.wait(), name="mqtt-subscribed")
+        try:
+            await asyncio.wait((subscribed, self._useless), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            subscribed.cancel()
+        if self._useless.done():
+            raise self._useless.result()
+        if not self.subscribed.is_set():
+            raise ConnectFailed(f"{self._who}: no SUBACK within {timeout_s:g} s: look into the broker's log")
+
+    async def until_useless(self) -> None:
+        """Wait, perhaps for ever, until the session is refused for good or a subscription is; raises that MqttError."""
+        assert self._useless is not None, "the client is not open: use it in `async with`"
+        raise await asyncio.shield(self._useless)
+
+    @property
+    def _who(self) -> str:
+        return f"{self._endpoint}, client {self._options.client_id}"
+
+    def _is_useless(self, error: MqttError) -> None:
+        if self._useless is not None and not self._useless.done():
+            self._useless.set_result(error)
 
     # Publish and acknowledge
 
@@ -199,7 +234,7 @@ class StageClient:
     def _fail_pending(self, detail: str) -> None:
         for future in list(self._pending):
             if not future.done():
-                future.set_exception(ConnectionLost(f"{self._endpoint}, client {self._options.client_id}: {detail}"))
+                future.set_exception(ConnectionLost(f"{self._who}: {detail}"))
 
     # What the session calls
 
@@ -230,9 +265,14 @@ class StageClient:
     def on_subscribed(self, _session: Session, reason_codes: tuple[int, ...]) -> None:
         """Callback of the session."""
         refused = [code for code in reason_codes if code >= 0x80]
-        if refused:
-            _logger.error("%s: subscriptions refused: %s", self._options.client_id, refused)
-        self.subscribed.set()
+        if not refused:
+            self.subscribed.set()
+            return
+        names = ", ".join(describe(code) for code in refused)
+        patterns = ", ".join(topic_filter.pattern for topic_filter in self._filters)
+        detail = f"the broker refuses a subscription with {names}; allow this client to read {patterns}"
+        _logger.error("%s: %s", self._who, detail)
+        self._is_useless(ConnectFailed(f"{self._who}: {detail}", reason_code=refused[0]))
 
     def on_disconnected(self, _session: Session, error: MqttError) -> None:
         """Callback of the session."""
@@ -245,6 +285,7 @@ class StageClient:
             self._refused.set_result(error)
         if error.final:
             self._fail_pending(f"the session ended for good: {error}")
+            self._is_useless(error)
         if self._told_disconnected is not None:
             self._told_disconnected(error)
 

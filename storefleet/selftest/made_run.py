@@ -171,7 +171,9 @@ def _reads(names: list[str], events: int, end_ms: int) -> Reads:
     rows = sorted(totals.items())
     reads.views["sales"].totals = [(store, day, count, cents) for (store, day), (count, cents) in rows]
     stores = dict.fromkeys((Terminal.parse(name).store_id for name in names), "OPEN")
-    for view, registers in (("store_board", stores), ("device_inventory", {name: [True, 1, 0] for name in names})):
+    devices: dict[str, object] = {name: [True, 1, 0] for name in names}
+    boards = (("store_board", stores), ("device_inventory", devices), ("olympus_dgs", devices))
+    for view, registers in boards:
         reads.views[view] = FinalRead(
             at_ms=end_ms,
             healed_at_ms=START_MS,

@@ -113,7 +113,7 @@ def machine_stalled(ground: Ground) -> Findings:
     """A view took longer, and the machine stood still for as long."""
     view, over_ms = _make_late(ground)
     assert view.healed_at_ms is not None
-    ground.set(ground.history, "stalls", [Stall("gateway-1", view.healed_at_ms, over_ms + 1.0)])
+    ground.set(ground.history, "stalls", [Stall("lab", view.healed_at_ms, over_ms + 1.0)])
     return _unknown(view, "machine_stalled")
 
 

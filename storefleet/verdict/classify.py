@@ -16,7 +16,8 @@ For one view, an event of the ledger falls into the first row that fits:
 | no | rejected by word | rejected |
 | no | no outcome | never_read |
 
-An event that a view holds and no ledger knows is unexpected, too. Over all views an event's class is the worst, in the
+Where no view of events was read at all, only the outcomes are known: what was applied by word is ``unread`` then, since
+nothing shows that it arrived, nor that it did not. An event that a view holds and no ledger knows is unexpected, too. Over all views an event's class is the worst, in the
 order of :data:`CLASSES`. A type that a view does not hold says nothing there; an event that no view holds by its type
 is judged by its outcome alone. Words: Jepsen's ``set``, ``set-full`` and ``total-queue`` checkers.
 """
@@ -42,6 +43,7 @@ CLASSES: Final = (
     "never_read",
     "rejected",
     "recovered",
+    "unread",
     "ok",
 )
 """Worst first."""
@@ -296,10 +298,12 @@ def _enter(classes: Classes, source: str, found: ClassSets, held: IntervalSet) -
 def _overall(judged: Judged, source: str, found_by_view: list[ClassSets], facts: _Facts) -> None:
     """The worst class over all views, and what the outcomes alone say."""
     ledger = facts.ledger
-    if facts.plain and not any(found_by_view):
+    if facts.plain and found_by_view and not any(found_by_view):
         judged.overall.counts["ok"] += ledger.count
         return
     by_word = _by_word(facts, found_by_view)
+    if not found_by_view:
+        by_word["unread"] = ledger.applied.intersection(ledger.sequences)
     assigned = IntervalSet()
     for name in CLASSES[:-1]:
         members = by_word.get(name, IntervalSet())

@@ -54,6 +54,7 @@ VIEWS: Final[tuple[JourneyView, ...]] = (
     JourneyView(view="sales", step="views", counted_types=["transaction.retail", "transaction.void"]),
     JourneyView(view="store_board", step="views", holds="registers"),
     JourneyView(view="device_inventory", step="views", holds="registers"),
+    JourneyView(view="olympus_dgs", step="broker-canonical", hop="olympus-broker", holds="registers"),
 )
 
 

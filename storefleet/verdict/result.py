@@ -46,6 +46,10 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "a longer wait for recovery, or a terminal that is online at the end",
     ),
     "not_healed": ("the faults were not lifted before the end", "a run that lifts its faults and waits"),
+    "read_too_soon": (
+        "registers differed that had less than the deadline to become right",
+        "a final read that comes a deadline after the last fault and the last change of a terminal",
+    ),
     "convergence_unmeasured": (
         "a view was right at the end, but nobody measured when it became so",
         "readings of that view after the faults were lifted",

@@ -22,6 +22,7 @@ WORDS: Final[dict[str, str]] = {
     "ok": "arrived once, unaltered, in time",
     "recovered": "arrived, though nobody confirmed it",
     "rejected": "refused with a reason",
+    "unread": "confirmed; no view of events was read",
     "never_read": "no outcome, not arrived",
     "stale": "arrived too late",
     "unexpected": "arrived, though never sent or refused",

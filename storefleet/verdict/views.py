@@ -1,10 +1,17 @@
-"""One view's own judgement: its registers and totals by value, and its time from healed to converged."""
+"""One view's own judgement: its registers and totals by value, and its time from healed to converged.
+
+The machine stood still where the lab's own loop did, or two processes at once: a single process that does not run may
+be broken, stopped, or busy with itself, and excuses nothing. Registers are wrong only if they had the whole deadline to
+become right, since calm (or healing) and since the terminals last changed.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import compress, groupby
+from typing import Final
 
 import msgspec
 
@@ -25,6 +32,8 @@ from storefleet.verdict.result import (
     validity,
 )
 
+LAB_PROCESS: Final = "lab"
+"""Under this name the lab notes the stalls of its own loop."""
 WRONG_CLASSES = ("lost", "corrupted", "duplicated", "unexpected", "never_read")
 
 
@@ -88,10 +97,8 @@ def _judge_registers(view: ViewRecord, account: ViewAccount) -> bool:
     """Compare registers by value, both ways."""
     if view.registers_found is None:
         return False
-    for name in sorted(view.registers_expected.keys() | view.registers_found.keys()):
-        expected, found = view.registers_expected.get(name), view.registers_found.get(name)
-        if expected != found:
-            _differ(account, view.view, name, expected, found)
+    for name in _wrong_registers(view):
+        _differ(account, view.view, name, view.registers_expected.get(name), view.registers_found.get(name))
     return account.difference_count > 0
 
 
@@ -218,12 +225,32 @@ def _excuse(history: History, view: ViewRecord, account: ViewAccount) -> str:
         return "not_healed"
     if view.read_at_ms is None:
         return "aborted" if history.aborted else ""
-    elapsed = view.read_at_ms - view.healed_at_ms
-    if history.aborted and elapsed < account.deadline_ms:
-        return "aborted"
-    if elapsed - stalled_ms(history.stalls, view.healed_at_ms, view.read_at_ms) < account.deadline_ms <= elapsed:
+    since_ms = _registers_still_since_ms(history, view)
+    elapsed = view.read_at_ms - since_ms
+    if elapsed < account.deadline_ms:
+        return "aborted" if history.aborted else "read_too_soon"
+    if elapsed - stalled_ms(history.stalls, since_ms, view.read_at_ms) < account.deadline_ms:
         return "machine_stalled"
     return ""
+
+
+def _registers_still_since_ms(history: History, view: ViewRecord) -> int:
+    """Since when nothing excuses the registers that differ: calm, and no terminal behind them changed any more."""
+    assert view.punctual_from_ms is not None
+    registers = history.ledger.registers if history.ledger else {}
+    wrong = set(_wrong_registers(view))
+    changes = (
+        register.at_ms
+        for terminal, register in registers.items()
+        if terminal in wrong or terminal.rpartition(".")[0] in wrong
+    )
+    return max(view.punctual_from_ms, *changes, 0)
+
+
+def _wrong_registers(view: ViewRecord) -> list[str]:
+    found = view.registers_found or {}
+    names = view.registers_expected.keys() | found.keys()
+    return sorted(name for name in names if view.registers_expected.get(name) != found.get(name))
 
 
 def _late_all_the_same(history: History, view: ViewRecord, judged: Judged) -> bool:
@@ -253,15 +280,21 @@ def running_limit_ms(stalls: list[Stall], at_ms: int, deadline_ms: float) -> int
 
 
 def stalled_ms(stalls: list[Stall], from_ms: int, until_ms: int) -> float:
-    """How long at least one process stood still within a time; stalls of several at once count once."""
+    """How long the machine stood still within a time: the lab itself, or two processes at once; each moment once."""
     return sum(high - low for low, high in _merged(stalls, from_ms, until_ms))
 
 
 def _merged(stalls: list[Stall], from_ms: int, until_ms: int) -> Iterator[tuple[float, float]]:
-    spans = sorted((stall.at_ms, stall.at_ms + stall.duration_ms) for stall in stalls)
-    reached = float(from_ms)
-    for start, end in spans:
-        low, high = max(float(start), reached), min(end, float(until_ms))
+    """Spans in which the machine stood still, disjoint and ascending."""
+    changes: list[tuple[float, int, str]] = []
+    for stall in stalls:
+        low, high = max(float(stall.at_ms), float(from_ms)), min(stall.at_ms + stall.duration_ms, float(until_ms))
         if high > low:
-            yield low, high
-            reached = high
+            changes += ((low, 1, stall.process), (high, -1, stall.process))
+    still: Counter[str] = Counter()
+    before = float(from_ms)
+    for at_ms, change, process in sorted(changes):
+        if at_ms > before and (still[LAB_PROCESS] or len(+still) > 1):
+            yield before, at_ms
+        before = at_ms
+        still[process] += change

@@ -13,6 +13,7 @@ import pytest
 
 from consumers.feed.fold_file import FoldFile
 from consumers.feed.follower import Follower
+from consumers.feed.lines import read_line
 from tests.broker import free_port
 from tests.feed.events import sale
 from tests.feed.laboratory import Laboratory, running, until
@@ -102,10 +103,14 @@ async def test_trouble_neither_ends_the_feed_nor_loses_a_change(tmp_path: Path, 
         follower = Follower(url, file, retry_cap_s=0.05)
         async with running(follower.run()):
             await until(lambda: _holds(file, ["a", "b", "c"]), "all letters")
+            await until(lambda: _reconnected(follower, 2), "the feeds that ended are counted")
     assert fake.since[:2] == ["0", "s1"]
     assert fake.since[2] in ("s1", "s2")
     assert file.checkpoint == "s3"
-    assert follower.reconnects_total >= 2
+
+
+async def _reconnected(follower: Follower, times: int) -> bool:
+    return follower.reconnects_total >= times
 
 
 async def _holds(file: FoldFile[str], wanted: list[str]) -> bool:
@@ -211,3 +216,16 @@ async def test_a_real_gateway_is_killed_and_comes_back(tmp_path: Path) -> None:
             follower.rebuild()
             assert letters(file) == []
             await until(lambda: _holds(file, ids), "all events again")
+
+
+async def test_what_was_read_before_a_rebuild_is_not_applied_after_it(tmp_path: Path) -> None:
+    """A chunk that was read already must not move the checkpoint past all that a rebuild has just forgotten."""
+    file = FoldFile(tmp_path / "letters.sqlite", Letters())
+    follower = Follower("http://127.0.0.1:1/fleet", file)
+    read_before = [read_line(line(7, "late").strip())], follower._beginnings
+    follower.rebuild()
+    at_the_start = file.checkpoint
+    await follower._apply(*read_before)
+    assert (letters(file), file.checkpoint) == ([], at_the_start)
+    await follower._apply(read_before[0], follower._beginnings)
+    assert file.checkpoint != at_the_start

@@ -37,7 +37,17 @@ ENVELOPES = st.builds(
 )
 NAMES = st.sampled_from(["source", "sequence", "type", "time", "attempt", "id", "specversion", "x"])
 VALUES = st.text(max_size=50) | st.sampled_from(
-    [KEY.source, "1", "0", "-1", "²", "9" * 5_000, f"{TYPE_PREFIX}transaction.retail{TYPE_SUFFIX}", TYPE_PREFIX, TYPE_SUFFIX]
+    [
+        KEY.source,
+        "1",
+        "0",
+        "-1",
+        "²",
+        "9" * 5_000,
+        f"{TYPE_PREFIX}transaction.retail{TYPE_SUFFIX}",
+        TYPE_PREFIX,
+        TYPE_SUFFIX,
+    ]
 )
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | VALUES,

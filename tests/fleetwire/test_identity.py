@@ -41,7 +41,9 @@ def test_hostile_ids_are_refused_or_exact(text: str) -> None:
         assert all(is_word(word) for word in found)
 
 
-@given(st.text(max_size=200) | st.builds("{}.{}".format, TERMINALS.map(lambda one: one.id), NEAR_MISSES | st.integers()))
+@given(
+    st.text(max_size=200) | st.builds("{}.{}".format, TERMINALS.map(lambda one: one.id), NEAR_MISSES | st.integers())
+)
 def test_hostile_keys_are_refused_or_exact(text: str) -> None:
     """Any text is either refused as no_key or is exactly the text of the key that it names."""
     found = read_or_refusal(Key.parse, text)
@@ -80,4 +82,6 @@ def test_the_text_forms() -> None:
     assert str(Key("taco.west.s0042.r01", 317)) == "taco.west.s0042.r01.317"
     assert Terminal.parse("taco.west.s0042.r01") == Terminal("taco", "west", "s0042", "r01")
     assert Terminal.parse(".".join(["a" * 32] * 4)).brand == "a" * 32
-    assert [is_word(text) for text in ("a", "a-b", "0", "", "-", "a-", "a.b", "A", "a" * 33)] == [True] * 3 + [False] * 6
+    assert [is_word(text) for text in ("a", "a-b", "0", "", "-", "a-", "a.b", "A", "a" * 33)] == [True] * 3 + [
+        False
+    ] * 6

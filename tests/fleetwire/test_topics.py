@@ -62,7 +62,9 @@ def test_a_terminal_topic_is_read_back(root: str, kind: str) -> None:
     assert found.terminal == TILL
 
 
-@pytest.mark.parametrize("root", ["", "/", "a/", "/a", "a//b", "a/b/c", "a b", "+", "#", "$share", "ä", "a\n", "a" * 65])
+@pytest.mark.parametrize(
+    "root", ["", "/", "a/", "/a", "a//b", "a/b/c", "a b", "+", "#", "$share", "ä", "a\n", "a" * 65]
+)
 def test_what_is_no_root(root: str) -> None:
     """A root with wildcards, too many levels or foreign characters is refused before anything starts."""
     with pytest.raises(SettingsError, match="topic root"):

@@ -149,6 +149,17 @@ def test_registers_go_out_when_they_change() -> None:
     assert report(witness, full=True).state == {"store_board": {"s1": "OFFLINE", "s2": "OPEN"}}
 
 
+def test_a_full_snapshot_takes_nothing_from_the_next() -> None:
+    """What changed before a full snapshot is in the next one of changes all the same, and each has its number."""
+    witness = Witness()
+    witness.take(TILL, 1)
+    witness.register("store_board", "s1", "OPEN")
+    assert report(witness, full=True).number == 1
+    changes = report(witness)
+    assert (changes.number, changes.taken, changes.state) == (2, {TILL: [(1, 1)]}, {"store_board": {"s1": "OPEN"}})
+    assert report(witness).taken == {}
+
+
 def test_a_journey() -> None:
     """A step says when it was taken, at which attempt, when and how it was handed on first, or that it was rejected."""
     witness = Witness()

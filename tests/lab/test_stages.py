@@ -21,9 +21,9 @@ COMMAND = shlex.join([sys.executable, str(EXAMPLE)])
 @pytest.mark.parametrize(
     ("absent", "views"),
     [
-        ("views", ["gateway", "orders"]),
+        ("views", ["gateway", "orders", "olympus_dgs"]),
         ("olympus-dgs", ["gateway", "orders", "sales", "store_board"]),
-        ("poseidon", ["gateway"]),
+        ("poseidon", ["gateway", "olympus_dgs"]),
         ("sync_stage", ["canonical"]),
         ("parm", ["raw"]),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -19,6 +20,21 @@ from fleetwire.mqtt import (
     TopicFilter,
 )
 from tests.broker import Broker, free_port
+
+CONNECT, SUBSCRIBE = 0x10, 0x82
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A broker that lets everybody in and answers each SUBSCRIBE with "not authorized"."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            kind, length = await reader.readexactly(2)
+            body = await reader.readexactly(length)
+            if kind == CONNECT:
+                writer.write(b"\x20\x03\x00\x00\x00")
+            elif kind == SUBSCRIBE:
+                writer.write(b"\x90\x04" + body[:2] + b"\x00\x87")
+    writer.close()
 
 
 class Inbox:
@@ -75,6 +91,41 @@ async def test_filter_added_later_is_subscribed(broker: Broker) -> None:
             await client.subscribed.wait()
         await client.publish("late", b"x")
         await inbox.until(1)
+
+
+async def test_a_refused_subscription_is_an_error() -> None:
+    """A client that may not read what it wants is told so, with the broker's code, and never counts as subscribed."""
+    server = await asyncio.start_server(_refuse, "127.0.0.1", 0)
+    endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
+    handlers = [(TopicFilter(pattern="secret"), Inbox())]
+    async with server, StageClient(endpoint, SessionOptions(client_id="stage"), handlers=handlers) as client:
+        with pytest.raises(ConnectFailed, match="0x87 not authorized.*secret") as refusal:
+            await client.until_subscribed(5)
+        assert refusal.value.reason_code == 0x87
+        assert not client.subscribed.is_set()
+        with pytest.raises(ConnectFailed, match="0x87"):
+            await client.until_useless()
+
+
+async def test_consent_to_subscriptions_can_be_waited_for(broker: Broker) -> None:
+    """The wait is over with the SUBACK, or at once when nothing is subscribed."""
+    async with _client(broker, handlers=[(TopicFilter(pattern="in"), Inbox())]) as client:
+        await client.until_subscribed(5)
+        assert client.subscribed.is_set()
+    async with _client(broker, "other") as client:
+        await client.until_subscribed(0)
+
+
+async def test_a_final_refusal_later_is_an_error(broker: Broker) -> None:
+    """A session that the broker will never take again says so, though it was ready before."""
+    async with _client(broker) as client:
+        client.on_disconnected(client.session, ConnectRefused("banned", reason_code=0x8A, final=False))
+        useless = asyncio.create_task(client.until_useless())
+        await asyncio.sleep(0)
+        assert not useless.done()
+        client.on_disconnected(client.session, ConnectRefused("bad client id", reason_code=0x85, final=True))
+        with pytest.raises(ConnectRefused, match="bad client id"):
+            await useless
 
 
 async def test_done_is_called_with_the_reason_code(broker: Broker) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import aiomqtt
 import httpx
 import msgspec
+import pytest
 
+from consumers.olympus_dgs.stage import OlympusStage
 from fleetwire.documents import DeviceDocument
 from fleetwire.errors import GatewayError
 from fleetwire.identity import Terminal
@@ -17,6 +19,8 @@ from fleetwire.topics import Topics
 from tests.broker import Broker
 from tests.feed.laboratory import DEADLINE_S, Laboratory, RunningStage, until
 from tests.olympus_dgs.test_inventory import device
+from tests.parm_live.running import running, stage_settings, wire
+from tests.parm_live.running import until as until_seen
 
 ROOT = "storefleet/test"
 TOPICS = Topics(ROOT)
@@ -125,6 +129,17 @@ async def test_somebody_elses_newer_document_is_not_overwritten_and_an_older_one
         assert await stored(lab, TILL) == [True, 9, 0]
 
 
+async def test_somebody_elses_document_beyond_all_numbers_is_replaced(tmp_path: Path, broker: Broker) -> None:
+    """A boot that no SQLite integer holds is no device: it stops nothing."""
+    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as parm:
+        await lab.start_gateway()
+        document = device(2**70, 0, terminal=TILL.id)
+        await lab.client.put(f"device:{TILL.id}", msgspec.json.encode(document))
+        await start(lab)
+        await say(parm, TILL, 5, 0)
+        await becomes(lab, TILL, [True, 5, 0])
+
+
 async def test_a_bad_state_becomes_a_dead_letter_and_stops_nothing(tmp_path: Path, broker: Broker) -> None:
     """With stage, reason and the original bytes; the state behind it is written; a cleared register is no state."""
     async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as parm:
@@ -162,3 +177,16 @@ async def test_the_feed_of_states_survives_a_broker_that_comes_late(
         async with aiomqtt.Client(broker.host, broker.port) as parm:
             await say(parm, TILL, 1, 0)
             await becomes(lab, TILL, [True, 1, 0])
+
+
+@pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
+async def test_bad_registers_do_not_stop_reading(tmp_path: Path, broker: Broker) -> None:
+    """More of them in one read than may be held: each is a letter, though the same session reads the PUBACKs."""
+    settings = stage_settings("olympus_dgs", broker, tmp_path, gateway_url="http://127.0.0.1:9/fleet")
+    stage = OlympusStage(settings)
+    async with wire(broker, "dead-letter/#") as parm, running(stage):
+        stage._client._backlog_limit = 4
+        await stage._client.subscribed.wait()
+        await asyncio.gather(*(parm.publish(TOPICS.canonical("device", till), b"[") for till in TILLS))
+        await until_seen(lambda: len(parm.seen) == len(TILLS), "a letter for each")
+        assert stage._client.backlog == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.parm_live.running import (
     ROOT,
     SOURCE,
     TOPICS,
+    Wire,
     envelope,
     process,
     raw_control,
@@ -145,3 +147,30 @@ async def test_an_event_that_kills_the_process_is_given_up_after_three_deaths(br
     (letter,) = observer.on("dead-letter/parm/crash")
     assert json.loads(letter.payload)["poison"] == "yes"
     assert {message.json["sequence"] for message in observer.on("canonical")} == {1, 3}
+
+
+async def test_poison_in_one_read_costs_three_deaths_each(broker: Broker, tmp_path: Path) -> None:
+    """While the letter of the first is not at the broker, its deaths are remembered when the next one kills PARM."""
+    settings = stage_settings("parm", broker, tmp_path)
+    script = str(Path(__file__).with_name("poisonous_parm.py"))
+    poisons, deaths = 3, 0
+    async with wire(broker, "dead-letter/#", "host/#") as observer:
+        async with process(settings, script) as child:
+            await until(lambda: observer.on("host/parm"), "PARM's birth")
+            topic = TOPICS.terminal("transaction", Terminal.parse(SOURCE))
+            events = [(raw_control(n, poison="yes"), envelope(n)) for n in range(1, poisons + 1)]
+            await asyncio.gather(*(observer.publish(topic, *event) for event in events))
+            assert await child.wait() == 9
+        crashed: set[bytes] = set()
+        while deaths <= 3 * poisons and len(crashed) < poisons:
+            async with process(settings, script) as child:
+                await until(lambda child=child: child.returncode or letters(observer) == poisons, "death or letters")
+                deaths += child.returncode is not None
+            crashed = {message.payload for message in observer.on("dead-letter/parm/crash")}
+    assert len(crashed) == poisons
+    assert deaths == 3 * poisons
+
+
+def letters(observer: Wire) -> int:
+    """How many messages were given up."""
+    return len({message.payload for message in observer.on("dead-letter/parm/crash")})

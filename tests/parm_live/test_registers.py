@@ -165,3 +165,17 @@ async def test_bad_state_becomes_a_dead_letter(broker: Broker, tmp_path: Path) -
         await until(lambda: len(observer.on("dead-letter")) == 3, "three letters")
     reasons = [message.topic.removeprefix(f"{ROOT}/dead-letter/parm/") for message in observer.on("dead-letter")]
     assert reasons == [f"{reason}/{FIRST.id}" for reason in ("malformed_json", "schema", "topic_mismatch")]
+
+
+async def test_bad_registers_and_asks_do_not_stop_reading(broker: Broker, tmp_path: Path) -> None:
+    """More of them in one read than may be held: each is a letter, though the same session reads the PUBACKs."""
+    parm = Parm(stage_settings("parm", broker, tmp_path, outcomes=True))
+    tills = [Terminal("taco", "west", "s0001", f"r{number:02d}") for number in range(1, 41)]
+    async with wire(broker, "dead-letter/#", "canonical/status/#") as observer, running(parm):
+        parm._sessions.outbound._backlog_limit = 4
+        for kind in ("state", "ask"):
+            await asyncio.gather(*(observer.publish(TOPICS.terminal(kind, till), b"[") for till in tills))
+        await until(lambda: len(observer.on("dead-letter")) == 2 * len(tills), "a letter for each")
+        await say(observer, FIRST, online=True, boot=1, bd_seq=1)
+        await until(lambda: status_is(observer, "OPEN", 1, 1), "the good register")
+        assert parm._sessions.outbound.backlog == 0

@@ -54,7 +54,9 @@ class LabEnd:
 
     def settings(self) -> StageSettings:
         """Settings that let a tiny stage in."""
-        return StageSettings(stage="tiny", instance=2, incarnation=3, control=self.address, token_file=str(self.token_file))
+        return StageSettings(
+            stage="tiny", instance=2, incarnation=3, control=self.address, token_file=str(self.token_file)
+        )
 
     async def start(self, settings: StageSettings | None = None, **variables: str) -> asyncio.subprocess.Process:
         """Start the tiny stage as a process with these settings; ``variables`` win over them."""

@@ -37,7 +37,7 @@ async def visitor(lab_end: LabEnd) -> AsyncIterator[tuple[Channel, asyncio.Task[
 async def test_a_wrong_token(lab_end: LabEnd, token: object) -> None:
     """Whoever says another token, or none, is told so and gets no method to call."""
     async with visitor(lab_end) as (channel, _):
-        with pytest.raises(ControlError, match="wrong token: read it from the lab's control.json"):
+        with pytest.raises(ControlError, match=r"wrong token: read it from the lab's control\.json"):
             await channel.call("hello", {**STAGE, "token": token})
         for method in ("ready", "snapshot", "goodbye"):
             with pytest.raises(ControlError, match="no method"):

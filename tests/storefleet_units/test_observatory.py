@@ -151,7 +151,10 @@ def test_distances_of_register_views(observatory: Observatory) -> None:
     assert observatory.register_distance("store_board") == 0
     assert observatory.register_distance("device_inventory") == 2
     observatory.receive(snapshot("emulator", state=terminals(till_2=False)))
-    assert observatory.board_truth() == {"taco.west.s0001": ["DEGRADED"], "pizza.east.s0002": ["OFFLINE", "PLANNED_CLOSED"]}
+    assert observatory.board_truth() == {
+        "taco.west.s0001": ["DEGRADED"],
+        "pizza.east.s0002": ["OFFLINE", "PLANNED_CLOSED"],
+    }
     assert observatory.register_distance("store_board") == 1
 
 
@@ -159,18 +162,41 @@ def test_stores_online(observatory: Observatory) -> None:
     """Stores online come by region from the store board, and from the terminals where there is none; DEGRADED is online."""
     observatory.receive(snapshot("emulator", state=terminals(till=True, till_2=False, far=False)))
     assert observatory.stores_online() == {"east": (0, 1), "west": (1, 1)}
-    observatory.receive(snapshot("views", state={"store_board": {"taco.west.s0001": "OFFLINE", "pizza.east.s0002": "OPEN"}}))
+    observatory.receive(
+        snapshot("views", state={"store_board": {"taco.west.s0001": "OFFLINE", "pizza.east.s0002": "OPEN"}})
+    )
     assert observatory.stores_online() == {"east": (1, 1), "west": (0, 1)}
 
 
 def test_stalls(observatory: Observatory) -> None:
-    """A loop that stood still for half a second or more is remembered with its process; shorter ones are not."""
-    observatory.receive(snapshot("parm", at_ms=7, instance=2, loop_stall_ms=500.0))
-    observatory.receive(snapshot("parm", at_ms=8, instance=2, loop_stall_ms=499.0))
-    assert observatory.stalls == [Stall("parm-2", 7, 500.0)]
+    """A loop that stood still for half a second or more is remembered, from when on and with its process; else not."""
+    observatory.receive(snapshot("parm", at_ms=7_000, instance=2, loop_stall_ms=500.0))
+    observatory.receive(snapshot("parm", at_ms=8_000, instance=2, loop_stall_ms=499.0))
+    assert observatory.stalls == [Stall("parm-2", 6_500, 500.0)]
     for at_ms in range(10_100):
         observatory.note_stall("broker", at_ms, 1_000.0)
     assert len(observatory.stalls) == 10_000
+
+
+def test_an_overtaken_snapshot_writes_nothing_over(observatory: Observatory) -> None:
+    """A snapshot that comes after a newer one of its instance adds to the unions and takes no register back."""
+    observatory.receive(snapshot("emulator", number=2, taken={TILL: [(1, 2)]}, state=terminals(till=False)))
+    observatory.receive(snapshot("emulator", number=1, taken={FAR: [(1, 1)]}, state=terminals(till=True)))
+    assert observatory.registers["terminals"] == {TILL: [False, 1]}
+    assert observatory.distinct["emulator"] == 3
+    observatory.receive(snapshot("emulator", number=1, incarnation=2, at_ms=0, state=terminals(till=True)))
+    assert observatory.registers["terminals"] == {TILL: [True, 1]}
+    observatory.receive(snapshot("emulator", number=9, state=terminals(till=False)))
+    assert observatory.registers["terminals"] == {TILL: [True, 1]}
+
+
+def test_the_inventory_of_olympus_is_held_against_the_terminals(observatory: Observatory) -> None:
+    """olympus_dgs' own registers are as far off as terminals differ there."""
+    observatory.receive(snapshot("emulator", state=terminals(till=True, till_2=False)))
+    observatory.receive(snapshot("olympus_dgs", state={"olympus_dgs": {TILL: [True, 1], TILL_2: [True, 1]}}))
+    assert observatory.register_distance("olympus_dgs") == 1
+    observatory.receive(snapshot("olympus_dgs", state={"olympus_dgs": {TILL_2: [False, 1]}}))
+    assert observatory.register_distance("olympus_dgs") == 0
 
 
 def test_state_that_is_none(observatory: Observatory) -> None:

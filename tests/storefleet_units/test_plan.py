@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
 from storefleet import plan
-from storefleet.plan import JOURNEY, STAGES, LabPlan
+from storefleet.plan import JOURNEY, STAGES
 from storefleet.run_record import RunRecord, journey_of, views_of
 from tests.storefleet_units.plans import lab_plan
 
@@ -27,7 +27,9 @@ def test_rates(text: str, per_s: float) -> None:
     assert plan.read_rate(text) == pytest.approx(per_s)
 
 
-@pytest.mark.parametrize("text", ["", "/s", "fast", "-1", "200/day", "nan", "inf", "1000001", "200/s/s", "2e99/s", "0x10"])
+@pytest.mark.parametrize(
+    "text", ["", "/s", "fast", "-1", "200/day", "nan", "inf", "1000001", "200/s/s", "2e99/s", "0x10"]
+)
 def test_wrong_rates(text: str) -> None:
     """What is no rate is refused with the option and an example."""
     with pytest.raises(SettingsError, match=re.escape(f"--rate {text!r}: expected a number of events such as 200/s")):
@@ -36,8 +38,9 @@ def test_wrong_rates(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("60s", 60.0), ("500ms", 0.5), ("1.5m", 90.0), ("2min", 120.0), ("1h", 3_600.0), ("7", 7.0), ("0", 0.0), ("168h", 604_800.0)],
-)
+    [("60s", 60.0), ("500ms", 0.5), ("1.5m", 90.0), ("2min", 120.0), ("1h", 3_600.0), ("7", 7.0), ("0", 0.0),
+     ("168h", 604_800.0)],
+)  # fmt: skip
 def test_durations(text: str, seconds: float) -> None:
     """A duration is a number with its unit; seconds need none."""
     assert plan.read_duration(text, "--timeout") == pytest.approx(seconds)
@@ -50,6 +53,7 @@ def test_wrong_durations(text: str) -> None:
         plan.read_duration(text, "--deadline")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_any_text_as_an_option(text: str) -> None:
     """No text raises anything but a settings error that names the option."""
@@ -86,8 +90,6 @@ def test_any_text_as_an_option(text: str) -> None:
 )
 def test_what_is_left(without: list[str], present: tuple[str, ...]) -> None:
     """Without a stage goes all that has nothing to do without it; dashes and underscores are the same."""
-    if without == ["gateway"]:
-        present = ("parm",)
     assert plan.present_stages(without) == present
 
 
@@ -96,7 +98,10 @@ def test_the_table_hangs_together() -> None:
     assert sorted(JOURNEY) == sorted(STAGES)
     for row in STAGES.values():
         for behind in row.behind:
-            assert set(STAGES[behind].behind) <= {*row.behind, *[name for name, other in STAGES.items() if other is row]}
+            assert set(STAGES[behind].behind) <= {
+                *row.behind,
+                *[name for name, other in STAGES.items() if other is row],
+            }
 
 
 def test_commands() -> None:
@@ -113,15 +118,11 @@ def test_commands() -> None:
         ("parm= ", JOURNEY, "expected NAME=COMMAND"),
         ("parn=x", JOURNEY, "no such stage; there are gateway, parm"),
         ("parm='x", JOURNEY, "No closing quotation"),
-        ("parm=# x", JOURNEY, ""),
         ("views=x", ("parm",), "views is left out by --without"),
     ],
 )
 def test_wrong_commands(given: str, present: tuple[str, ...], message: str) -> None:
     """A command that names no stage, an absent one, or nothing that can be run is refused."""
-    if not message:
-        assert plan.stage_commands([given], present) == {"parm": "# x"}
-        return
     with pytest.raises(SettingsError, match=message):
         plan.stage_commands([given], present)
 
@@ -132,11 +133,11 @@ def test_instances() -> None:
     assert plan.stage_instances(["sync_stage=2"], ("parm",)) == {}
 
 
-@pytest.mark.parametrize("given", ["parm", "parm=", "parm=0", "parm=17", "parm=-1", "parm=1.0", "parm=²", f"parm={'9' * 5_000}"])
-def test_wrong_instances(given: str) -> None:
+@pytest.mark.parametrize("number", ["", "0", "17", "-1", "1.0", " 1", "²", "٣", "9" * 5_000])
+def test_wrong_instances(number: str) -> None:
     """Other numbers than 1 to 16 are refused, whatever they are written in."""
     with pytest.raises(SettingsError, match="expected a number from 1 to 16"):
-        plan.stage_instances([given], JOURNEY)
+        plan.stage_instances([f"parm={number}"], JOURNEY)
 
 
 def test_who_cannot_be_several() -> None:
@@ -146,7 +147,8 @@ def test_who_cannot_be_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stages", "answers"), [(JOURNEY, "poseidon"), (("parm", "sync_stage", "gateway"), "sync_stage"), (("parm",), "parm"), ((), "broker")]
+    ("stages", "answers"),
+    [(JOURNEY, "poseidon"), (("parm", "sync_stage", "gateway"), "sync_stage"), (("parm",), "parm"), ((), "broker")],
 )
 def test_who_answers_outcomes(stages: tuple[str, ...], answers: str) -> None:
     """The last stage present answers outcomes; with none the broker's word counts."""
@@ -177,7 +179,7 @@ def test_the_runs_folder(tmp_path: Path) -> None:
     """The folder for runs is made and left empty; where nothing can be written, the error says so."""
     assert [*plan.check_runs_folder(tmp_path / "a" / "b").iterdir()] == []
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="cannot write run folders into .*file; use --runs DIR|cannot write run folders"):
+    with pytest.raises(SettingsError, match=r"cannot write run folders into .*/file/runs: .*; use --runs DIR"):
         plan.check_runs_folder(tmp_path / "file" / "runs")
 
 
@@ -190,10 +192,17 @@ def steps_and_views(**changes: object) -> tuple[list[str], list[str]]:
 def test_the_journey_of_a_plan() -> None:
     """Steps and views are those of what is present: the broker's word is a view where nobody is behind it."""
     whole = ["emulator", "broker-raw", "parm", "broker-canonical", "sync_stage", "gateway", "poseidon", "views"]
-    assert steps_and_views() == (whole, ["gateway", "orders", "sales", "store_board", "device_inventory"])
+    assert steps_and_views() == (
+        whole, ["gateway", "orders", "sales", "store_board", "device_inventory", "olympus_dgs"]
+    )
     assert steps_and_views(stages=("parm",)) == (whole[:4], ["canonical"])
     assert steps_and_views(stages=()) == (whole[:2], ["raw"])
-    assert steps_and_views(stages=plan.present_stages(["olympus_dgs"]))[1] == ["gateway", "orders", "sales", "store_board"]
+    assert steps_and_views(stages=plan.present_stages(["olympus_dgs"]))[1] == [
+        "gateway",
+        "orders",
+        "sales",
+        "store_board",
+    ]
 
 
 def test_the_users_own_stage() -> None:
@@ -201,7 +210,14 @@ def test_the_users_own_stage() -> None:
     own = lab_plan(commands={"parm": "external"})
     assert {step.step: step.foreign for step in journey_of(own)}["parm"]
     assert [view.view for view in views_of(own)] == ["gateway", "orders", "sales"]
-    assert steps_and_views(commands={"poseidon": "external"})[1] == ["gateway", "sales", "store_board", "device_inventory"]
+    assert steps_and_views(commands={"poseidon": "external"})[1] == [
+        "gateway",
+        "sales",
+        "store_board",
+        "device_inventory",
+        "olympus_dgs",
+    ]
+    assert steps_and_views(stages=plan.present_stages(["views"]))[1] == ["gateway", "orders", "olympus_dgs"]
 
 
 def test_phases_follow_each_other() -> None:
@@ -212,11 +228,12 @@ def test_phases_follow_each_other() -> None:
     record.enter("faults on", 20)
     record.close_phase(30)
     record.close_phase(40)
-    assert [(phase.name, phase.from_ms, phase.until_ms) for phase in record.phases] == [("settle", 10, 20), ("faults on", 20, 30)]
+    spans = [(phase.name, phase.from_ms, phase.until_ms) for phase in record.phases]
+    assert spans == [("settle", 10, 20), ("faults on", 20, 30)]
 
 
 def test_a_plan_is_a_value() -> None:
     """Two plans of the same fields are equal, and none can be changed."""
     assert lab_plan() == lab_plan()
-    with pytest.raises(AttributeError):
-        LabPlan.__setattr__(lab_plan(), "name", "other")
+    with pytest.raises(AttributeError, match="immutable"):
+        lab_plan().name = "other"

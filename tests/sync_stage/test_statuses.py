@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,17 @@ async def test_a_bad_status_becomes_a_dead_letter(broker: Broker, tmp_path: Path
             await until(lambda: len(parm.seen) == 4, "four letters")
     reasons = [message.user_property("reason") for message in parm.seen]
     assert reasons == ["malformed_json", "schema", "topic_mismatch", "schema"]
+
+
+async def test_bad_statuses_do_not_stop_reading(broker: Broker, tmp_path: Path) -> None:
+    """More of them in one read than may be held: each is a letter, though the same session reads the PUBACKs."""
+    port = free_port()
+    async with gateway(tmp_path, port), wire(broker, "dead-letter/#") as parm:
+        stage = SyncStage(sync_settings(broker, tmp_path, port))
+        async with running(stage):
+            stage._sessions.outbound._backlog_limit = 4
+            topics = [TOPICS.status("taco", "west", f"s{number:04d}") for number in range(40)]
+            await asyncio.gather(*(parm.publish(topic, b"[") for topic in topics))
+            await until(lambda: len(parm.seen) == len(topics), "a letter for each")
+            await publish(parm, status(1))
+            await until(lambda: stage._statuses.written == 1, "the good one")

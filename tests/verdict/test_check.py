@@ -10,9 +10,11 @@ from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.check import check
 from storefleet.verdict.classify import CLASSES
-from storefleet.verdict.history import History, Reading, Stall
+from storefleet.verdict.history import History, Reading, Register, Stall
 from storefleet.verdict.journey import JOURNEY, VIEWS, views_of, without
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS, Verdict, unknown, validity, worst
+from storefleet.verdict.table import plain_text
+from storefleet.verdict.views import stalled_ms
 from tests.verdict.world import (
     SOURCES,
     START_MS,
@@ -51,7 +53,7 @@ def test_healthy_run_is_valid() -> None:
     verdict = check(healthy())
     assert codes(verdict) == ([], [])
     assert (verdict.validity, verdict.exit_status, verdict.counts["ok"], verdict.sent) == ("valid", 0, 30, 30)
-    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 5
+    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 6
 
 
 LOSSES = [
@@ -145,7 +147,7 @@ def test_absent_stages_are_neither_lost_nor_unknown() -> None:
     """Without Poseidon and the views, the gateway's final read alone makes a valid verdict."""
     steps = tuple(without(JOURNEY, {"poseidon", "views"}))
     history = healthy(steps=steps, views=tuple(views_of(VIEWS, steps)))
-    assert [record.view for record in history.views] == ["gateway"]
+    assert [record.view for record in history.views] == ["gateway", "olympus_dgs"]
     assert check(history).validity == "valid"
 
 
@@ -336,9 +338,9 @@ def test_delay_within_the_deadline_is_fine() -> None:
 def test_delay_of_a_stalled_machine_is_unknown() -> None:
     """Lateness that the machine's own standstill covers is not blamed on the pipeline."""
     history = late_history()
-    history.stalls = [Stall("gateway", START_MS + 25_000, 4_000.0)]
+    history.stalls = [Stall("lab", START_MS + 25_000, 4_000.0)]
     assert codes(check(history)) == ([], ["machine_stalled"])
-    history.stalls = [Stall("gateway", START_MS + 25_000, 2_000.0)]
+    history.stalls = [Stall("lab", START_MS + 25_000, 2_000.0)]
     assert codes(check(history)) == (["stale"], [])
 
 
@@ -350,16 +352,75 @@ def test_missed_deadline_and_standstill() -> None:
     assert codes(check(history)) == (["late"], [])
     history.stalls = [Stall(name, START_MS + 22_000, 2_000.0) for name in ("views", "gateway")]
     assert codes(check(history)) == (["late"], [])
-    history.stalls.append(Stall("views", START_MS + 26_000, 1_000.0))
+    history.stalls.append(Stall("lab", START_MS + 26_000, 1_000.0))
     verdict = check(history)
     assert codes(verdict) == ([], ["machine_stalled"])
     assert "3,000 ms" in verdict.unknown[0].detail
 
 
+def test_one_process_that_stands_still_is_not_the_machine() -> None:
+    """A single process excuses nothing; two at once, or the lab itself, are the machine, each moment once."""
+    late = Stall("views", 1_000, 4_000.0)
+    assert stalled_ms([late], 0, 10_000) == 0
+    assert stalled_ms([late, Stall("views", 2_000, 500.0)], 0, 10_000) == 0
+    assert stalled_ms([late, Stall("gateway", 4_000, 4_000.0)], 0, 10_000) == 1_000
+    assert stalled_ms([late, Stall("lab", 3_000, 3_000.0), Stall("parm", 1_000, 1_000.0)], 0, 10_000) == 4_000
+    assert stalled_ms([Stall("lab", 3_000, 3_000.0)], 4_000, 5_000) == 1_000
+    history = healthy()
+    view(history, "sales").converged_at_ms = START_MS + 33_000
+    history.stalls = [Stall("views", START_MS + 20_000, 13_000.0)]
+    assert codes(check(history)) == (["late"], [])
+
+
+@pytest.mark.parametrize(
+    ("read_after_ms", "changed_after_ms", "aborted", "expected"),
+    [
+        (40_000, 0, False, (["registers_differ"], [])),
+        (30_000, 0, False, (["registers_differ"], [])),
+        (29_999, 0, False, ([], ["read_too_soon"])),
+        (29_999, 0, True, ([], ["aborted"])),
+        (40_000, 30_001, False, ([], ["read_too_soon"])),
+        (40_000, 30_000, False, (["registers_differ"], [])),
+    ],
+)
+def test_registers_have_their_deadline(
+    read_after_ms: int, changed_after_ms: int, aborted: bool, expected: tuple[list[str], list[str]]
+) -> None:
+    """A register is wrong only a whole deadline after healing and after its terminal's last change; unknown before."""
+    history = healthy()
+    history.aborted = aborted
+    board = view(history, "store_board")
+    board.converged_at_ms = None
+    board.registers_found = {**board.registers_expected, "taco.west.s0001": "OFFLINE"}
+    board.read_at_ms = START_MS + read_after_ms
+    assert history.ledger is not None
+    history.ledger.registers = {
+        ONE: Register(online=True, reason="birth", boot=1, bd_seq=1, at_ms=START_MS + changed_after_ms),
+        SOURCES[2]: Register(online=True, reason="birth", boot=1, bd_seq=1, at_ms=START_MS + 39_999),
+    }
+    assert codes(check(history)) == expected
+
+
+def test_outcomes_alone_are_no_proof_of_arrival() -> None:
+    """With no view of events read nothing is ok: what was applied by word is unread, the counts add up, unknown."""
+    history = healthy()
+    assert history.ledger is not None
+    history.ledger.source(TWO).applied = IntervalSet([(1, 8)])
+    for record in history.views:
+        record.read = None
+    verdict = check(history)
+    assert {name: count for name, count in verdict.counts.items() if count} == {"unread": 28, "never_read": 2}
+    assert sum(verdict.counts.values()) == verdict.sent
+    assert verdict.validity == "unknown"
+    assert "28" in plain_text(verdict, "run")
+    history.ledger.source(TWO).applied = ALL
+    assert check(history).counts["unread"] == 30
+
+
 def test_loss_is_not_excused_by_a_standstill() -> None:
     """However long the machine stood still, lost is lost."""
     history = healthy()
-    history.stalls = [Stall("views", START_MS, 100_000.0)]
+    history.stalls = [Stall("lab", START_MS, 100_000.0)]
     lose(history, ONE, 4, after="parm", handed_on=False)
     assert codes(check(history))[0] == ["lost"]
 
@@ -427,11 +488,15 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
             history.aborted = code == "aborted"
         case "not_healed":
             sales.healed_at_ms = None
+        case "read_too_soon":
+            board = view(history, "store_board")
+            board.registers_found = {**board.registers_expected, "taco.west.s0001": "OFFLINE"}
+            board.read_at_ms = START_MS + 29_999
         case "convergence_unmeasured":
             sales.converged_at_ms = sales.read_at_ms = None
         case "machine_stalled":
             sales.converged_at_ms = START_MS + 33_000
-            history.stalls = [Stall("views", START_MS + 22_000, 5_000.0)]
+            history.stalls = [Stall("lab", START_MS + 22_000, 5_000.0)]
         case "ledger_unreadable" | "witnesses_missing":
             history.notes = [(code, "")]
         case "checker_failed":
@@ -464,4 +529,4 @@ def test_the_worst_counts() -> None:
     assert validity(bad=True, unsure=True) == "invalid"
     with pytest.raises(KeyError):
         unknown("bad luck")
-    assert set(CLASSES) - {"ok", "never_read", "recovered"} <= set(INVALID_REASONS)
+    assert set(CLASSES) - {"ok", "unread", "never_read", "recovered"} <= set(INVALID_REASONS)

@@ -1,0 +1,146 @@
+"""Commands that look at what is there: recorded runs, one event's journey, this machine, the checker itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from storefleet.command_options import (
+    JsonOption,
+    LabOption,
+    PasswordOption,
+    RunsOption,
+)
+from storefleet.command_output import DID_NOT_BEGIN, fail, out, out_json, say_progress, tell_story
+
+
+def verdict(
+    run: Annotated[Path | None, typer.Argument(help="A run folder; default: the newest in runs/.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Judge a run folder again, offline, from what it holds."""
+    show_verdict(run if run is not None else _newest_run("verdict"), json_output=json_output)
+
+
+def _newest_run(command: str) -> Path:
+    folders = (
+        sorted(path for path in Path("runs").glob("*") if (path / "plan.json").exists())
+        if Path("runs").is_dir()
+        else []
+    )
+    if not folders:
+        fail(f"{command}: no run folder in ./runs; name one, or record one: storefleet demo")
+    return folders[-1]
+
+
+def show_verdict(folder: Path, *, json_output: bool) -> NoReturn:
+    """Judge a run folder, print what came out, and end with its exit status."""
+    from storefleet.verdict.run_folder import judge
+    from storefleet.verdict.table import plain_text
+
+    result, plan = judge(folder)
+    if json_output:
+        out_json(result)
+    else:
+        tell_story(folder)
+        out(plain_text(result, plan.name or folder.name))
+        out(f"run folder: {folder}")
+    raise SystemExit(result.exit_status)
+
+
+def trace(
+    key: Annotated[str | None, typer.Argument(help="An event's key, e.g. taco.west.s0042.r01.317.")] = None,
+    last: Annotated[bool, typer.Option("--last", help="The newest event that went all the way.")] = False,
+    run: Annotated[Path | None, typer.Option("--run", help="A run folder instead of a running lab.")] = None,
+    name: LabOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """One event's journey, with each stage's time and what it did."""
+    from rich.console import Console
+
+    from storefleet.journey_table import journey_table
+    from storefleet.recorded_journey import recorded_journey
+
+    if (key is None) == (not last):
+        fail("trace: give either a key or --last")
+    if run is not None:
+        answer = recorded_journey(run, key)
+    else:
+        from storefleet.control_client import call_lab
+
+        answer = call_lab(name, "journey", {"last": True} if last else {"key": key})
+    if json_output:
+        out_json(answer)
+    elif not answer["steps"]:
+        fail(f"trace: no stage remembers {answer['key']} (each keeps its last 20,000 events)", 3)
+    else:
+        Console().print(journey_table(answer["key"], answer["steps"]))
+
+
+def doctor(runs: RunsOption = Path("runs"), json_output: JsonOption = False) -> None:
+    """Is this machine fit for a lab, and how many terminals fit here?"""
+    from storefleet.doctor import examine
+
+    findings = examine(runs)
+    if json_output:
+        out_json(findings)
+    else:
+        for finding in findings:
+            mark = "ok  " if finding.ok else "FAIL"
+            out(f"{mark}  {finding.check:<12} {finding.found}" + ("" if finding.ok else f"  -> {finding.advice}"))
+    raise SystemExit(0 if all(finding.ok for finding in findings) else DID_NOT_BEGIN)
+
+
+def clean(
+    broker_password_file: PasswordOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """End what crashed labs left running, and clear their retained topics on somebody else's broker."""
+    from storefleet.cleaning import clean_up
+    from storefleet.lab_options import take_password
+
+    report = clean_up(take_password(broker_password_file))
+    if json_output:
+        out_json(report)
+    for line in report if not json_output else ():
+        out(line)
+
+
+def bench(
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run only these parts.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller shapes, for a first impression.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure: every figure beside its baseline from the same run."""
+    from storefleet.bench.command import run_bench
+
+    run_bench(only=only or [], quick=quick, as_json=json_output, say=say_progress, out=out)
+
+
+def selftest(
+    run: Annotated[Path | None, typer.Argument(help="A valid run folder; default: the newest in runs/.")] = None,
+    plants: Annotated[int, typer.Option("--plants", min=1, max=1_000_000, help="How many anomalies.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same places.")] = 1,
+    plant: Annotated[int | None, typer.Option("--plant", min=0, help="Only the plant of this number.")] = None,
+    make_run: Annotated[Path | None, typer.Option("--make-run", help="Only write a large healthy run there.")] = None,
+    events: Annotated[int, typer.Option("--events", min=1, help="Events of --make-run.")] = 20_000,
+    sources: Annotated[int, typer.Option("--sources", min=1, help="Terminals of --make-run.")] = 600,
+    json_output: JsonOption = False,
+) -> None:
+    """Does the checker find what is wrong? Plants anomalies into a recorded run, one at a time; 1: one was not found."""
+    from storefleet.selftest.command import as_values, play, show
+    from storefleet.selftest.made_run import make_run as write_run
+
+    if make_run is not None:
+        write_run(make_run, events=events, sources=sources)
+        out(f"run folder: {make_run}")
+        return
+    folder = run if run is not None else _newest_run("selftest")
+    report = play(folder, seed=seed, numbers=range(plants) if plant is None else [plant])
+    if json_output:
+        out_json(as_values(report))
+    else:
+        show(report, out)
+    raise SystemExit(report.exit_status)

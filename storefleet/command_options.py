@@ -1,0 +1,54 @@
+"""The options of the command line: what each is called and what its help says, for every command that has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StoresOption = Annotated[int | None, typer.Option("--stores", help="Number of stores.", show_default="200")]
+TerminalsOption = Annotated[
+    int | None, typer.Option("--terminals-per-store", help="Terminals of each store.", show_default="3")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same business.", show_default="1")]
+FleetOption = Annotated[Path | None, typer.Option("--fleet", help="A fleet as a TOML file; see examples/chain.toml.")]
+RateOption = Annotated[str, typer.Option("--rate", help="Events over the whole fleet: 200/s, 600/min.")]
+ScaleOption = Annotated[float, typer.Option("--time-scale", help="Business seconds per second.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the lab.", show_default="generated")]
+LabOption = Annotated[str | None, typer.Option("--name", help="Which lab, when several run.")]
+BrokerOption = Annotated[
+    str, typer.Option("--broker", help="'local', or mqtt[s]://[user@]host[:port] of somebody else's.")
+]
+ExternalOption = Annotated[bool, typer.Option("--yes-external", help="Yes, put load on that broker.")]
+BrokerLineOption = Annotated[
+    list[str] | None,
+    typer.Option("--broker-option", help="A line for our own broker's configuration, e.g. 'max_queued_messages 20'."),
+]
+PasswordOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--broker-password-file", help="File (mode 0600) with the broker's password; or STOREFLEET_BROKER_PASSWORD."
+    ),
+]
+PortOption = Annotated[
+    int, typer.Option("--port", min=0, max=65535, help="Port at which terminals join; 0: any free one.")
+]
+WithoutOption = Annotated[list[str] | None, typer.Option("--without", help="Leave out a stage and what is behind it.")]
+StageOption = Annotated[
+    list[str] | None, typer.Option("--stage", help="NAME=COMMAND or NAME=external: yours in its place.")
+]
+InstancesOption = Annotated[list[str] | None, typer.Option("--instances", help="STAGE=N: several side by side.")]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder for run folders.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs instead of text for people.")]
+JsonLinesOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="JSON lines for programs: lab.json when ready, then {run_folder, exit_status, verdict} at the end.",
+    ),
+]
+TimeoutOption = Annotated[str, typer.Option("--timeout", help="How long to wait: 60s, 2m.")]
+MalformedOption = Annotated[float | None, typer.Option("--malformed", help="Share of malformed payloads, 0 to 1.")]
+RepeatedOption = Annotated[float | None, typer.Option("--repeated", help="Share of repeated payloads, 0 to 1.")]
+ConflictingOption = Annotated[float | None, typer.Option("--conflicting", help="Share of payloads sent again changed.")]

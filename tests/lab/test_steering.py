@@ -1,0 +1,41 @@
+"""A running lab is steered: rate, bursts, planned closing and opening, a view that is rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.command_line import CommandLine, until
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> Iterator[CommandLine]:
+    """``storefleet`` with a home of its own; whatever a failed test leaves running is ended."""
+    command = CommandLine(tmp_path)
+    yield command
+    command.end_leftovers()
+
+
+def test_a_lab_is_steered(command_line: CommandLine) -> None:
+    """Burst, close, open, rebuild: each takes effect, and the verdict stays valid."""
+    lab = command_line.up("--stores", 8, rate="20/s")
+    before = lab.stage("emulator")["total"]
+    command_line.run("trade", "--name", lab.name, "--burst", 500)
+    until(lambda: lab.stage("emulator")["total"] >= before + 500, "the burst is traded")
+    command_line.run("trade", "--name", lab.name, "--close", "*.west")
+    until(lambda: _online(lab, "west") == 0, "the west is closed")
+    assert _online(lab, "east") == 2
+    command_line.run("trade", "--name", lab.name, "--open", "*.west", "--rate", "40/s")
+    until(lambda: _online(lab, "west") == 2, "the west is open again")
+    command_line.run("rebuild", "--name", lab.name, "sales")
+    command_line.run("wait", "--name", lab.name, "--converged", "--timeout", "20s")
+    for wrong in (("trade",), ("trade", "--close", "a.b.c.d"), ("trade", "--rate", "fast"), ("rebuild", "weather")):
+        refused = command_line.run(wrong[0], "--name", lab.name, *wrong[1:], status=2)
+        assert refused.stderr.count("\n") == 1, refused.stderr
+    assert lab.down()["validity"] == "valid"
+
+
+def _online(lab, region: str) -> int:  # type: ignore[no-untyped-def]
+    return int(lab.status()["picture"]["regions"][region][0])

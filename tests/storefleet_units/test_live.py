@@ -1,0 +1,144 @@
+"""What a person sees: a picture says the same in one plain line and in the panel."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from storefleet import live
+from storefleet.live import LiveDisplay, Picture, PlainDisplay, Silent, StageLine, display, plain_line, render
+
+
+def line(stage: str, **changes: Any) -> StageLine:
+    """A stage that is connected and up to date, with changes."""
+    fields: dict[str, Any] = {
+        "stage": stage, "rate_per_s": 0.0, "total": 0, "backlog": 0, "lag_s": 0.0,
+        "restarts": 0, "connected": True, "foreign": False,
+    }  # fmt: skip
+    return StageLine(**{**fields, **changes})
+
+
+CALM = Picture(
+    phase="trading",
+    elapsed_s=12.34,
+    stages=(line("emulator", rate_per_s=199.6, total=2_400), line("parm", rate_per_s=200.4), line("gateway")),
+    regions={"east": (3, 3), "west": (2, 3)},
+    distances={"orders": 0, "store_board": 0},
+    faults=(),
+)
+BROKEN = Picture(
+    phase="faults on",
+    elapsed_s=100.0,
+    stages=(
+        line("emulator", backlog=12),
+        line("parm", backlog=1_250, lag_s=6.25, restarts=2, connected=False),
+        line("views", foreign=True, connected=False),
+    ),
+    regions={},
+    distances={"orders": 17, "store_board": 2, "sales": 0},
+    faults=("partition", "latency"),
+)
+
+
+def drawn(picture: Picture) -> list[str]:
+    """The panel as lines of text."""
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(render(picture))
+    return captured.get().splitlines()
+
+
+def test_a_calm_line() -> None:
+    """The line says phase, rates of stages that handle events, stores online by region, and that nothing is off."""
+    assert plain_line(CALM) == (
+        "[ 12.3 s] trading: terminals 200/s  PARM 200/s | stores online: east 3/3 west 2/3 | off: nothing"
+    )
+
+
+def test_a_broken_line() -> None:
+    """With faults the line says who is behind, which views are off by how much, and which faults are in force."""
+    assert plain_line(BROKEN) == (
+        "[100.0 s] faults on: terminals 0/s (12 behind)  PARM 0/s (1250 behind)  views 0/s"
+        " | stores online:  | off: orders 17, store_board 2 | fault: partition, latency"
+    )
+
+
+def test_a_calm_panel() -> None:
+    """The panel has a row for each stage, the stores online and every view's distance, within its width."""
+    lines = drawn(CALM)
+    assert max(map(len, lines)) == live.PANEL_WIDTH
+    assert "trading   12 s" in lines[0]
+    terminals = next(one for one in lines if "terminals" in one)
+    assert terminals.split()[1:5] == ["terminals", "200", "2,400", "0"]
+    assert any("gateway" in one for one in lines)
+    assert any("stores online   east 3/3   west 2/3" in one for one in lines)
+    assert any("off the truth   orders 0   store board 0" in one for one in lines)
+    assert not any("fault in force" in one for one in lines)
+
+
+def test_a_broken_panel() -> None:
+    """Backlog, lag and restarts stand in a stage's row, a user's own stage is marked, and faults are named."""
+    lines = drawn(BROKEN)
+    parm = next(one for one in lines if "PARM" in one)
+    assert parm.split()[1:-1] == ["PARM", "0", "0", "1,250", "6.2", "s", "2"]
+    assert any("views (yours)" in one for one in lines)
+    assert any("fault in force: partition, latency" in one for one in lines)
+
+
+def test_every_stage_has_a_label() -> None:
+    """Every stage that a lab can have can be shown."""
+    every = tuple(line(stage) for stage in live.STAGE_LABELS)
+    picture = Picture(phase="x", elapsed_s=0.0, stages=every, regions={}, distances={}, faults=())
+    assert plain_line(picture).count("/s") == 5
+    rows = drawn(picture)
+    assert all(any(label in row for row in rows) for label in live.STAGE_LABELS.values())
+
+
+@pytest.mark.parametrize(
+    ("variables", "terminal", "kind"),
+    [
+        ({}, True, LiveDisplay),
+        ({}, False, PlainDisplay),
+        ({"CI": "true"}, True, PlainDisplay),
+        ({"NO_COLOR": "1"}, True, PlainDisplay),
+        ({"TERM": "dumb"}, True, PlainDisplay),
+    ],
+)
+def test_the_display_that_fits(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], terminal: bool, kind: type[object]
+) -> None:
+    """A picture only where a terminal can draw one; lines in a pipe, in CI, without colour and on a dumb terminal."""
+    output = io.StringIO()
+    monkeypatch.setattr(output, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys, "stdout", output)
+    for name in ("CI", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = display()
+    found.close()
+    assert type(found) is kind
+    assert type(display(quiet=True)) is Silent
+
+
+def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is shown, there is a line every two seconds at most; what is said is said at once."""
+    now_s = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    shown = PlainDisplay()
+    for now_s[0] in (1_000.0, 1_000.5, 1_001.9, 1_002.0, 1_003.0):
+        shown.show(CALM)
+    shown.say("ready")
+    assert capsys.readouterr().out.splitlines() == [plain_line(CALM), plain_line(CALM), "ready"]
+
+
+def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json nothing is shown or said."""
+    Silent().show(CALM)
+    Silent().say("ready")
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,174 @@
+"""One run's own doings, on a lab that only answers: what it records of faults and recoveries, come what may."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fleetwire.control import Handler
+from fleetwire.errors import ControlError
+from storefleet import run as run_module
+from storefleet.lab import Lab
+from storefleet.live import Silent
+from storefleet.observatory import Observatory
+from storefleet.plan import LabPlan
+from storefleet.run import Run
+from storefleet.run_clock import RunClock
+from storefleet.stall_watch import watch_own_loop
+from tests.storefleet_units.plans import lab_plan
+
+FAULT: dict[str, Any] = {"hop": "parm-broker", "name": "cut", "ended": "", "evidence": {"found": "confirmed"}}
+
+
+class AnsweringLab:
+    """What a run needs of a lab; chaos answers ``faults`` from a list, one entry a call, the last one for ever."""
+
+    def __init__(self, folder: Path) -> None:
+        self.plan: LabPlan = lab_plan()
+        self.run_folder = folder
+        self.client_handlers: dict[str, Handler] = {}
+        self.observatory = Observatory(folder / "witnesses.jsonl")
+        self.ready = asyncio.Event()
+        self.broker_watch = None
+        self.control = SimpleNamespace(notify_all=self._notify)
+        self.faults: list[list[dict[str, Any]] | ControlError] = [[]]
+        self.called: list[str] = []
+        self.intervals_ms: list[int] = []
+
+    def _notify(self, _method: str, params: dict[str, int]) -> None:
+        self.intervals_ms.append(params["interval_ms"])
+
+    async def stage_call(self, stage: str, method: str, _params: object = None, *, timeout_s: float = 0.0) -> list[Any]:
+        """Answer as chaos would; nobody else is there."""
+        del timeout_s
+        self.called.append(method)
+        if stage != "chaos":
+            raise ControlError(f"{stage} is not connected to the lab")
+        if method != "faults":
+            return [{}]
+        answer = self.faults.pop(0) if len(self.faults) > 1 else self.faults[0]
+        if isinstance(answer, ControlError):
+            raise answer
+        return [answer]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[AnsweringLab]:
+    """A lab that answers."""
+    found = AnsweringLab(tmp_path)
+    yield found
+    found.observatory.close()
+
+
+def run_of(lab: AnsweringLab) -> Run:
+    """A run of that lab."""
+    return Run(cast("Lab", lab), Silent(), asyncio.Event())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, bounded."""
+    async with asyncio.timeout(10.0):
+        while not condition():  # noqa: ASYNC110 - the run has no event to wait for
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("answers", "by_itself", "lifted"),
+    [
+        ([[FAULT]], False, True),
+        ([[]], True, False),
+        ([[{**FAULT, "ended": "lease"}]], True, False),
+        ([[{**FAULT, "ended": "lease"}, FAULT]], False, True),
+        ([[{**FAULT, "hop": "sync-broker"}]], True, False),
+        ([ControlError("chaos is not connected to the lab"), []], True, False),
+        ([ControlError("chaos is not connected to the lab"), [FAULT]], False, True),
+    ],
+    ids=["at work", "chaos was restarted", "its lease ended", "again at work", "elsewhere", "back empty", "back"],
+)
+async def test_a_fault_that_is_gone_is_closed(
+    lab: AnsweringLab, answers: list[list[dict[str, Any]] | ControlError], by_itself: bool, lifted: bool
+) -> None:
+    """A fault whose lease or process ended is lifted all the same: recorded as ended by itself, not shown any more."""
+    run = run_of(lab)
+    await run.add_fault("parm-broker", "cut", "down", {}, lease_s=1.0)
+    assert run.faults
+    lab.faults = answers
+    await run.remove_fault("parm-broker", "cut")
+    (entry,) = run.record.faults
+    assert (entry.ended_by_itself, "remove_fault" in lab.called) == (by_itself, lifted)
+    assert entry.end_ms >= entry.begin_ms > 0
+    assert not run.faults
+
+
+async def test_a_fault_that_nobody_can_lift(lab: AnsweringLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While chaos stays away a fault is not called lifted, and the end of the run goes on without it."""
+    monkeypatch.setattr(run_module, "HEAL_TIMEOUT_S", 0.2)
+    run = run_of(lab)
+    await run.add_fault("parm-broker", "cut", "down", {}, lease_s=1.0)
+    lab.faults = [ControlError("chaos is not connected to the lab")]
+    with pytest.raises(ControlError):
+        await run.remove_fault("parm-broker", "cut")
+    await run.lift_faults()
+    assert run.record.faults[0].end_ms == 0
+
+
+async def test_a_clients_wait_is_no_recovery_of_the_run(lab: AnsweringLab) -> None:
+    """A client whose wait for convergence times out is told so, and no view answers for it in the verdict."""
+    lab.observatory.registers["terminals"] = {"taco.west.s0001.r01": [True, 1, 1]}
+    run = run_of(lab)
+    lab.ready.set()
+    with pytest.raises(ControlError, match=r"not converged within 0\.01 s: device_inventory, olympus_dgs, store_board"):
+        await lab.client_handlers["wait"]({"what": "converged", "timeout_s": 0.01})
+    assert run.recoveries == []
+    recovery = await run.wait_recovery(0.01)
+    assert run.recoveries == [recovery]
+    assert lab.intervals_ms == [100, 1_000, 100, 1_000]
+
+
+async def test_a_wait_that_is_cut_is_no_recovery_that_never_came(lab: AnsweringLab) -> None:
+    """Ctrl-C during the script's wait leaves no recovery behind: the wait at the end of the run speaks for the views."""
+    lab.observatory.registers["terminals"] = {"taco.west.s0001.r01": [True, 1, 1]}
+    run = run_of(lab)
+    client = asyncio.create_task(run._watch(await run._begin_recovery(), 60.0))  # noqa: SLF001 - as a client's wait does
+    wait = asyncio.create_task(run.wait_recovery(60.0))
+    await until(lambda: bool(run.recoveries) and len(lab.intervals_ms) == 2)
+    wait.cancel()
+    await asyncio.wait({wait})
+    assert wait.cancelled()
+    assert run.recoveries == []
+    assert lab.intervals_ms == [100, 100], "somebody else still waits"
+    client.cancel()
+    await asyncio.wait({client})
+    assert lab.intervals_ms == [100, 100, 1_000]
+
+
+def test_the_clock_of_a_run_does_not_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ages are true whatever is done to the host's clock, and begin at its time."""
+    host_s, steady_s = 1_000.0, 50.0
+    monkeypatch.setattr(time, "time_ns", lambda: int(host_s * 1e9))
+    monkeypatch.setattr(time, "monotonic", lambda: steady_s)
+    clock = RunClock()
+    assert clock.now_ms() == 1_000_000
+    host_s, steady_s = 5.0, 52.5
+    assert clock.now_ms() == 1_002_500
+
+
+async def test_the_labs_own_standstill_is_noted(lab: AnsweringLab) -> None:
+    """When the lab's own loop does not run for half a second, that is noted under its name, from its beginning on."""
+    clock = RunClock()
+    watch = asyncio.create_task(watch_own_loop(lab.observatory, clock.now_ms))
+    await asyncio.sleep(0)
+    began_ms = clock.now_ms()
+    time.sleep(0.8)  # noqa: ASYNC251 - the standstill itself
+    await until(lambda: bool(lab.observatory.stalls))
+    watch.cancel()
+    (stall,) = lab.observatory.stalls
+    assert stall.process == "lab"
+    assert began_ms - 100 <= stall.at_ms <= began_ms + 200
+    assert 500 <= stall.duration_ms < 5_000
