@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emulator.journal import Journal
+from emulator.life import Life
 from emulator.terminal import Terminal
 from emulator.trading import Trading
 from fleetwire.mqtt import SessionGroup
@@ -41,6 +42,7 @@ class RunningFleet:
         counters, pacer, online = self.witness.counters, self.trading.pacer, self.online
         counters["online"] = online
         counters["offline"] = len(self.terminals) - online
+        counters["connecting"] = sum(terminal.life is Life.CONNECTING for terminal in self.terminals)
         counters["unresolved"] = self.unresolved
         counters["offline_queue"] = sum(
             terminal.outbox.unresolved for terminal in self.terminals if not terminal.online

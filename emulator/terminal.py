@@ -51,7 +51,7 @@ class Terminal:
     """The handler of one MQTT session; everything that terminals share is in the floor."""
 
     __slots__ = (
-        "_closes_by_s", "_conflicts", "_floor", "_goodbye_said", "_heartbeat_s", "_heartbeats", "_powered_on_s",
+        "_birth_due", "_closes_by_s", "_conflicts", "_floor", "_goodbye_said", "_heartbeat_s", "_heartbeats", "_powered_on_s",
         "_session", "_wakes_s", "bd_seq", "boot", "due_tick", "id", "life", "number", "online", "outbox", "till",
     )  # fmt: skip
 
@@ -60,7 +60,7 @@ class Terminal:
         self.id = plan.id
         self.number = number
         self.life = Life.OFF
-        self.online = False
+        self.online = self._birth_due = False
         self.bd_seq = 0
         self.due_tick = 0
         self._session: Session | None = None
@@ -184,18 +184,20 @@ class Terminal:
         session = telemetry.Session(self.boot, self.bd_seq)
         return msgspec.json.encode(telemetry.state_fields(self.plan, session, reason, time))
 
-    def _say(self, reason: Literal["birth", "planned_close"]) -> None:
+    def _say(self, reason: Literal["birth", "planned_close"]) -> bool:
         payload = self._state(reason, self._clock_text())
-        self._publish_control("state", payload, retain=True, token=Said(reason, self.bd_seq))
+        return self._publish_control("state", payload, retain=True, token=Said(reason, self.bd_seq))
 
-    def _publish_control(self, kind: str, payload: bytes, *, retain: bool = False, token: object = None) -> None:
+    def _publish_control(self, kind: str, payload: bytes, *, retain: bool = False, token: object = None) -> bool:
         if self._session is None:
-            return
+            return False
         try:
             self._session.publish(self._topic(kind), payload, retain=retain, content_type=JSON, token=token)
         except MqttError as error:
             self._floor.count("publish_failures_total")
             _log.warning("%s: %s was not sent: %s", self.id, kind, error)
+            return False
+        return True
 
     def _said(self, said: Said, reason_code: int) -> None:
         if said.bd_seq != self.bd_seq or reason_code >= _FAILURE_CODES:
@@ -227,7 +229,7 @@ class Terminal:
             return
         floor = self._floor
         floor.count("connects_total")
-        self._say("birth")
+        self._birth_due = not self._say("birth")
         now_s = floor.now_s()
         self._heartbeat_s = now_s + floor.heartbeat_interval_s * floor.jitter()
         self.outbox.connected(now_s)
@@ -471,6 +473,8 @@ class Terminal:
 
     def _beat(self, now_s: float) -> None:
         floor = self._floor
+        if self._birth_due:  # a full queue took no birth; without one nobody knows that we are here
+            self._birth_due = not self._say("birth")
         interval_s = floor.heartbeat_interval_s
         self._heartbeat_s = now_s + interval_s * floor.jitter()
         self._heartbeats += 1

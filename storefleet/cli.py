@@ -125,7 +125,7 @@ def demo(
     from storefleet.lab_options import make_plan, read_fleet
     from storefleet.run import demo_script
 
-    fleet = read_fleet(None, {"stores": stores, "seed": seed, "keep_alive_s": 4})
+    fleet = read_fleet(None, {"stores": stores, "seed": seed, "keep_alive_s": 2})
     plan = make_plan(
         fleet=fleet,
         name=name,

@@ -21,8 +21,8 @@ from storefleet.lab import Lab
 from storefleet.live import Display, take_picture
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
-from storefleet.steering import steering_handlers
 from storefleet.stall_watch import watch_own_loop
+from storefleet.steering import steering_handlers
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25

@@ -104,9 +104,7 @@ async def _stage_views(lab: Lab, stage: str) -> dict[str, Any]:
     return views
 
 
-def final_read(
-    view: str, found: dict[str, Any], truths: Sequence[Expected | None], *, at_ms: int
-) -> FinalRead | None:
+def final_read(view: str, found: dict[str, Any], truths: Sequence[Expected | None], *, at_ms: int) -> FinalRead | None:
     """What a stage says a view holds, beside the truth; None where the truth cannot be told, so that it counts as unread.
 
     ``truths`` are those before and after the view was asked: a register is right if it equals either, since a terminal
@@ -239,7 +237,9 @@ class RejectedNumbers:
         )
         try:
             until_row: int = query_ledger(self._ledger, newest)[0][0]
-            rows = query_ledger(self._ledger, statement, self._seen_row, until_row) if until_row > self._seen_row else []
+            rows = (
+                query_ledger(self._ledger, statement, self._seen_row, until_row) if until_row > self._seen_row else []
+            )
         except StorageError as error:
             _log.warning("%s", error)
             return self._numbers

@@ -61,7 +61,8 @@ class Picture:
     phase: str
     elapsed_s: float
     stages: tuple[StageLine, ...]
-    regions: dict[str, tuple[int, int]]
+    regions: dict[str, tuple[int, int, int]]
+    """Region -> stores online by the store board, stores, stores online by the terminals' own word."""
     distances: dict[str, int]
     faults: tuple[str, ...]
 
@@ -175,7 +176,7 @@ def plain_line(picture: Picture) -> str:
         for line in picture.stages
         if line.stage in ("emulator", "parm", "sync_stage", "poseidon", "views")
     )
-    regions = " ".join(f"{region} {online}/{total}" for region, (online, total) in picture.regions.items())
+    regions = " ".join(f"{region} {_region_text(*counts)}" for region, counts in picture.regions.items())
     away = ", ".join(f"{view} {count}" for view, count in picture.distances.items() if count)
     faults = f" | fault: {', '.join(picture.faults)}" if picture.faults else ""
     where = f"stores online: {regions} | off: {away or 'nothing'}{faults}"
@@ -232,10 +233,16 @@ def _journey(picture: Picture) -> Table:
 
 def _regions(picture: Picture) -> Text:
     text = Text("stores online   ")
-    for region, (online, total) in picture.regions.items():
+    for region, (board, total, truth) in picture.regions.items():
         text.append(f"{region} ")
-        text.append(f"{online}/{total}   ", style="green" if online == total else "bold red")
+        style = "green" if board == truth == total else "bold red"
+        text.append(f"{_region_text(board, total, truth)}   ", style=style)
     return text
+
+
+def _region_text(board: int, total: int, truth: int) -> str:
+    """``50/50``, or ``0/50 (board: 50)`` while the board says something else than the tills."""
+    return f"{truth}/{total}" + (f" (board: {board})" if board != truth else "")
 
 
 def _views(picture: Picture) -> Text:

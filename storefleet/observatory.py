@@ -25,6 +25,7 @@ EVENT_VIEWS = {"poseidon": "orders", "views": "sales"}
 """Stage -> the view whose events its witness counts."""
 REGISTER_VIEWS = {"store_board": "views", "device_inventory": "views", "olympus_dgs": "olympus_dgs"}
 """View of registers -> the stage whose witness tells them."""
+CLOSED = ("OFFLINE", "PLANNED_CLOSED")
 FLOW_COUNTERS = {"gateway": "documents_written", "olympus_dgs": "stored_total"}
 """Stages that handle no events but documents: the counter that shows how much they do."""
 
@@ -173,15 +174,19 @@ class Observatory:
             online[terminal.rpartition(".")[0]].append(bool(value[0]))
         return {store: _statuses(states) for store, states in online.items()}
 
-    def stores_online(self) -> dict[str, tuple[int, int]]:
-        """Region -> (stores that are not offline, stores): by the store board, or by the terminals where there is none."""
+    def stores_online(self) -> dict[str, tuple[int, int, int]]:
+        """Region -> (stores online by the store board, stores, stores online by the terminals' own word).
+
+        Online is what is not offline or closed. Where there is no board, the terminals' word stands for it.
+        """
         found = self.registers["store_board"]
-        result: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        result: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for store, statuses in self.board_truth().items():
-            region = store.split(".")[1]
-            result[region][1] += 1
-            result[region][0] += found.get(store, statuses[0]) not in ("OFFLINE", "PLANNED_CLOSED")
-        return {region: (online, total) for region, (online, total) in sorted(result.items())}
+            counts = result[store.split(".")[1]]
+            counts[0] += found.get(store, statuses[0]) not in CLOSED
+            counts[1] += 1
+            counts[2] += statuses[0] not in CLOSED
+        return {region: (counts[0], counts[1], counts[2]) for region, counts in sorted(result.items())}
 
     def _figure(self, snapshot: Snapshot) -> None:
         figures = self.instances.setdefault((snapshot.stage, snapshot.instance), InstanceFigures())

@@ -3,7 +3,7 @@
 Every child has a session of its own (a Ctrl-C reaches only the lab), its output goes to a log file, its identity to the
 guardian and to ``processes.json`` before anything else happens. One that ends unasked is started again after 0.2 s,
 doubling to 5 s; the count and the last exit are kept. Containers can take this module's place: a driver has start, kill,
-pause, resume and stop.
+terminate, pause, resume and stop.
 """
 
 from __future__ import annotations
@@ -117,6 +117,10 @@ class Processes:
     def kill(self, name: str) -> None:
         """kill -9; the supervisor starts it again."""
         self._send(self.children[name], signal.SIGKILL)
+
+    def terminate(self, name: str) -> None:
+        """SIGTERM: it ends in order; the supervisor starts it again."""
+        self._send(self.children[name], signal.SIGTERM)
 
     def pause(self, name: str) -> None:
         """SIGSTOP: it keeps its connections and does nothing."""

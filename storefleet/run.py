@@ -32,6 +32,10 @@ from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
 from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads, StallSpan
 
+COMING_BACK_MS: Final = 10_000
+"""So long after healing a register view has not recovered while terminals are still on their way back: a board that
+agrees that everybody is offline is right, and no recovery. Who has not come back by then is offline for good."""
+
 _log = logging.getLogger(__name__)
 
 HEAL_TIMEOUT_S: Final = 10.0
@@ -180,8 +184,10 @@ class Run:
 
     def _observe(self, recovery: Recovery) -> bool:
         seen = self.lab.observatory
-        distances = {view: seen.register_distance(view) for view in REGISTER_VIEWS}
-        return recovery.observe(self.clock.now_ms(), self.rejected.read(), distances)
+        now_ms = self.clock.now_ms()
+        coming_back = now_ms - recovery.healed_ms < COMING_BACK_MS and seen.total("emulator", "connecting") > 0
+        distances = {view: seen.register_distance(view) + coming_back for view in REGISTER_VIEWS}
+        return recovery.observe(now_ms, self.rejected.read(), distances)
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""

@@ -182,5 +182,5 @@ class DocumentWriter:
         if again:
             self.counters.gateway_errors += 1
             _log.warning("the gateway did not store %d of %d documents; trying again", len(again), len(batch))
-            self._waiting.extendleft(reversed(again))
+            self._waiting.extend(again)  # behind the others: what is refused for long must not hold them up
         return not again

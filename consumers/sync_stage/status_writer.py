@@ -96,6 +96,8 @@ class StatusWriter:
             return True
         if row.status != 0:
             _log.warning("status of %s not stored: %d %s %s", store_id, row.status, row.error, row.reason)
+            # Behind the others: what is refused for long must not hold them up.
+            self._waiting[store_id] = self._waiting.pop(store_id)
             return False
         self.written += 1
         self._keep(store_id, _Stored(row.rev, status.revision))

@@ -41,6 +41,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: no_final_read": runs.no_final_read,
     "unknown: read_broken": runs.read_broken,
     "unknown: not_healed": runs.not_healed,
+    "unknown: read_too_soon": runs.read_too_soon,
     "unknown: convergence_unmeasured": runs.convergence_unmeasured,
     "unknown: stage_dead": runs.stage_dead,
     "somebody else's stage dead": runs.foreign_stage_dead,

@@ -294,7 +294,9 @@ def _overdue_ms(ground: Ground, view: ViewRecord, event: Event) -> int:
 def healed(ground: Ground) -> Findings:
     """A sending was lost on the way, and the next one arrived: all is well, and the account names the place."""
     event = ground.event()
-    path = ground.path(ground.event_views[0].step)
+    path = max(
+        (ground.path(view.step) for view in ground.event_views), key=lambda path: sum(one.witnessed for one in path)
+    )
     stages = [stage for stage in path[1:] if stage.witnessed]
     first = ground.choose(stages, "stage with a witness")
     for stage in [first, *(later for later in ground.behind(first.step) if later.witnessed)]:

@@ -33,9 +33,14 @@ def _differs(view: ViewRecord, name: str, code: str) -> Findings:
 
 
 def _register_view(ground: Ground) -> ViewRecord:
+    """A view of registers that was read exactly a deadline after it had any excuse to be wrong."""
     views = [view for view in ground.history.views if view.registers_found]
+    view = ground.choose(views, "view of registers")
     ground.set(ground.history, "stalls", [])
-    return ground.choose(views, "view of registers")
+    changes = (register.at_ms for register in ground.ledger.registers.values())
+    still_since_ms = max(view.punctual_from_ms or 0, *changes, 0)
+    ground.set(view, "read_at_ms", still_since_ms + round(view.deadline_s * 1000))
+    return view
 
 
 def register_altered(ground: Ground) -> Findings:
@@ -62,6 +67,17 @@ def register_invented(ground: Ground) -> Findings:
     assert view.registers_found is not None
     ground.put(view.registers_found, "nobody.nowhere.s9999", "OPEN")
     return _differs(view, "nobody.nowhere.s9999", "registers_differ")
+
+
+def read_too_soon(ground: Ground) -> Findings:
+    """A register has another value, and a moment of its deadline was left."""
+    found = register_altered(ground)
+    (view,) = (view for view in ground.history.views if found[f"view {view.view} is invalid"])
+    assert view.read_at_ms is not None
+    ground.set(view, "read_at_ms", view.punctual_from_ms)
+    ground.set(ground.history, "aborted", False)
+    del found[reason_line("invalid", "registers_differ", view.view)], found[f"view {view.view} is invalid"]
+    return found + _unknown(view, "read_too_soon")
 
 
 def _totals_view(ground: Ground) -> tuple[ViewRecord, tuple[str, str]]:

@@ -17,7 +17,9 @@ For one view, an event of the ledger falls into the first row that fits:
 | no | no outcome | never_read |
 
 Where no view of events was read at all, only the outcomes are known: what was applied by word is ``unread`` then, since
-nothing shows that it arrived, nor that it did not. An event that a view holds and no ledger knows is unexpected, too. Over all views an event's class is the worst, in the
+nothing shows that it arrived, nor that it did not.
+
+An event that a view holds and no ledger knows is unexpected, too. Over all views an event's class is the worst, in the
 order of :data:`CLASSES`. A type that a view does not hold says nothing there; an event that no view holds by its type
 is judged by its outcome alone. Words: Jepsen's ``set``, ``set-full`` and ``total-queue`` checkers.
 """

@@ -42,5 +42,5 @@ def test_the_soft_limit_is_raised(limited: LimitedCommandLine) -> None:
     lab = limited.up(stores=200, rate="100/s")
     lab.wait_for_trade(total=150)
     online = lab.status()["picture"]["regions"]
-    assert sum(total for _, total in online.values()) == 200
+    assert sum(total for _, total, _ in online.values()) == 200
     assert lab.down()["validity"] == "valid"

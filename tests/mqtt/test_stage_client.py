@@ -96,15 +96,16 @@ async def test_filter_added_later_is_subscribed(broker: Broker) -> None:
 async def test_a_refused_subscription_is_an_error() -> None:
     """A client that may not read what it wants is told so, with the broker's code, and never counts as subscribed."""
     server = await asyncio.start_server(_refuse, "127.0.0.1", 0)
-    endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
+    endpoint = Endpoint(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
     handlers = [(TopicFilter(pattern="secret"), Inbox())]
-    async with server, StageClient(endpoint, SessionOptions(client_id="stage"), handlers=handlers) as client:
+    async with StageClient(endpoint, SessionOptions(client_id="stage"), handlers=handlers) as client:
         with pytest.raises(ConnectFailed, match="0x87 not authorized.*secret") as refusal:
             await client.until_subscribed(5)
         assert refusal.value.reason_code == 0x87
         assert not client.subscribed.is_set()
         with pytest.raises(ConnectFailed, match="0x87"):
             await client.until_useless()
+    server.close()
 
 
 async def test_consent_to_subscriptions_can_be_waited_for(broker: Broker) -> None:

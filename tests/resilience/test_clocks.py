@@ -75,7 +75,7 @@ def command_line(tmp_path: Path) -> Iterator[CommandLine]:
 def stores_online(lab: Lab) -> tuple[int, int]:
     """How many stores the board shows as not offline, and how many there are."""
     regions = lab.status()["picture"]["regions"].values()
-    return sum(online for online, _ in regions), sum(total for _, total in regions)
+    return sum(board for board, _, _ in regions), sum(total for _, total, _ in regions)
 
 
 def traded(lab: Lab, events: int) -> None:

@@ -72,5 +72,6 @@ async def test_a_stage_that_may_hear_nothing_ends(tmp_path: Path, stage: str, mo
     settings = StageSettings(
         stage=stage, broker_url=broker_url, gateway_url="http://127.0.0.1:9/fleet", state_dir=str(tmp_path)
     )
-    async with server, process(settings, "-m", module) as child, asyncio.timeout(DEADLINE_S):
+    async with process(settings, "-m", module) as child, asyncio.timeout(DEADLINE_S):
         assert await child.wait() == status
+    server.close()

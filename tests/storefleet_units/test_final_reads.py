@@ -88,7 +88,9 @@ def test_rejected_numbers_are_read_once(ledger: Path) -> None:
     """Each read adds the outcomes that are new, and none is looked at twice."""
     rejected = RejectedNumbers(ledger)
     assert rejected.read() == {}
-    write(ledger, "INSERT INTO outcome VALUES (1, 2, 3, 'rejected', 'parm', 'schema', 0), (1, 4, 9, 'applied', '', '', 0)")
+    write(
+        ledger, "INSERT INTO outcome VALUES (1, 2, 3, 'rejected', 'parm', 'schema', 0), (1, 4, 9, 'applied', '', '', 0)"
+    )
     assert rejected.read() == {TILL: IntervalSet([(2, 3)])}
     write(ledger, "UPDATE outcome SET first = 1; INSERT INTO outcome VALUES (2, 7, 7, 'rejected', 'parm', 'schema', 0)")
     assert rejected.read() == {TILL: IntervalSet([(2, 3)]), TILL_2: IntervalSet([(7, 7)])}

@@ -26,7 +26,7 @@ CALM = Picture(
     phase="trading",
     elapsed_s=12.34,
     stages=(line("emulator", rate_per_s=199.6, total=2_400), line("parm", rate_per_s=200.4), line("gateway")),
-    regions={"east": (3, 3), "west": (2, 3)},
+    regions={"east": (3, 3, 3), "west": (3, 3, 2)},
     distances={"orders": 0, "store_board": 0},
     faults=(),
 )
@@ -55,7 +55,7 @@ def drawn(picture: Picture) -> list[str]:
 def test_a_calm_line() -> None:
     """The line says phase, rates of stages that handle events, stores online by region, and that nothing is off."""
     assert plain_line(CALM) == (
-        "[ 12.3 s] trading: terminals 200/s  PARM 200/s | stores online: east 3/3 west 2/3 | off: nothing"
+        "[ 12.3 s] trading: terminals 200/s  PARM 200/s | stores online: east 3/3 west 2/3 (board: 3) | off: nothing"
     )
 
 

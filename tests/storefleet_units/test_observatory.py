@@ -159,13 +159,13 @@ def test_distances_of_register_views(observatory: Observatory) -> None:
 
 
 def test_stores_online(observatory: Observatory) -> None:
-    """Stores online come by region from the store board, and from the terminals where there is none; DEGRADED is online."""
+    """Stores online by region: the store board's word, or the terminals' where there is none, beside theirs."""
     observatory.receive(snapshot("emulator", state=terminals(till=True, till_2=False, far=False)))
-    assert observatory.stores_online() == {"east": (0, 1), "west": (1, 1)}
+    assert observatory.stores_online() == {"east": (0, 1, 0), "west": (1, 1, 1)}
     observatory.receive(
         snapshot("views", state={"store_board": {"taco.west.s0001": "OFFLINE", "pizza.east.s0002": "OPEN"}})
     )
-    assert observatory.stores_online() == {"east": (1, 1), "west": (0, 1)}
+    assert observatory.stores_online() == {"east": (1, 1, 0), "west": (0, 1, 1)}
 
 
 def test_stalls(observatory: Observatory) -> None:

@@ -193,7 +193,8 @@ def test_the_journey_of_a_plan() -> None:
     """Steps and views are those of what is present: the broker's word is a view where nobody is behind it."""
     whole = ["emulator", "broker-raw", "parm", "broker-canonical", "sync_stage", "gateway", "poseidon", "views"]
     assert steps_and_views() == (
-        whole, ["gateway", "orders", "sales", "store_board", "device_inventory", "olympus_dgs"]
+        whole,
+        ["gateway", "orders", "sales", "store_board", "device_inventory", "olympus_dgs"],
     )
     assert steps_and_views(stages=("parm",)) == (whole[:4], ["canonical"])
     assert steps_and_views(stages=()) == (whole[:2], ["raw"])

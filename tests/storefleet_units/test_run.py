@@ -135,7 +135,7 @@ async def test_a_wait_that_is_cut_is_no_recovery_that_never_came(lab: AnsweringL
     """Ctrl-C during the script's wait leaves no recovery behind: the wait at the end of the run speaks for the views."""
     lab.observatory.registers["terminals"] = {"taco.west.s0001.r01": [True, 1, 1]}
     run = run_of(lab)
-    client = asyncio.create_task(run._watch(await run._begin_recovery(), 60.0))  # noqa: SLF001 - as a client's wait does
+    client = asyncio.create_task(run._watch(await run._begin_recovery(), 60.0))
     wait = asyncio.create_task(run.wait_recovery(60.0))
     await until(lambda: bool(run.recoveries) and len(lab.intervals_ms) == 2)
     wait.cancel()
