@@ -4,6 +4,7 @@ It guarantees: at most WINDOW events are on the wire; an event leaves only when 
 asked for, and sent again only when an answer does not cover it, or when nobody answered three times.
 
     quiet --overdue--> asked --answer--> quiet (backed off)      asked --2 s--> asked again; the third time: send again
+    quiet --refused by the broker--> quiet, overdue after 2 s instead of 5, twice that after every answer
 
 Times are network seconds of a monotonic clock. ``jitter`` gives a factor from 0.8 to 1.2.
 """
@@ -49,7 +50,7 @@ NOTHING_DUE: Final = Due([], [])
 class Outbox:
     """The numbers of one terminal; bodies are on disk. An idle one holds no collection."""
 
-    __slots__ = ("_asked", "_round", "_unanswered", "due_s", "last_sequence", "sent_sequence", "wire")
+    __slots__ = ("_asked", "_refused", "_round", "_unanswered", "due_s", "last_sequence", "sent_sequence", "wire")
 
     def __init__(self, last_sequence: int, waiting: Iterable[tuple[int, int]] = ()) -> None:
         """``waiting``: (sequence, attempt) of every unresolved event, ascending; attempt 0 was never sent."""
@@ -58,6 +59,7 @@ class Outbox:
         self.wire: dict[int, Sending] | None = None
         self.due_s = NEVER_S
         self._asked: tuple[int, ...] = ()
+        self._refused = False
         self._round = 0
         self._unanswered = 0
         for sequence, attempt in waiting:
@@ -121,6 +123,7 @@ class Outbox:
             self.wire = None
             self.due_s = NEVER_S
             self._asked = ()
+            self._refused = False
             self._round = 0
             self._unanswered = 0
         return True
@@ -148,6 +151,17 @@ class Outbox:
         self.due_s = now_s if self.wire else NEVER_S
         for sending in (self.wire or {}).values():
             sending.sent_s = min(sending.sent_s, now_s - OVERDUE_S)
+
+    def refused(self, sequence: int, now_s: float, jitter: Jitter) -> None:
+        """The broker said that this sending reached nobody: nothing to wait for but that somebody is there again."""
+        sending = self.wire.get(sequence) if self.wire else None
+        if sending is None:
+            return
+        sending.sent_s = min(sending.sent_s, now_s - OVERDUE_S)
+        if self._asked:
+            self._refused = True
+        else:
+            self.due_s = min(self.due_s, self._backed_off_s(ANSWER_S, now_s, jitter))
 
     def poll(self, now_s: float, jitter: Jitter, *, ask: bool) -> Due:
         """What is due, while connected; ``ask`` is false where nobody could answer, so overdue means send again."""
@@ -191,4 +205,10 @@ class Outbox:
 
     def _back_off(self, now_s: float, jitter: Jitter) -> None:
         self._round = min(self._round + 1, 10)
-        self.due_s = now_s + min(OVERDUE_LIMIT_S, OVERDUE_S * 2**self._round) * jitter() if self.wire else NEVER_S
+        first_s = ANSWER_S if self._refused else OVERDUE_S
+        self._refused = False
+        self.due_s = self._backed_off_s(first_s, now_s, jitter) if self.wire else NEVER_S
+
+    def _backed_off_s(self, first_s: float, now_s: float, jitter: Jitter) -> float:
+        wait_s: float = min(OVERDUE_LIMIT_S, first_s * 2**self._round)
+        return now_s + wait_s * jitter()

@@ -51,8 +51,9 @@ class Terminal:
     """The handler of one MQTT session; everything that terminals share is in the floor."""
 
     __slots__ = (
-        "_birth_due", "_closes_by_s", "_conflicts", "_floor", "_goodbye_said", "_heartbeat_s", "_heartbeats", "_powered_on_s",
-        "_session", "_wakes_s", "bd_seq", "boot", "due_tick", "id", "life", "number", "online", "outbox", "till",
+        "_birth_due", "_closes_by_s", "_conflicts", "_floor", "_goodbye_said", "_heartbeat_s", "_heartbeats",
+        "_powered_on_s", "_session", "_wakes_s", "bd_seq", "boot", "due_tick", "id", "life", "number", "online", "outbox",
+        "till",
     )  # fmt: skip
 
     def __init__(self, floor: Floor, plan: TerminalPlan, number: int, remembered: Remembered) -> None:
@@ -65,9 +66,7 @@ class Terminal:
         self.due_tick = 0
         self._session: Session | None = None
         self._conflicts: dict[int, tuple[StoredEvent, bytes]] | None = None
-        self._heartbeat_s = NEVER_S
-        self._closes_by_s = NEVER_S
-        self._wakes_s = NEVER_S
+        self._heartbeat_s = self._closes_by_s = self._wakes_s = NEVER_S
         self._heartbeats = 0
         self._goodbye_said = False
         self._powered_on_s = floor.now_s()
@@ -283,6 +282,8 @@ class Terminal:
             self._refuse(sequence)
         else:
             floor.count("pubacks_refused_total")
+            self.outbox.refused(sequence, floor.now_s(), floor.jitter)
+            self._schedule()
 
     # Outcomes
 
@@ -473,8 +474,7 @@ class Terminal:
 
     def _beat(self, now_s: float) -> None:
         floor = self._floor
-        if self._birth_due:  # a full queue took no birth; without one nobody knows that we are here
-            self._birth_due = not self._say("birth")
+        self._birth_due = self._birth_due and not self._say("birth")  # a full queue took none before
         interval_s = floor.heartbeat_interval_s
         self._heartbeat_s = now_s + interval_s * floor.jitter()
         self._heartbeats += 1

@@ -128,7 +128,9 @@ class Transactions:
             self._witness.take(*key, attempt_of(message))
         self._bury(identity, message, reason, detail, posted)
 
-    def _bury(self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None) -> None:
+    def _bury(
+        self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None
+    ) -> None:
         letter = DeadLetter(
             reason=reason, detail=detail, topic=message.topic, payload=message.payload, key=_key_of(message)
         )

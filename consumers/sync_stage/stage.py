@@ -200,7 +200,9 @@ class SyncStage:
             self.witness.take(*key, attempt_of(message))
         self._bury(identity, message, reason, detail, posted)
 
-    def _bury(self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None) -> None:
+    def _bury(
+        self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None
+    ) -> None:
         letter = DeadLetter(
             reason=reason,
             detail=detail,

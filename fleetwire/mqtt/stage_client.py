@@ -112,9 +112,7 @@ class StageClient:
         if self._refused.done():
             raise self._refused.result()
         if not self.connected.is_set():
-            raise self._last_error or ConnectFailed(
-                f"{self._who}: not connected within {timeout_s:g} s"
-            )
+            raise self._last_error or ConnectFailed(f"{self._who}: not connected within {timeout_s:g} s")
 
     async def until_subscribed(self, timeout_s: float) -> None:
         """Wait for the broker's consent to the subscriptions; at once when there are none.

@@ -1,1 +1,1 @@
-"""The soak: one lab under load, whose processes are killed, paused and restarted by a seeded schedule, as long as one likes."""
+"""The soak: one lab under load, whose processes are killed, paused and restarted by a seeded schedule."""

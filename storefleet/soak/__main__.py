@@ -1,4 +1,4 @@
-"""``scripts/soak``: how long or how many schedules, from which seed; exit status of the verdict, 1 when a schedule failed."""
+"""``scripts/soak``: how long, from which seed; exit status of the verdict, and 1 when a schedule failed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sayings(PlainDisplay):
         """Nothing."""
 
 
-def command(
+def command(  # noqa: PLR0917 - a command is a function of its options
     minutes: Annotated[float, typer.Option("--minutes", min=0.01, max=10_080, help="No schedule begins later.")] = 5.0,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same seed, same schedules.")] = None,
     stores: Annotated[int, typer.Option("--stores", min=1, help="Number of stores.")] = 8,

@@ -112,7 +112,7 @@ def _warm(rows: Sequence[Sample]) -> list[list[tuple[float, float]]]:
 
 
 def slope_per_minute(series: Iterable[Sequence[tuple[float, float]]]) -> float | None:
-    """Least squares over (seconds, value): one slope for all series, each with its own level; None for fewer than 3 points."""
+    """Least squares over (seconds, value): one slope for all series, each with a level of its own; None below 3 points."""
     above = below = 0.0
     points = 0
     for one in series:

@@ -99,6 +99,40 @@ def test_an_answer_that_nobody_asked_for_sends_nothing() -> None:
     assert sending(2).answered(101.0, even) == []
 
 
+def test_a_refused_sending_is_asked_for_sooner_and_backs_off_as_well() -> None:
+    """What the broker had nobody for is asked for after 2 s, 4 s after the first answer, 8 s after the second."""
+    outbox = sending(2)
+    now_s, waits = 100.0, []
+    for _ in range(3):
+        outbox.refused(2, now_s, even)
+        waits.append(outbox.due_s - now_s)
+        now_s = outbox.due_s
+        assert outbox.poll(now_s, even, ask=True).ask == [(1, 2)]
+        assert outbox.answered(now_s, even) == [1, 2]
+    assert waits == [ANSWER_S, 2 * ANSWER_S, 4 * ANSWER_S]
+
+
+def test_what_is_refused_while_an_answer_is_awaited_does_not_wait_for_the_long_round() -> None:
+    """The ask did not name it, so the answer does not bring it back: the next ask comes as soon as after a refusal."""
+    outbox = sending(1)
+    outbox.connected(100.0)
+    assert outbox.poll(100.0, even, ask=True).ask == [(1, 1)]
+    assert outbox.add(2, online=True)
+    outbox.send(2, 100.1, even)
+    outbox.refused(2, 100.2, even)
+    assert outbox.answered(100.3, even) == [1]
+    assert outbox.due_s == 100.3 + 2 * ANSWER_S
+    assert outbox.poll(outbox.due_s, even, ask=True).ask == [(1, 2)]
+
+
+def test_the_refusal_of_what_has_its_outcome_changes_nothing() -> None:
+    """A PUBACK may come after the outcome of an earlier sending."""
+    outbox = sending(1)
+    outbox.drop(1)
+    outbox.refused(1, 101.0, even)
+    assert outbox.due_s == NEVER_S
+
+
 def test_a_new_connection_asks_at_once() -> None:
     """Whatever the last connection left open is asked for without waiting."""
     outbox = sending(2)

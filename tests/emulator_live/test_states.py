@@ -15,6 +15,7 @@ import pytest
 
 from emulator.life import LIVES, Happening, Life
 from fleetwire.errors import ControlError
+from fleetwire.mqtt import QueueFull, Session
 from tests.broker import Broker
 from tests.emulator_live.lab import ROOT, answering, call, rows, running, settings_for, until, until_drained
 
@@ -190,3 +191,23 @@ def test_every_life_can_be_left() -> None:
         assert any(before is life for before, _ in LIVES)
         if life is not Life.OFF:
             assert LIVES[life, Happening.POWER_CUT] is Life.OFF
+
+
+async def test_a_birth_that_a_full_queue_refuses_is_said_later(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first birth of a terminal finds no room; it is said with the next heartbeat, on the same connection."""
+    publish, refused = Session.publish, []
+
+    def full_once(self: Session, topic: str, *arguments: Any, **options: Any) -> Any:
+        if "/state/" in topic and not refused:
+            refused.append(topic)
+            raise QueueFull("no room")
+        return publish(self, topic, *arguments, **options)
+
+    monkeypatch.setattr(Session, "publish", full_once)
+    fleet = {"stores": 1, "terminals_per_store": 1, "heartbeat_interval_s": 60}
+    async with observing(broker, "state") as observer, running(settings_for(broker, tmp_path, fleet=fleet)) as emulator:
+        await until(lambda: observer.messages, "the birth")
+        assert emulator.witness.counters["publish_failures_total"] == 1
+    assert len(refused) == 1

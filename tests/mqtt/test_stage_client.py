@@ -99,7 +99,7 @@ async def test_a_refused_subscription_is_an_error() -> None:
     endpoint = Endpoint(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
     handlers = [(TopicFilter(pattern="secret"), Inbox())]
     async with StageClient(endpoint, SessionOptions(client_id="stage"), handlers=handlers) as client:
-        with pytest.raises(ConnectFailed, match="0x87 not authorized.*secret") as refusal:
+        with pytest.raises(ConnectFailed, match=r"0x87 not authorized.*secret") as refusal:
             await client.until_subscribed(5)
         assert refusal.value.reason_code == 0x87
         assert not client.subscribed.is_set()

@@ -13,12 +13,14 @@ import pytest
 
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError
+from storefleet import cli
 from storefleet import run as run_module
+from storefleet.conductor import CutShort, Stopped
 from storefleet.lab import Lab
 from storefleet.live import Silent
 from storefleet.observatory import Observatory
 from storefleet.plan import LabPlan
-from storefleet.run import Run
+from storefleet.run import Run, endless_script
 from storefleet.run_clock import RunClock
 from storefleet.stall_watch import watch_own_loop
 from tests.storefleet_units.plans import lab_plan
@@ -172,3 +174,19 @@ async def test_the_labs_own_standstill_is_noted(lab: AnsweringLab) -> None:
     assert stall.process == "lab"
     assert began_ms - 100 <= stall.at_ms <= began_ms + 200
     assert 500 <= stall.duration_ms < 5_000
+
+
+@pytest.mark.parametrize(("error", "status"), [(CutShort("the run broke off"), 3), (Stopped(), 130)])
+def test_a_run_that_began_never_says_that_it_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    """A run that broke off is unknown, one that was stopped at once is 130; exit status 2 is for what did not begin."""
+
+    async def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path))
+    monkeypatch.setattr("storefleet.conductor.conduct", broken)
+    with pytest.raises(SystemExit) as ended:
+        cli._run(lab_plan(), endless_script, password=None, json_output=True)
+    assert ended.value.code == status

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from consumers.sync_stage.canonical_documents import Prepared
-from consumers.sync_stage.document_writer import BATCH_BYTES, DocumentWriter, Task
+from consumers.sync_stage.document_writer import BATCH_BYTES, BATCH_DOCUMENTS, DocumentWriter, Task
 from fleetwire.errors import GatewayError
 from fleetwire.gateway_client import BulkRow, GatewayClient
 from fleetwire.identity import Key
@@ -124,3 +124,14 @@ async def test_a_request_is_bounded_in_bytes() -> None:
     async with written.at_work():
         await until(lambda: len(written.stored) == 4, "all stored")
     assert gateway.requests == [["1", "2"], ["3"], ["4"]]
+
+
+async def test_documents_refused_for_now_do_not_hold_up_the_others() -> None:
+    """A whole batch that the gateway does not take yet goes behind what waits, and is tried again after it."""
+    refused = range(1, BATCH_DOCUMENTS + 1)
+    gateway = ScriptedGateway({str(sequence): 403 for sequence in refused})
+    written = Written(gateway)
+    written.add(*refused, BATCH_DOCUMENTS + 1)
+    async with written.at_work():
+        await until(lambda: len(written.stored) == BATCH_DOCUMENTS + 1, "all of them")
+    assert written.stored[0] == BATCH_DOCUMENTS + 1

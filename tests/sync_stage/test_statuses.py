@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from consumers.sync_stage.stage import SyncStage
+from consumers.sync_stage.status_writer import BATCH_STATUSES, StatusWriter
 from fleetwire.events import StoreStatus
-from fleetwire.gateway_client import GatewayClient
+from fleetwire.gateway_client import BulkRow, GatewayClient
 from tests.broker import Broker, free_port
 from tests.parm_live.running import TOPICS, UTC_TIME, Wire, running, until, wire
 from tests.sync_stage.test_events import gateway, sync_settings
@@ -122,3 +124,29 @@ async def test_bad_statuses_do_not_stop_reading(broker: Broker, tmp_path: Path) 
             await until(lambda: len(parm.seen) == len(topics), "a letter for each")
             await publish(parm, status(1))
             await until(lambda: stage._statuses.written == 1, "the good one")
+
+
+class ForbiddingGateway(GatewayClient):
+    """Refuses the status of every store but one."""
+
+    def __init__(self, allowed: str) -> None:
+        self.allowed = allowed
+
+    async def bulk_docs(self, docs: Sequence[bytes], *, new_edits: bool) -> list[BulkRow]:
+        """403 for all others."""
+        stores = [json.loads(doc)["store"] for doc in docs]
+        return [BulkRow(id=store, rev="1-a", status=0 if store == self.allowed else 403) for store in stores]
+
+
+async def test_refused_statuses_do_not_hold_up_the_others() -> None:
+    """More of them than a batch holds, and the status behind them is written all the same."""
+    writer = StatusWriter(ForbiddingGateway("last"))
+    for number in range(BATCH_STATUSES + 1):
+        writer.add(status(1, f"s{number:04d}"))
+    writer.add(status(1, "last"))
+    work = asyncio.create_task(writer.run())
+    try:
+        await until(lambda: writer.written == 1, "the last one")
+    finally:
+        work.cancel()
+    assert len(writer) == BATCH_STATUSES + 1
