@@ -172,9 +172,9 @@ class Processes:
                 return
             child.last_exit = _exit_text(code)
             child.exits.append(child.last_exit)
-            _log.warning("%s ended unasked (%s); starting it again in %.1f s", child.name, child.last_exit, delay_s)
             if loop.time() - started_s > STEADY_AFTER_S:
                 delay_s = RESTART_DELAY_MINIMUM_S
+            _log.warning("%s ended unasked (%s); starting it again in %.1f s", child.name, child.last_exit, delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(RESTART_DELAY_MAXIMUM_S, delay_s * 2)
             if child.wanted:

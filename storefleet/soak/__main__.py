@@ -12,6 +12,7 @@ import uvloop
 
 from fleetwire.errors import FleetError
 from storefleet.cleaning import reap_crashed
+from storefleet.cli import UsageError
 from storefleet.command_output import SECOND_INTERRUPT, UNKNOWN, fail, out, say_progress
 from storefleet.conductor import CutShort, Stopped
 from storefleet.live import Display, PlainDisplay
@@ -52,10 +53,7 @@ def command(  # noqa: PLR0917 - a command is a function of its options
         schedules=schedules,
         longest_pause_s=longest_pause,
     )
-    try:
-        _soak(order, runs)
-    except FleetError as error:
-        fail(str(error))
+    _soak(order, runs)
 
 
 def _soak(order: Order, runs: Path) -> None:
@@ -72,12 +70,32 @@ def _soak(order: Order, runs: Path) -> None:
         fail(f"{error}; again: {order.command()}", UNKNOWN)
     out(table.plain_text(verdict, plan.name))
     out(plain_text(report))
+    if not report.schedules:
+        out("no schedule was played to its end: nothing is shown about process faults")
     if report.exit_status:
-        out(f"FAILED: the verdict is {verdict.validity}; all of it again: {report.command}")
+        found = f"{len(report.failures)} of {len(report.schedules)} schedules failed, the verdict is {verdict.validity}"
+        out(f"{found}; all of it again: {report.command}")
     out(f"run folder: {report.run_folder}")
     raise SystemExit(report.exit_status)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Entry point: every error of ours is one line and exit status 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    typer.run(command)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        raise SystemExit(app(standalone_mode=False, prog_name="scripts/soak"))
+    except UsageError as error:
+        fail(f"{error.format_message().rstrip('.')}; see: scripts/soak --help")
+    except (typer.Abort, KeyboardInterrupt):
+        fail("stopped before anything began")
+    except FleetError as error:
+        fail(str(error))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        fail(f"{error.strerror or error}{where}; is the disk full, or not yours?")
+
+
+if __name__ == "__main__":
+    main()

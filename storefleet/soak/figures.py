@@ -1,12 +1,14 @@
 """Memory and backlog of every process once a second, and how fast they grow: least squares, a minute.
 
 Memory is compared within an incarnation only, since a new process begins anew, and its first seconds, in which it loads
-what it needs, are left out: what remains is what a leak would show.
+what it needs, are left out: what remains is what a leak would show. Backlogs come and go with every fault, so their slope
+is that of the samples taken when a schedule had converged: what a stage that never quite catches up would show.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import statistics
 import time
 from collections import defaultdict
@@ -29,6 +31,8 @@ COUNTED_BACKLOGS: Final = {"emulator": "unresolved", "olympus_dgs": "to_store"}
 DISTANT_STAGES: Final = ("parm", "sync_stage", "poseidon", "views")
 """Stages whose backlog is how many committed events they have not taken."""
 
+_log = logging.getLogger(__name__)
+
 
 class Sample(Struct, frozen=True):
     """One process at one moment; seconds since the soak's begin. ``backlog`` None: it has none that is counted."""
@@ -38,6 +42,8 @@ class Sample(Struct, frozen=True):
     at_s: float
     resident_bytes: int
     backlog: int | None
+    settled: bool = False
+    """Taken right after a convergence."""
 
 
 class Growth(Struct, frozen=True, kw_only=True):
@@ -50,25 +56,38 @@ class Growth(Struct, frozen=True, kw_only=True):
     last_mb: float
     mb_per_minute: float | None
     most_backlog: int | None
-    last_backlog: int | None
+    most_settled_backlog: int | None
     backlog_per_minute: float | None
 
 
-async def watch(lab: Lab, samples: list[Sample]) -> None:
-    """Append a sample of every running process each second; runs until cancelled, or the limit is reached."""
-    began_s = time.monotonic()
-    while len(samples) < SAMPLE_LIMIT:
-        samples += take(lab, round(time.monotonic() - began_s, 3))
-        await asyncio.sleep(SAMPLE_INTERVAL_S)
+class Watch:
+    """Takes the samples of one lab; at most SAMPLE_LIMIT, and says so."""
 
+    def __init__(self, lab: Lab, samples: list[Sample]) -> None:
+        """``samples`` is where they go."""
+        self._lab = lab
+        self._samples = samples
+        self._began_s = time.monotonic()
 
-def take(lab: Lab, at_s: float) -> Iterable[Sample]:
-    """One sample of every process that runs."""
-    for name, child in lab.processes.children.items():
-        if child.running and child.identity is not None:
-            size = resident_bytes(child.identity.process_id)
-            if size:
-                yield Sample(name, child.incarnation, at_s, size, _backlog(lab, name.rpartition("-")[0]))
+    async def run(self) -> None:
+        """Take one each second; runs until cancelled."""
+        while True:
+            self.take()
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+    def take(self, *, settled: bool = False) -> None:
+        """One sample of every process that runs."""
+        at_s = round(time.monotonic() - self._began_s, 3)
+        for name, child in self._lab.processes.children.items():
+            size = resident_bytes(child.identity.process_id) if child.running and child.identity else None
+            if size and self._room():
+                backlog = _backlog(self._lab, name.rpartition("-")[0])
+                self._samples.append(Sample(name, child.incarnation, at_s, size, backlog, settled))
+
+    def _room(self) -> bool:
+        if len(self._samples) == SAMPLE_LIMIT - 1:
+            _log.warning("%d samples of memory and backlog are taken: no more are kept", SAMPLE_LIMIT)
+        return len(self._samples) < SAMPLE_LIMIT
 
 
 def _backlog(lab: Lab, stage: str) -> int | None:
@@ -87,7 +106,8 @@ def growth(samples: Sequence[Sample]) -> list[Growth]:
 
 def _growth(process: str, rows: Sequence[Sample]) -> Growth:
     sizes = [row.resident_bytes / MEGABYTE for row in rows]
-    backlogs = [(row.at_s, float(row.backlog)) for row in rows if row.backlog is not None]
+    backlogs = [row.backlog for row in rows if row.backlog is not None]
+    settled = [(row.at_s, float(row.backlog)) for row in rows if row.backlog is not None and row.settled]
     return Growth(
         process=process,
         samples=len(rows),
@@ -95,9 +115,9 @@ def _growth(process: str, rows: Sequence[Sample]) -> Growth:
         most_mb=round(max(sizes), 1),
         last_mb=round(sizes[-1], 1),
         mb_per_minute=slope_per_minute(_warm(rows)),
-        most_backlog=int(max(value for _, value in backlogs)) if backlogs else None,
-        last_backlog=int(backlogs[-1][1]) if backlogs else None,
-        backlog_per_minute=slope_per_minute([backlogs]),
+        most_backlog=max(backlogs, default=None),
+        most_settled_backlog=int(max(value for _, value in settled)) if settled else None,
+        backlog_per_minute=slope_per_minute([settled]),
     )
 
 

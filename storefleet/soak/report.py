@@ -131,8 +131,11 @@ def _convergences(report: Report) -> Table:
 
 
 def _growths(report: Report) -> Table:
-    title = f"Memory in MB (slope within incarnations, their first {WARM_UP_S:g} s left out) and backlog in events"
-    columns = ("samples", "first", "most", "last", "MB/min", "backlog most", "last", "events/min")
+    title = (
+        f"Memory in MB (slope within incarnations, their first {WARM_UP_S:g} s left out), backlog in events "
+        "(settled: right after converging; slope of these)"
+    )
+    columns = ("samples", "first", "most", "last", "MB/min", "backlog most", "settled", "events/min")
     table = _table(title, "process", *columns)
     for row in report.growth:
         table.add_row(
@@ -143,7 +146,7 @@ def _growths(report: Report) -> Table:
             f"{row.last_mb:.1f}",
             "-" if row.mb_per_minute is None else f"{row.mb_per_minute:+.2f}",
             "-" if row.most_backlog is None else f"{row.most_backlog:,}",
-            "-" if row.last_backlog is None else f"{row.last_backlog:,}",
+            "-" if row.most_settled_backlog is None else f"{row.most_settled_backlog:,}",
             "-" if row.backlog_per_minute is None else f"{row.backlog_per_minute:+.1f}",
         )
     return table

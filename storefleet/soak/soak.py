@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import shlex
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from storefleet.lab_options import make_plan, read_fleet
 from storefleet.live import Display
 from storefleet.plan import LabPlan
 from storefleet.run import Run
-from storefleet.soak.figures import Sample, growth, watch
+from storefleet.soak.figures import Sample, Watch, growth
 from storefleet.soak.play import Played, play
 from storefleet.soak.report import SOAK_FILE_NAME, Failure, Report, convergence_of, hits_of
 from storefleet.soak.schedule import LONGEST_PAUSE_S, schedule
@@ -72,9 +73,13 @@ async def soak(order: Order, plan: LabPlan, display: Display) -> tuple[Report, V
     began_s = time.monotonic()
 
     async def script(run: Run) -> None:
-        watching = asyncio.create_task(watch(run.lab, samples), name="soak.figures")
+        watch = Watch(run.lab, samples)
+        watching = asyncio.create_task(watch.run(), name="soak.figures")
         try:
-            await _play_all(run, order, schedules)
+            async for played in _all_played(run, order):
+                schedules.append(played)
+                if not played.failure:
+                    watch.take(settled=True)
         finally:
             watching.cancel()
 
@@ -84,7 +89,7 @@ async def soak(order: Order, plan: LabPlan, display: Display) -> tuple[Report, V
     folder, verdict = await conduct(plan, script, display, password=None, trade=True, on_ready=nothing)
     report = Report(
         seed=order.seed,
-        command=order.command(schedules=len(schedules)),
+        command=order.command(schedules=len(schedules) or None),
         run_folder=str(folder),
         validity=verdict.validity,
         seconds=round(time.monotonic() - began_s, 1),
@@ -98,14 +103,14 @@ async def soak(order: Order, plan: LabPlan, display: Display) -> tuple[Report, V
     return report, verdict
 
 
-async def _play_all(run: Run, order: Order, schedules: list[Played]) -> None:
+async def _all_played(run: Run, order: Order) -> AsyncIterator[Played]:
+    """One schedule after the other, until as many are played as were ordered or the time is over."""
     deadline_s = time.monotonic() + 60.0 * order.minutes
     for index in itertools.count(order.first):
-        enough = time.monotonic() >= deadline_s if order.schedules is None else len(schedules) >= order.schedules
-        if enough:
+        count = index - order.first
+        if time.monotonic() >= deadline_s if order.schedules is None else count >= order.schedules:
             return
-        steps = schedule(order.seed, index, longest_pause_s=order.longest_pause_s)
-        schedules.append(await play(run, index, steps))
+        yield await play(run, index, schedule(order.seed, index, longest_pause_s=order.longest_pause_s))
 
 
 def _failure(order: Order, played: Played) -> Failure:

@@ -77,6 +77,18 @@ def test_the_demo_takes_its_options(clone: Path) -> None:
     assert "installing" not in done.stdout
 
 
+def test_the_soak_takes_its_options(clone: Path) -> None:
+    """``scripts/soak`` hands options on; what is wrong with one is said in one line, status 2."""
+    for option, value, wrong in (
+        ("--rate", "fast", "--rate 'fast': expected a number of events such as 200/s or 600/min"),
+        ("--longest-pause", "21", "Invalid value for '--longest-pause': "),
+    ):
+        done = run(clone, "soak", "--yes", option, value)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"storefleet: {wrong}")
+        assert done.stderr.count("\n") == 1
+
+
 def test_the_first_words_come_at_once(clone: Path) -> None:
     """Within three seconds there is something to read."""
     began_s = time.monotonic()

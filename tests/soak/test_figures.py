@@ -37,13 +37,21 @@ def test_a_restart_is_no_shrinking_and_a_start_no_leak() -> None:
             samples.append(Sample("parm-1", incarnation, begin_s + second, round(size), 60 - second))
     (found,) = growth(samples)
     assert found.mb_per_minute == pytest.approx(1.0, abs=0.01)
-    assert (found.samples, found.most_backlog, found.last_backlog) == (120, 60, 1)
+    assert (found.samples, found.first_mb) == (120, 0.0)
+
+
+def test_a_backlog_that_comes_and_goes_has_no_slope_and_one_that_stays_has() -> None:
+    """Only what is left once everything has converged counts: here 10 events more each minute."""
+    samples = [Sample("parm-1", 1, 60.0 * minute + 30, 1, 500 - 50 * minute) for minute in range(5)]
+    samples += [Sample("parm-1", 1, 60.0 * minute, 1, 10 * minute, settled=True) for minute in range(5)]
+    (found,) = growth(samples)
+    assert (found.most_backlog, found.most_settled_backlog, found.backlog_per_minute) == (500, 40, 10.0)
 
 
 def test_a_process_without_backlog_has_none() -> None:
     """Where nothing is counted nothing is claimed."""
     (found,) = growth([Sample("chaos-1", 1, float(second), 1, None) for second in range(5)])
-    assert (found.most_backlog, found.last_backlog, found.backlog_per_minute) == (None, None, None)
+    assert (found.most_backlog, found.most_settled_backlog, found.backlog_per_minute) == (None, None, None)
 
 
 def report_of(*schedules: Played) -> Report:
