@@ -28,10 +28,10 @@ def source_of(lab: Lab) -> str:
         return max((last, source) for source, last in rows.fetchall())[1]
 
 
-def edit(file: Path, statement: str, *values: object) -> None:
-    """Change one row of a stage's own database behind its back."""
+def edit(file: Path, statement: str, *values: object, rows: int = 1) -> None:
+    """Change so many rows of a stage's own database behind its back."""
     with closing(sqlite3.connect(file, timeout=5.0, isolation_level=None)) as database:
-        assert database.execute(statement, values).rowcount == 1
+        assert database.execute(statement, values).rowcount == rows
 
 
 def delete_document(lab: Lab, key: str) -> None:
@@ -81,6 +81,30 @@ async def test_wrongs_behind_the_broker_are_found_with_their_places(command_line
     assert (view, places[-1], verdict["invented"]) == ("gateway", "sync-broker", 1)
     assert {reason["code"] for reason in verdict["invalid"]} == {"lost", "unexpected", "totals_differ"}
     assert verdict["counts"]["ok"] == verdict["sent"] - 2
+
+
+def test_a_view_that_forgets_a_store_is_named(command_line: CommandLine) -> None:
+    """What the sales view forgets is lost there and nowhere else, event by event, and its totals tell too."""
+    lab = command_line.up("--stores", 3, rate="60/s")
+    lab.wait_for_trade(total=150)
+    command_line.run("trade", "--name", lab.name, "--rate", "0")
+    command_line.run("wait", "--name", lab.name, "--converged", "--timeout", "20s")
+    sales = lab.run_folder / "state" / "views-1" / "sales.sqlite"
+    connection = sqlite3.connect(sales)
+    (store,) = connection.execute("SELECT store FROM sales ORDER BY store LIMIT 1").fetchone()
+    forgotten = connection.execute(
+        "SELECT count(*) FROM applied JOIN source ON source.number = applied.source WHERE id LIKE ?", (f"{store}.%",)
+    ).fetchone()[0]
+    days = connection.execute("SELECT count(*) FROM sales WHERE store = ?", (store,)).fetchone()[0]
+    connection.close()
+    of_store = "source IN (SELECT number FROM source WHERE id LIKE ?)"
+    edit(sales, f"DELETE FROM applied WHERE {of_store}", f"{store}.%", rows=forgotten)
+    edit(sales, "DELETE FROM sales WHERE store = ?", store, rows=days)
+    verdict = lab.down(status=1)
+    assert verdict["classes"]["lost"]["count"] == forgotten > 0
+    for name, (view, places) in by_name(verdict, "lost").items():
+        assert (name.startswith(store), view, places) == (True, "sales", ["views"])
+    assert verdict["counts"]["ok"] == verdict["sent"] - forgotten
 
 
 def journey(lab: Lab, key: str) -> bool:
