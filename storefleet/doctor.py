@@ -18,7 +18,6 @@ from storefleet.lab_options import descriptor_limit, terminals_that_fit
 from storefleet.processes import is_live
 
 DISK_FLOOR_MEGABYTES: Final = 500
-MEGABYTES_PER_10_000_TERMINALS: Final = 400
 MINIMUM_MOSQUITTO: Final = (2, 0)
 
 

@@ -26,6 +26,7 @@ from typing import Any, Final
 from fleetwire.clock import heartbeat_interval_s
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, FleetError, SettingsError
+from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.mqtt import Endpoint
 from fleetwire.settings import StageSettings
 from storefleet import broker as broker_module
@@ -67,8 +68,6 @@ class Lab:
         self.ready = asyncio.Event()
         self.waiting_for = ""
         """A stage that somebody else is to run, and with what; empty while nobody is waited for."""
-        self.ending = asyncio.Event()
-        """Somebody asked the lab to end (``storefleet down``)."""
         self.started_s = time.time()
         self._password = secret_password
         self._ports = Ports()
@@ -262,7 +261,7 @@ class Lab:
                 "seed": plan.seed,
                 "rate_per_s": plan.rate_per_s,
                 "accept_puback": plan.outcome_stage == "broker",
-                "ledger": str(self.run_folder / "ledger.sqlite"),
+                "ledger": str(self.run_folder / LEDGER_FILE_NAME),
                 **plan.shares,
             }
         return {}

@@ -26,25 +26,17 @@ class StageRow(NamedTuple):
     gateway_hop: str
     behind: tuple[str, ...]
     """Stages that have nothing to do without this one."""
-    listens: bool
-    """Whether it serves HTTP."""
 
 
 STAGES: Final[dict[str, StageRow]] = {
-    "gateway": StageRow("consumers.gateway", "", "", ("sync_stage", "poseidon", "olympus_dgs", "views"), listens=True),
-    "parm": StageRow(
-        "parm_stub", "parm-broker", "", ("sync_stage", "gateway", "poseidon", "olympus_dgs", "views"), listens=False
-    ),
+    "gateway": StageRow("consumers.gateway", "", "", ("sync_stage", "poseidon", "olympus_dgs", "views")),
+    "parm": StageRow("parm_stub", "parm-broker", "", ("sync_stage", "gateway", "poseidon", "olympus_dgs", "views")),
     "sync_stage": StageRow(
-        "consumers.sync_stage",
-        "sync-broker",
-        "sync-gateway",
-        ("gateway", "poseidon", "olympus_dgs", "views"),
-        listens=False,
+        "consumers.sync_stage", "sync-broker", "sync-gateway", ("gateway", "poseidon", "olympus_dgs", "views")
     ),
-    "poseidon": StageRow("consumers.poseidon", "poseidon-broker", "poseidon-gateway", ("views",), listens=True),
-    "olympus_dgs": StageRow("consumers.olympus_dgs", "olympus-broker", "olympus-gateway", (), listens=True),
-    "views": StageRow("consumers.views", "", "views-gateway", (), listens=True),
+    "poseidon": StageRow("consumers.poseidon", "poseidon-broker", "poseidon-gateway", ("views",)),
+    "olympus_dgs": StageRow("consumers.olympus_dgs", "olympus-broker", "olympus-gateway", ()),
+    "views": StageRow("consumers.views", "", "views-gateway", ()),
 }
 SEVERAL_INSTANCES: Final = ("parm", "sync_stage")
 MAXIMUM_INSTANCES: Final = 16

@@ -47,7 +47,6 @@ class Child:
     identity: ProcessIdentity | None = None
     process: asyncio.subprocess.Process | None = None
     wanted: bool = True
-    cpu_seconds_before: float = 0.0
     exits: list[str] = field(default_factory=list)
 
     @property

@@ -19,6 +19,7 @@ import msgspec
 from fleetwire.control import Params
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.identity import Key
+from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.control_server import Member
 from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import RejectedNumbers, last_resolved_key, read_all
@@ -285,7 +286,7 @@ class Run:
     @property
     def ledger_file(self) -> Path:
         """The emulator's ledger."""
-        return self.lab.run_folder / "ledger.sqlite"
+        return self.lab.run_folder / LEDGER_FILE_NAME
 
     def _write(self, name: str, value: object) -> None:
         written = self.lab.run_folder / f"{name}.new"

@@ -9,7 +9,6 @@ array.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -265,8 +264,3 @@ class History:
 def key_text(source: str, sequence: int) -> str:
     """The one text form of a key."""
     return str(Key(source, sequence))
-
-
-def interval_sets(lists: dict[str, Iterable[Interval]]) -> Sets:
-    """Interval sets from plain values."""
-    return {source: IntervalSet(intervals) for source, intervals in lists.items()}

@@ -24,6 +24,7 @@ from emulator.stage import SESSION_EXPIRY_S
 from emulator.terminal import Terminal
 from emulator.writing import EventWriter
 from fleetwire.clock import BusinessClock
+from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.mqtt import Endpoint, Session, SessionGroup, SessionOptions, TopicFilter
 from fleetwire.mqtt.wheel import Wheel
 from fleetwire.topics import Topics
@@ -96,7 +97,7 @@ def _terminals(task: Task) -> list[CountedTerminal]:
     stores = -(-task.terminals // TERMINALS_PER_STORE)
     fleet = Fleet.from_options(stores=stores, terminals_per_store=TERMINALS_PER_STORE, keep_alive_s=KEEP_ALIVE_S)
     plans = fleet.terminals()[: task.terminals]
-    ledger = Ledger(Path(task.folder) / "ledger.sqlite", seed=fleet.seed, shard=0)
+    ledger = Ledger(Path(task.folder) / LEDGER_FILE_NAME, seed=fleet.seed, shard=0)
     remembered = ledger.boot([plan.id for plan in plans])
     floor = _floor(task, fleet, ledger)
     return [
