@@ -15,7 +15,7 @@ import msgspec
 
 from fleetwire.clock import now_ms
 from fleetwire.errors import FleetError, SettingsError
-from storefleet.bench import connect, hop, latency, pipeline, publish
+from storefleet.bench import connect, hop, latency, pipeline, publish, recovery
 from storefleet.bench.crew import Crew
 from storefleet.bench.goals import GOALS
 from storefleet.bench.interrupts import Interrupts
@@ -44,6 +44,7 @@ PARTS: Final[dict[str, Part]] = {
     "hop": Part(hop.measure, hop.FULL, hop.QUICK),
     "latency": Part(latency.measure, latency.FULL, latency.QUICK),
     "pipeline": Part(pipeline.measure, pipeline.FULL, pipeline.QUICK),
+    "recovery": Part(recovery.measure, recovery.FULL, recovery.QUICK),
 }
 
 

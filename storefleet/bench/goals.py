@@ -17,4 +17,6 @@ GOALS: Final[dict[str, Goal]] = {
     "latency.p99": Goal(by="ours", bound="at_most", design=25.0),
     "hop.added.p50": Goal(by="ours", bound="at_most", design=0.3),
     "hop.fault.5000": Goal(by="ours", bound="at_most", design=60.0),
+    "recovery.network.5000.online": Goal(by="ours", bound="at_most", now=10.0),
+    "recovery.broker.10000.online": Goal(by="ours", bound="at_most", design=5.0),
 }

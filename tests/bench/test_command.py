@@ -17,7 +17,7 @@ def test_json_on_standard_output_and_progress_on_standard_error(command_line: Co
     assert report["format"] == 1
     assert [part["part"] for part in report["parts"]] == ["hop"]
     assert "hop: 300 round trips" in done.stderr
-    command_line.until_nothing_is_left(within_s=5.0)
+    command_line.until_nothing_is_left(within_s=20.0)
 
 
 def test_unknown_part_is_exit_status_2(command_line: CommandLine) -> None:
@@ -37,4 +37,4 @@ def test_ctrl_c_ends_it_with_nothing_left(command_line: CommandLine, part: str, 
         status = process.wait(DEADLINE_S)
     assert status == 130, command_line.errors
     assert "nothing is left running" in command_line.errors
-    command_line.until_nothing_is_left(within_s=5.0)
+    command_line.until_nothing_is_left(within_s=20.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storefleet.bench import connect, hop, latency, pipeline, publish
+from storefleet.bench import connect, hop, latency, pipeline, publish, recovery
 from storefleet.bench.crew import Crew
 from storefleet.bench.report import Figure
 from storefleet.lab_options import descriptor_limit
@@ -109,3 +109,16 @@ def test_pipeline_finds_a_flat_rate_and_the_cost_by_process(crew: Crew) -> None:
     assert rate.baseline_name == "bare hops"
     assert {"broker-1_us", "chaos-1_us", "emulator-1_us", "parm-1_us", "lab_us"} <= set(cost.details)
     assert "chaos-1_us" not in figures["pipeline.bare.cpu"].details
+
+
+def test_recovery_measures_both_losses_beside_a_restart(crew: Crew) -> None:
+    """After the network's loss and after the broker's, all are online and every view agrees; a restart stands beside."""
+    shape = recovery.Shape(network_stores=2, broker_stores=2, rate_per_s=20, outage_s=0.5, keep_alive_s=1)
+    figures = by_name(recovery.measure(shape, crew, quiet))
+    assert set(figures) == {
+        f"recovery.{loss}.10.{what}" for loss in ("network", "broker") for what in ("online", "converged")
+    }
+    for figure in figures.values():
+        assert_compared(figure, pairs=1)
+    for loss in ("network", "broker"):
+        assert number(figures[f"recovery.{loss}.10.online"]) <= number(figures[f"recovery.{loss}.10.converged"])
