@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-_ANSWER_S = 10.0
+_ANSWER_S = 30.0
 _ATTEMPTS = 3
 _CONNECT_FRAME = b"\x10\x10\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x03wfb"
 _SYSTEM_FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/sbin:/usr/bin"

@@ -63,4 +63,4 @@ def test_it_ends_unknown_when_there_never_is(command_line: CommandLine, small_di
     assert "Traceback" not in done.stdout + done.stderr + log_of(command_line)
     assert f"storefleet verdict {lab.run_folder}" in log_of(command_line)
     assert not list((command_line.home / "labs").iterdir())
-    command_line.until_nothing_is_left(within_s=5.0)
+    command_line.until_nothing_is_left(within_s=20.0)

@@ -136,7 +136,7 @@ def variable_integer(value: int) -> bytes:
             return bytes(result)
 
 
-async def until(condition: Callable[[], bool], named: str, deadline_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], named: str, deadline_s: float = 40.0) -> None:
     """Wait for a condition; fails with its name."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + deadline_s

@@ -20,7 +20,7 @@ from fleetwire.topics import Topics
 from tests.broker import Broker
 
 ROOT = "storefleet/live"
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 
 
 def settings_for(broker: Broker, folder: Path, **options: object) -> StageSettings:

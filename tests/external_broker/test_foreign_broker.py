@@ -67,7 +67,7 @@ def test_clean_clears_what_a_crash_left(command_line: CommandLine, make_broker: 
     identity = lab.identities()["lab"]
     os.kill(identity.process_id, signal.SIGKILL)
     until(lambda: not identity.alive(), "the lab is gone")
-    command_line.until_nothing_is_left(within_s=4.0)
+    command_line.until_nothing_is_left(within_s=20.0)
     assert retained(broker)
     report = command_line.run("clean").stdout
     assert "not authorized" in report

@@ -20,7 +20,7 @@ from tests.broker import free_port
 from tests.feed.events import Written
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 BULK = 250
 
 

@@ -14,7 +14,7 @@ from fleetwire import control
 from fleetwire.control import Channel, Handler, Params, connect
 from fleetwire.errors import ControlError, SettingsError
 
-DEADLINE_S = 5.0
+DEADLINE_S = 40.0
 DEEP = b'{"method":"x","params":{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
 
 

@@ -15,7 +15,7 @@ import httpx
 from consumers.gateway.server import serve
 from consumers.gateway.store import DocumentStore
 
-DEADLINE_S = 10.0
+DEADLINE_S = 40.0
 SHORT_HEARTBEAT_MS = 50
 
 

@@ -19,7 +19,7 @@ from storefleet.run import Run
 from storefleet.run_record import RunRecord
 from storefleet.verdict.result import Verdict
 
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 
 
 async def played(folder: Path, script: Callable[[Run], Awaitable[None]]) -> tuple[Path, Verdict]:

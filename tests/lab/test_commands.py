@@ -28,7 +28,7 @@ def test_a_detached_lab_answers_every_command(command_line: CommandLine) -> None
     letters = [json.loads(line) for line in command_line.run("tail", "--count", 3, "--json").stdout.splitlines()]
     assert all(letter["topic"].startswith(f"{lab.description['topic_root']}/") for letter in letters)
     assert lab.down()["validity"] == "valid"
-    command_line.until_nothing_is_left(within_s=2.0)
+    command_line.until_nothing_is_left(within_s=20.0)
     assert "no lab" in command_line.run("status", status=2).stderr
 
 

@@ -30,7 +30,7 @@ def test_the_demo_ends_with_a_valid_verdict_and_a_complete_run_folder(command_li
     again = command_line.json("verdict", folder)
     assert again == read_verdict(folder)
     assert_traceable(command_line, folder)
-    command_line.until_nothing_is_left(within_s=2.0)
+    command_line.until_nothing_is_left(within_s=20.0)
 
 
 def assert_readable(folder: Path) -> None:

@@ -17,7 +17,7 @@ UP = ("up", "--stores", 3, "--rate", "40/s", "--name", "lab", "--runs", "runs")
 
 def assert_complete(command_line: CommandLine) -> Path:
     """Nothing runs any more, and the one run folder holds plan and verdict; returns it."""
-    command_line.until_nothing_is_left(within_s=2.0)
+    command_line.until_nothing_is_left(within_s=20.0)
     (folder,) = command_line.run_folders()
     json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     assert (folder / "junit.xml").exists()

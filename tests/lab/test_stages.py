@@ -111,6 +111,6 @@ def test_a_stage_that_cannot_run_is_one_line_and_status_2(command_line: CommandL
     done = command_line.run("up", "--stores", 3, "--runs", command_line.runs, "--stage", command, status=2)
     assert says in done.stderr.splitlines()[-1]
     assert len([line for line in done.stderr.splitlines() if line.startswith("storefleet:")]) == 1
-    command_line.until_nothing_is_left(within_s=2.0)
+    command_line.until_nothing_is_left(within_s=20.0)
     for folder in command_line.run_folders():
         assert json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["validity"] == "unknown"

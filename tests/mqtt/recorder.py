@@ -21,7 +21,7 @@ class Recorder:
         self._acknowledge_at_once = acknowledge_at_once
         self._changed = asyncio.Event()
 
-    async def until(self, what: str, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    async def until(self, what: str, condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
         """Wait until ``condition`` holds; it is looked at after every callback, and every 20 ms."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s

@@ -234,13 +234,13 @@ async def test_abort_in_every_phase_can_be_undone(broker: Broker, group: Session
             await _one_iteration()
         session.abort()
         if turn % 3 == 0:
-            await asyncio.wait_for(session.closed(), 5)
+            await asyncio.wait_for(session.closed(), 40)
             assert not session.connected
         session.reopen()
     await recorder.until("connected in the end", lambda: session.connected)
     assert recorder.errors == []
     session.disconnect()
-    await asyncio.wait_for(session.closed(), 5)
+    await asyncio.wait_for(session.closed(), 40)
     assert not session.connected
 
 
@@ -276,7 +276,7 @@ async def test_final_refusal_is_not_tried_again() -> None:
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     group, recorder = _local(server.sockets[0].getsockname()[1]), Recorder()
     session = _open(group, recorder)
-    await asyncio.wait_for(session.closed(), 5)
+    await asyncio.wait_for(session.closed(), 40)
     assert [error.final for error in recorder.errors] == [True]
     assert "MQTT 3" in str(recorder.errors[0])
     await group.close()
@@ -322,7 +322,7 @@ async def test_will_that_cannot_be_made_is_final(broker: Broker, group: SessionG
         raise RuntimeError("a bug of the owner")
 
     session = group.open(SessionOptions(client_id="till"), recorder, will)
-    await asyncio.wait_for(session.closed(), 5)
+    await asyncio.wait_for(session.closed(), 40)
     assert [error.final for error in recorder.errors] == [True]
     assert len(reported) == 1
 

@@ -23,7 +23,7 @@ from fleetwire.stage import Stage
 from fleetwire.topics import Topics
 from tests.broker import Broker
 
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 REPOSITORY = Path(__file__).parents[2]
 ROOT = "storefleet/test"
 TOPICS = Topics(ROOT)

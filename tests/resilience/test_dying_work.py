@@ -14,7 +14,7 @@ from tests.broker import Broker
 from tests.parm_live.running import process, stage_settings
 
 CONNECT, SUBSCRIBE = b"\x10", b"\x82"
-DEADLINE_S = 15.0
+DEADLINE_S = 40.0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fleetwire.settings import StageSettings
 from fleetwire.witness import Snapshot
 from storefleet.control_server import ControlServer, Member
 
-DEADLINE_S = 15.0
+DEADLINE_S = 40.0
 TOKEN = "a token"
 REPOSITORY = Path(__file__).parents[2]
 TINY_STAGE = Path(__file__).with_name("tiny_stage.py")
