@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 
@@ -118,13 +119,17 @@ async def test_a_will_that_never_comes_is_made_up_for_by_silence(broker: Broker,
         wire(broker, "canonical/#") as observer,
         running(Parm(stage_settings("parm", broker, tmp_path, options=options))),
     ):
+
+        def said() -> list[dict[str, Any]]:
+            return [message.json for message in observer.seen if message.topic == topic]
+
         await say(observer, FIRST, online=True, boot=1, bd_seq=1)
-        await until(lambda: observer.retained(topic) and not observer.retained(topic)["online"], "it is silent")
-        assert status_is(observer, "OFFLINE", 0, 1)
-        assert observer.retained(topic)["reason"] == "lost"
+        await until(lambda: [one["online"] for one in said()] == [True, False], "it is silent")
+        assert said()[1]["reason"] == "lost"
+        await until(lambda: status_is(observer, "OFFLINE", 0, 1), "the store's status")
         await beat(observer, FIRST)
-        await until(lambda: observer.retained(topic)["online"], "it speaks again")
-        assert (observer.retained(topic)["boot"], observer.retained(topic)["bd_seq"]) == (1, 1)
+        await until(lambda: [one["online"] for one in said()[:3]] == [True, False, True], "it speaks again")
+        assert (said()[2]["boot"], said()[2]["bd_seq"]) == (1, 1)
 
 
 async def test_revisions_grow_although_parm_and_broker_have_both_forgotten_them(
