@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fleetwire.errors import FleetError
+from fleetwire.errors import FleetError, SettingsError
 from storefleet import home, processes
 from storefleet.broker import BrokerAddress
 from storefleet.observer import clear_retained, end_sessions, endpoint
+from storefleet.past_run import unfinished_run, way_on
 
 
 def reap_crashed() -> list[str]:
@@ -24,9 +25,19 @@ def reap_crashed() -> list[str]:
         ended = processes.reap(folder)
         if ended:
             report.append(f"ended what a crashed lab {name} left running: {', '.join(ended)}")
+        report += _way_on(name)
         if not _external_broker(name):
             home.remove_lab_folder(name)
     return report
+
+
+def give_way(name: str) -> None:
+    """End and forget what a dead lab of this name has left: a new one goes on with its run. SettingsError if it lives."""
+    folder = home.lab_folder(name)
+    if processes.is_live(folder):
+        raise SettingsError(f"a lab named {name} runs; end it first: storefleet down --name {name}")
+    processes.reap(folder)
+    home.remove_lab_folder(name)
 
 
 def clean_up(password: str | None) -> list[str]:
@@ -40,10 +51,16 @@ def clean_up(password: str | None) -> list[str]:
         ended = processes.reap(folder)
         if ended:
             report.append(f"{name}: ended {', '.join(ended)}")
+        report += _way_on(name)
         if _retained_is_cleared(name, password, report):
             home.remove_lab_folder(name)
             report.append(f"{name}: forgotten")
     return report or ["nothing to clean"]
+
+
+def _way_on(name: str) -> list[str]:
+    run = unfinished_run(home.lab_folder(name))
+    return [] if run is None else [f"lab {name} crashed; {way_on(run)}"]
 
 
 def _external_broker(name: str) -> dict[str, Any] | None:
@@ -71,7 +88,7 @@ def _retained_is_cleared(name: str, password: str | None, report: list[str]) -> 
 
 async def _clear(name: str, lab: dict[str, Any], password: bytes | None) -> int:
     address = BrokerAddress(lab["broker"]["url"])
-    broker = endpoint(address.host, address.port, tls=address.tls)
+    broker = endpoint(address.host, address.port, tls=address.tls, ca_file=lab["broker"].get("ca_file", ""))
     username = lab["broker"].get("username") or None
     await end_sessions(broker, lab.get("stage_client_ids", ()), username=username, password=password)
     return await clear_retained(

@@ -23,6 +23,7 @@ from fleetwire.errors import FleetError
 from storefleet.cli_inspect import bench, clean, doctor, selftest, show_verdict, trace, verdict
 from storefleet.cli_steer import rebuild, trade
 from storefleet.command_options import (
+    AuthorityOption,
     BrokerLineOption,
     BrokerOption,
     ConflictingOption,
@@ -38,6 +39,7 @@ from storefleet.command_options import (
     PortOption,
     RateOption,
     RepeatedOption,
+    ResumeOption,
     RunsOption,
     ScaleOption,
     SeedOption,
@@ -61,10 +63,12 @@ from storefleet.command_output import (
 
 if TYPE_CHECKING:
     from storefleet.lab import Lab
+    from storefleet.past_run import PastRun
     from storefleet.plan import LabPlan
     from storefleet.run import Script
 
 READY_TIMEOUT_S: Final = 60.0
+BESIDE_RESUME: Final = ("resume", "broker_password_file", "detach", "json_output")
 UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """Root of what Typer says about options, whichever Click it brings along."""
 
@@ -143,6 +147,7 @@ def demo(
 
 
 def up(
+    context: typer.Context,
     stores: StoresOption = None,
     terminals_per_store: TerminalsOption = None,
     rate: RateOption = "200/s",
@@ -152,6 +157,7 @@ def up(
     yes_external: ExternalOption = False,
     broker_option: BrokerLineOption = None,
     broker_password_file: PasswordOption = None,
+    broker_ca_file: AuthorityOption = None,
     port: PortOption = 0,
     fleet: FleetOption = None,
     without: WithoutOption = None,
@@ -163,6 +169,7 @@ def up(
     deadline: Annotated[str, typer.Option("--deadline", help="How long a view may take: 30s, 2m.")] = "30s",
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
+    resume: ResumeOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when ready; the lab goes on by itself.")] = False,
     json_output: JsonLinesOption = False,
 ) -> None:
@@ -171,6 +178,10 @@ def up(
     from storefleet.plan import read_duration
     from storefleet.run import endless_script
 
+    if resume is not None:
+        _require_alone(context)
+        _resume(resume, broker_password_file, detach=detach, json_output=json_output)
+        return
     options = {
         "stores": stores,
         "terminals_per_store": terminals_per_store,
@@ -186,6 +197,7 @@ def up(
         time_scale=time_scale,
         broker=broker,
         confirmed_external=yes_external,
+        broker_ca_file=broker_ca_file,
         port=port,
         without=without or (),
         stage=stage or (),
@@ -200,7 +212,35 @@ def up(
     _run(plan, endless_script, password=take_password(broker_password_file), json_output=json_output)
 
 
-def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bool) -> NoReturn:
+def _require_alone(context: typer.Context) -> None:
+    """Beside --resume nothing may say what the lab is to be; its run says it."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name not in BESIDE_RESUME and source is not None and source.name == "COMMANDLINE":
+            fail(f"up: {parameter.opts[0]} cannot stand beside --resume: the lab is what its run says; leave it out")
+
+
+def _resume(run: str, password_file: Path | None, *, detach: bool, json_output: bool) -> None:
+    """Go on with a run whose lab died."""
+    from storefleet.cleaning import give_way
+    from storefleet.lab_options import require_machine, take_password
+    from storefleet.past_run import find_run, open_past_run
+    from storefleet.run import resumed_script
+
+    past = open_past_run(find_run(run, Path("runs")))
+    plan = past.record.lab
+    if detach:
+        past.journal.close()  # it is the other process that goes on with it
+        _detach(plan.name, json_output=json_output, resumed=True)
+        return
+    require_machine(plan)
+    give_way(plan.name)
+    _run(plan, resumed_script, password=take_password(password_file), json_output=json_output, past=past)
+
+
+def _run(
+    plan: LabPlan, script: Script, *, password: str | None, json_output: bool, past: PastRun | None = None
+) -> NoReturn:
     import uvloop
 
     from storefleet.cleaning import reap_crashed
@@ -213,15 +253,23 @@ def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bo
     screen = display(quiet=json_output)
     screen.say(f"lab {plan.name}: {plan.stores:,} stores, {plan.terminals:,} terminals; starting")
 
+    began_s = time.monotonic()
+
     def on_ready(lab: Lab) -> None:
-        screen.say(f"ready in {time.time() - lab.started_s:.1f} s; join at {lab.description()['join']}")
+        screen.say(f"ready in {time.monotonic() - began_s:.1f} s; join at {lab.description()['join']}")
         if json_output:
             out_json_line(lab.description())
 
     try:
-        folder, verdict = uvloop.run(conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready))
+        try:
+            folder, verdict = uvloop.run(
+                conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready, past=past)
+            )
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # all that is left is to say how it ended
     except Stopped:
-        fail("stopped at once, without final reads: what was proven is in the run folder", SECOND_INTERRUPT)
+        fail("stopped at once: what was proven by then is in the run folder", SECOND_INTERRUPT)
     except CutShort as error:
         fail(str(error), UNKNOWN)
     if json_output:
@@ -233,16 +281,17 @@ def _run(plan: LabPlan, script: Script, *, password: str | None, json_output: bo
     raise SystemExit(verdict.exit_status)
 
 
-def _detach(name: str, *, json_output: bool) -> None:
+def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
     """Start the same command again without --detach, in a session of its own, and wait until its lab is ready."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
-    if "--name" not in arguments:
+    if not resumed and "--name" not in arguments:
         arguments += ["--name", name]
     log = Path(f"storefleet-{name}.log")
     try:
-        file = log.open("wb")
+        file = log.open("ab" if resumed else "wb")
     except OSError as error:
         fail(f"cannot write {log} into this folder: {error.strerror}; start the lab from a folder of yours")
+    said_before = file.tell()
     with file:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "storefleet", *arguments],
@@ -253,7 +302,7 @@ def _detach(name: str, *, json_output: bool) -> None:
             env={**os.environ, "NO_COLOR": "1"},
         )
     try:
-        description = _await_ready(name, process, log)
+        description = _await_ready(name, process, log, said_before)
     finally:
         if sys.exc_info()[0] is not None and process.poll() is None:  # stopped while it starts: nothing is left
             process.terminate()
@@ -264,7 +313,7 @@ def _detach(name: str, *, json_output: bool) -> None:
         out(f"lab {name} is ready; join at {description['join']}; end it: storefleet down --name {name}")
 
 
-def _await_ready(name: str, process: subprocess.Popen[bytes], log: Path) -> Any:
+def _await_ready(name: str, process: subprocess.Popen[bytes], log: Path, said_before: int) -> Any:
     """``lab.json`` of a lab once it is ready; as long as it takes where somebody else runs a stage of it."""
     from storefleet.control_client import call_lab
 
@@ -274,7 +323,7 @@ def _await_ready(name: str, process: subprocess.Popen[bytes], log: Path) -> Any:
         if time.monotonic() >= deadline_s and not told:
             fail(f"lab {name} was not ready within {READY_TIMEOUT_S:g} s; see {log}")
         if process.poll() is not None:
-            last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = log.read_bytes()[said_before:].decode(errors="replace").strip().splitlines()
             fail((last[-1] if last else "the lab ended at once").removeprefix("storefleet: "), process.returncode or 2)
         with contextlib.suppress(FleetError):
             status = call_lab(name, "status")

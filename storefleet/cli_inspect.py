@@ -25,14 +25,12 @@ def verdict(
 
 
 def _newest_run(command: str) -> Path:
-    folders = (
-        sorted(path for path in Path("runs").glob("*") if (path / "plan.json").exists())
-        if Path("runs").is_dir()
-        else []
-    )
-    if not folders:
+    from storefleet.past_run import newest_run
+
+    newest = newest_run(Path("runs"))
+    if newest is None:
         fail(f"{command}: no run folder in ./runs; name one, or record one: storefleet demo")
-    return folders[-1]
+    return newest
 
 
 def show_verdict(folder: Path, *, json_output: bool) -> NoReturn:

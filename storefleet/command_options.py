@@ -31,6 +31,13 @@ PasswordOption = Annotated[
         "--broker-password-file", help="File (mode 0600) with the broker's password; or STOREFLEET_BROKER_PASSWORD."
     ),
 ]
+AuthorityOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--broker-ca-file",
+        help="PEM file of the authority to trust for mqtts, not the system's; or STOREFLEET_BROKER_CA_FILE.",
+    ),
+]
 PortOption = Annotated[
     int, typer.Option("--port", min=0, max=65535, help="Port at which terminals join; 0: any free one.")
 ]
@@ -39,6 +46,15 @@ StageOption = Annotated[
     list[str] | None, typer.Option("--stage", help="NAME=COMMAND or NAME=external: yours in its place.")
 ]
 InstancesOption = Annotated[list[str] | None, typer.Option("--instances", help="STAGE=N: several side by side.")]
+ResumeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="RUN",
+        help="Go on with a run whose lab died: its folder, or 'latest' in runs/. It is as it was planned; what "
+        "'storefleet trade' has changed since is not kept.",
+    ),
+]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder for run folders.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs instead of text for people.")]
 JsonLinesOption = Annotated[

@@ -1,8 +1,8 @@
 """Conducts one run: the lab comes up, the script plays, the run is judged, and whatever happens a verdict is left.
 
 The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains for a bounded time
-and is judged. A second one ends everything at once; what was recorded by then is judged, without final reads. A lab
-that does not come up leaves a verdict too, which is unknown. Nothing that was started is left running.
+and is judged. A second one ends everything at once; what was recorded by then is judged, and a check that runs already
+is waited for. A lab that does not come up leaves a verdict too, which is unknown. Nothing that was started is left running.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import Final
 from fleetwire.errors import FleetError, SettingsError
 from storefleet.lab import Lab
 from storefleet.live import Display, take_picture
+from storefleet.machine_watch import MachineWatch
+from storefleet.past_run import PastRun
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
-from storefleet.stall_watch import watch_own_loop
 from storefleet.steering import steering_handlers
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25
+RECORD_INTERVAL_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -46,15 +48,16 @@ async def conduct(
     password: str | None,
     trade: bool,
     on_ready: Callable[[Lab], None],
+    past: PastRun | None = None,
 ) -> tuple[Path, Verdict]:
-    """Run a lab from start to verdict. Raises FleetError or OSError when it did not begin.
+    """Run a lab from start to verdict, or go on with a ``past`` run. Raises FleetError or OSError when it did not begin.
 
     Once it has begun: Stopped after a second signal, CutShort where the lab itself broke.
     """
     with _signals(display) as stopping:
-        folder = make_run_folder(Path(plan.runs_folder), plan.name)
+        folder = past.folder if past is not None else make_run_folder(Path(plan.runs_folder), plan.name)
         try:
-            lab = Lab(plan, folder, password)
+            lab = Lab(plan, folder, password, past)
         except FleetError:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # nothing is in it: the lab did not even get its name
@@ -65,6 +68,8 @@ async def conduct(
             async with lab:
                 verdict = await _live(run, script, trade=trade, on_ready=on_ready)
         except (FleetError, OSError) as error:
+            if past is not None and not lab.ready.is_set():
+                raise  # it can be tried again: nothing has been judged
             run.abandon()
             if not lab.ready.is_set() or isinstance(error, BrokenPipeError):
                 raise
@@ -79,7 +84,10 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
     run.enter("starting")
     plan = run.lab.plan
     painter = asyncio.create_task(_paint(run), name="run.display")
-    stalls = asyncio.create_task(watch_own_loop(run.lab.observatory, run.clock.now_ms), name="run.stalls")
+    keeper = asyncio.create_task(_keep_record(run), name="run.record")
+    watch = MachineWatch(run.lab.observatory, run.clock.now_ms, run.lab.run_folder, run.record.machine)
+    run.record.machine = watch.record
+    watching = asyncio.create_task(watch.run(), name="run.machine")
     try:
         try:
             await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
@@ -90,7 +98,8 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
         verdict = await run.finish(drain_s=plan.drain_s if run.interrupted else plan.deadline_s)
     finally:
         painter.cancel()
-        stalls.cancel()
+        keeper.cancel()
+        watching.cancel()
         run.display.close()
     await _tidy_broker(run.lab)
     return verdict
@@ -126,6 +135,13 @@ async def _paint(run: Run) -> None:
         await asyncio.sleep(PICTURE_INTERVAL_S)
 
 
+async def _keep_record(run: Run) -> None:
+    """What a lab that goes on with this run finds is never old."""
+    while True:
+        await asyncio.sleep(RECORD_INTERVAL_S)
+        run.write_record()
+
+
 async def _tidy_broker(lab: Lab) -> None:
     """On somebody else's broker nothing of ours stays behind."""
     if not lab.plan.external_broker:
@@ -142,6 +158,7 @@ async def _tidy_broker(lab: Lab) -> None:
             username=username,
             password=lab.password,
         )
+        lab.tidy = True
     except FleetError as error:
         _log.warning("sessions or retained messages of the lab stay on the broker: %s; run: storefleet clean", error)
 
@@ -162,6 +179,7 @@ def _signals(display: Display) -> Iterator[asyncio.Event]:
             stopping.set()
             display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
         elif count == 2:
+            display.say("stopping at once: what was recorded by now is judged")
             conductor.cancel("stopped at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):

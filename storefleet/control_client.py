@@ -9,6 +9,7 @@ from typing import Any
 from fleetwire.control import Channel, connect
 from fleetwire.errors import ControlError, SettingsError
 from storefleet import home
+from storefleet.past_run import unfinished_run, way_on
 from storefleet.processes import is_live
 
 
@@ -16,7 +17,9 @@ async def open_channel(name: str) -> tuple[Channel, asyncio.Task[None]]:
     """Connect to a lab and say hello; raises SettingsError when it does not run any more."""
     folder = home.lab_folder(name)
     if not is_live(folder):
-        raise SettingsError(f"lab {name} is not running any more (it crashed?); tidy up with: storefleet clean")
+        run = unfinished_run(folder)
+        advice = "tidy up with: storefleet clean" if run is None else way_on(run)
+        raise SettingsError(f"lab {name} is not running any more (it crashed?); {advice}")
     control = folder / "control.json"
     if not control.exists():
         raise SettingsError(f"lab {name} is just starting; try again in a moment")
@@ -24,20 +27,29 @@ async def open_channel(name: str) -> tuple[Channel, asyncio.Task[None]]:
     host, _, port = record["address"].rpartition(":")
     channel = await connect((host, int(port)), {})
     reader = asyncio.create_task(channel.run(), name="control.client")
-    await channel.call("hello", {"token": record["token"]}, timeout_s=5.0)
+    try:
+        await channel.call("hello", {"token": record["token"]}, timeout_s=5.0)
+    except BaseException:
+        await _close(channel, reader)
+        raise
     return channel, reader
 
 
+async def _close(channel: Channel, reader: asyncio.Task[None]) -> None:
+    channel.close()
+    with contextlib.suppress(ControlError):
+        await reader
+
+
+async def ask_lab(name: str, method: str, params: object = None, *, timeout_s: float = 30.0) -> Any:
+    """One call to a lab, over a connection of its own. Raises SettingsError, ControlError."""
+    channel, reader = await open_channel(name)
+    try:
+        return await channel.call(method, params, timeout_s=timeout_s)
+    finally:
+        await _close(channel, reader)
+
+
 def call_lab(name: str | None, method: str, params: object = None, *, timeout_s: float = 30.0) -> Any:
-    """One call to a lab from a command that is not asynchronous. Raises SettingsError, ControlError."""
-
-    async def once() -> Any:
-        channel, reader = await open_channel(home.the_lab(name))
-        try:
-            return await channel.call(method, params, timeout_s=timeout_s)
-        finally:
-            channel.close()
-            with contextlib.suppress(ControlError):
-                await reader
-
-    return asyncio.run(once())
+    """The same from a command that is not asynchronous; ``name`` None: the only lab there is."""
+    return asyncio.run(ask_lab(home.the_lab(name), method, params, timeout_s=timeout_s))

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from fleetwire.clock import heartbeat_interval_s
+from fleetwire.clock import heartbeat_interval_s, now_ms
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, FleetError, SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
@@ -36,8 +36,10 @@ from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer
 from storefleet.observatory import Observatory
 from storefleet.observer import Observer, endpoint, require_answer
+from storefleet.past_run import BROKER, GATEWAY, PastRun
 from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
 from storefleet.ports import Ports
+from storefleet.process_journal import ProcessJournal
 from storefleet.processes import Child, Processes, record_text
 
 READY_TIMEOUT_S: Final = 40.0
@@ -51,12 +53,19 @@ _log = logging.getLogger(__name__)
 class Lab:
     """A running lab. ``async with Lab(...)``: leaving it ends every process and forgets the lab."""
 
-    def __init__(self, plan: LabPlan, run_folder: Path, secret_password: str | None = None) -> None:
+    def __init__(
+        self, plan: LabPlan, run_folder: Path, secret_password: str | None = None, past: PastRun | None = None
+    ) -> None:
+        """``past``: the run of this folder, when an earlier lab has begun it."""
         self.plan = plan
         self.run_folder = run_folder
+        self.past = past
         self.folder = home.make_lab_folder(plan.name, record_text(()))
-        self.processes = Processes(self.folder)
+        self.journal = past.journal if past is not None else ProcessJournal(run_folder)
+        self.processes = Processes(self.folder, self.journal)
         self.observatory = Observatory(run_folder / "witnesses.jsonl")
+        for (stage, instance), figures in self.observatory.instances.items():
+            self.journal.know(f"{stage}-{instance}", figures.incarnation)
         self.client_handlers: dict[str, Handler] = {}
         """What commands may call; filled by whoever conducts the lab (see storefleet.run)."""
         self.control = ControlServer(
@@ -65,12 +74,15 @@ class Lab:
         self.observer: Observer | None = None
         self.broker_watch: BrokerWatch | None = None
         """What our own broker says of itself; None for somebody else's."""
+        self.tidy = True
+        """Nothing of ours lies on somebody else's broker. Else the lab stays written down, for 'storefleet clean'."""
         self.ready = asyncio.Event()
         self.waiting_for = ""
         """A stage that somebody else is to run, and with what; empty while nobody is waited for."""
-        self.started_s = time.time()
+        self.started_s = (past.record.started_at_ms if past is not None else now_ms()) / 1000
+        """When the run began, whichever lab began it: business time runs from then on."""
         self._password = secret_password
-        self._ports = Ports()
+        self._ports = Ports(past.ports if past is not None else None)
         self._hops: dict[str, tuple[str, str]] = {}
         self._broker_address = "127.0.0.1:0"
         self._gateway_address = "127.0.0.1:0"
@@ -88,13 +100,16 @@ class Lab:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.observer is not None:
-            await self.observer.close()
-        await self.processes.__aexit__()
-        await self.control.stop()
-        self.observatory.close()
-        self._ports.close()
-        home.remove_lab_folder(self.plan.name)
+        async with contextlib.AsyncExitStack() as end:  # from the bottom up, whoever is stopped or fails on the way
+            if self.tidy:
+                end.callback(home.remove_lab_folder, self.plan.name)
+            end.callback(self._ports.close)
+            end.callback(self.journal.close)
+            end.callback(self.observatory.close)
+            end.push_async_callback(self.control.stop)
+            end.push_async_callback(self.processes.__aexit__)
+            if self.observer is not None:
+                end.push_async_callback(self.observer.close)
 
     async def start(self, *, trade: bool) -> None:
         """Bring the whole journey up, in the order in which nobody waits for nobody; raises SettingsError."""
@@ -116,10 +131,16 @@ class Lab:
             await self._start_stage("chaos", 1)
             await self._until_ready("chaos")
         self.observer = await Observer.open(
-            self.plan, self.broker_endpoint, username=self.username, password=self.password
+            self.plan,
+            self.broker_endpoint,
+            username=self.username,
+            password=self.password,
+            missed_some=self.past is not None,
         )
+        self.tidy = not self.plan.external_broker
         if not self.plan.external_broker:
-            self.broker_watch = BrokerWatch(lambda: self.processes.children["broker-1"].incarnation)
+            before = self.past.record.broker if self.past is not None else None
+            self.broker_watch = BrokerWatch(lambda: self.processes.children["broker-1"].incarnation, before)
             self.observer.watch_broker(self.broker_watch)
         for stage in self.plan.stages:
             for instance in range(1, self.plan.instance_count(stage) + 1):
@@ -144,7 +165,7 @@ class Lab:
             await require_answer(*self.broker_address())
             return
         binary = broker_module.find_mosquitto()
-        port = self._ports.reserve()
+        port = self._ports.reserve(BROKER)
         configuration = self.run_folder / "mosquitto.conf"
         configuration.write_text(
             broker_module.configuration(port, self.plan.terminals, self.plan.broker_options), encoding="utf-8"
@@ -162,7 +183,7 @@ class Lab:
 
     def _lay_hops(self) -> None:
         """Give every hop an address that stays the same however often a process is started again."""
-        self._gateway_address = f"127.0.0.1:{self._ports.reserve()}"
+        self._gateway_address = f"127.0.0.1:{self._ports.reserve(GATEWAY)}"
         if self.plan.bare_hops:
             return
         wanted = {TERMINALS_HOP: self._broker_address}
@@ -173,8 +194,8 @@ class Lab:
             if row.gateway_hop:
                 wanted[row.gateway_hop] = self._gateway_address
         for hop, upstream in wanted.items():
-            port = self.plan.port if hop == TERMINALS_HOP and self.plan.port else self._ports.reserve()
-            self._hops[hop] = (f"127.0.0.1:{port}", upstream)
+            fixed = self.plan.port if hop == TERMINALS_HOP and self.past is None else 0
+            self._hops[hop] = (f"127.0.0.1:{fixed or self._ports.reserve(hop)}", upstream)
 
     async def _start_stage(self, stage: str, instance: int, options: Mapping[str, Any] | None = None) -> None:
         name = f"{stage}-{instance}"
@@ -193,6 +214,7 @@ class Lab:
                     stage, instance, incarnation, options or {}
                 ).environment(),
                 log_file=self._log_file(name),
+                working_folder=Path(self.plan.working_folder) if command and self.plan.working_folder else None,
             )
         )
 
@@ -219,6 +241,7 @@ class Lab:
             client_id=f"{plan.name}.{stage}-{instance}",
             client_id_prefix=f"{plan.name}." if plan.external_broker else "",
             broker_url=self._broker_url(broker_hop),
+            broker_ca_file=plan.broker_ca_file,
             username=self.username,
             password_file=str(self.folder / "password") if self._password is not None else "",
             topic_root=plan.topic_root,
@@ -289,7 +312,7 @@ class Lab:
     def broker_endpoint(self) -> Endpoint:
         """The broker itself, not through a hop."""
         host, port = self.broker_address()
-        return endpoint(host, port, tls=self.broker_tls)
+        return endpoint(host, port, tls=self.broker_tls, ca_file=self.plan.broker_ca_file)
 
     @property
     def username(self) -> str:
@@ -332,6 +355,7 @@ class Lab:
                 "kind": "external" if self.plan.external_broker else "local",
                 "address": self._broker_address,
                 "username": self.username,
+                "ca_file": self.plan.broker_ca_file,
                 "url": self._broker_url(""),
             },
             "join": self._broker_url(TERMINALS_HOP),

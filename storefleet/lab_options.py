@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from emulator.fleet import Fleet
+from fleetwire.broker_endpoint import CA_VARIABLE, trust
 from fleetwire.errors import SettingsError
 from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
@@ -95,6 +96,19 @@ def take_password(password_file: Path | None) -> str | None:
     return read_secret(str(password_file))
 
 
+def take_authority(ca_file: Path | None, broker: str) -> str:
+    """Whom to trust for an mqtts broker: the option's file or the environment's; '' for the system's. SettingsError."""
+    tls = broker != "local" and BrokerAddress(broker).tls
+    if ca_file is not None and not tls:
+        raise SettingsError(f"--broker-ca-file {ca_file}: --broker is not mqtts://..., so nobody shows a certificate")
+    named = str(ca_file) if ca_file is not None else os.environ.get(CA_VARIABLE, "")
+    if not tls or not named:
+        return ""
+    absolute = str(Path(named).absolute())
+    trust(absolute)
+    return absolute
+
+
 def make_plan(
     *,
     fleet: Fleet,
@@ -103,6 +117,7 @@ def make_plan(
     time_scale: float,
     broker: str,
     confirmed_external: bool,
+    broker_ca_file: Path | None = None,
     port: int,
     without: Sequence[str],
     stage: Sequence[str],
@@ -138,6 +153,7 @@ def make_plan(
         business_start_s=business_start_s(fleet),
         time_scale=time_scale,
         broker=broker,
+        broker_ca_file=take_authority(broker_ca_file, broker),
         port=port,
         stages=present,
         commands=stage_commands(stage, present),
@@ -147,7 +163,16 @@ def make_plan(
         broker_options=check_broker_options(broker_options, broker),
         stage_options={name: dict(given) for name, given in stage_options.items()},
         runs_folder=str(check_runs_folder(runs)),
+        working_folder=str(Path.cwd()),
     )
+
+
+def require_machine(plan: LabPlan) -> None:
+    """What an earlier machine had, this one must have too: a broker, and descriptors; raises SettingsError."""
+    check_broker(plan.broker, confirmed=True)
+    if plan.broker_ca_file:
+        trust(plan.broker_ca_file)
+    require_descriptors(plan.terminals, bare_hops=plan.bare_hops)
 
 
 def business_start_s(fleet: Fleet) -> float:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL_S: Final = 2.0
 PANEL_WIDTH: Final = 96
 VIEW_STAGES: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **REGISTER_VIEWS}
+COUNTED_BACKLOGS: Final = {"emulator": "unresolved", "olympus_dgs": "to_store"}
+"""Stage -> its own counter of what waits; of the others it is how many committed events they have not taken."""
 STAGE_LABELS: Final = {
     "emulator": "terminals",
     "chaos": "hops",
@@ -91,8 +93,8 @@ def _stage_line(lab: Lab, stage: str) -> StageLine:
     seen = lab.observatory
     children = [child for name, child in lab.processes.children.items() if name.rpartition("-")[0] == stage]
     rate = seen.rate(stage)
-    if stage == "emulator":
-        backlog = int(seen.total(stage, "unresolved"))
+    if stage in COUNTED_BACKLOGS:
+        backlog = int(seen.total(stage, COUNTED_BACKLOGS[stage]))
     elif stage in ("parm", "sync_stage", "poseidon", "views"):
         backlog = seen.event_distance(stage)
     else:

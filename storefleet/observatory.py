@@ -17,14 +17,20 @@ from typing import Any
 import msgspec
 
 from fleetwire.intervals import IntervalSet
-from fleetwire.witness import Snapshot
+from fleetwire.witness import SOURCE_LIMIT, Snapshot
+from storefleet.verdict.machine import Cause, Stall
 
 _log = logging.getLogger(__name__)
+_decode = msgspec.json.Decoder(Snapshot).decode
 
 EVENT_VIEWS = {"poseidon": "orders", "views": "sales"}
 """Stage -> the view whose events its witness counts."""
 REGISTER_VIEWS = {"store_board": "views", "device_inventory": "views", "olympus_dgs": "olympus_dgs"}
 """View of registers -> the stage whose witness tells them."""
+STAGES_BEHIND = {"parm": ("sync_stage", "poseidon", "views"), "sync_stage": ("poseidon", "views")}
+"""Stage -> the stages of events that take from it, directly or not."""
+STALL_LIMIT = 10_000
+"""So many are kept of a run."""
 CLOSED = ("OFFLINE", "PLANNED_CLOSED")
 FLOW_COUNTERS = {"gateway": "documents_written", "olympus_dgs": "stored_total"}
 """Stages that handle no events but documents: the counter that shows how much they do."""
@@ -44,15 +50,6 @@ class InstanceFigures:
     loop_stall_ms: float = 0.0
 
 
-@dataclass(slots=True)
-class Stall:
-    """A time during which a process did not run although it wanted to."""
-
-    process: str
-    at_ms: int
-    duration_ms: float
-
-
 class Observatory:
     """Collects snapshots. ``events[stage]`` is the union of what all its instances ever took (or, for the emulator,
     committed), by source."""
@@ -70,15 +67,32 @@ class Observatory:
         self.distinct: dict[str, int] = defaultdict(int)
         self.registers: dict[str, dict[str, Any]] = defaultdict(dict)
         self.stalls: list[Stall] = []
+        self._stalls_full = False
+        self._recall()
+
+    def _recall(self) -> None:
+        """Take in what an earlier lab of this run has written, and end the line that its death cut off."""
+        line = b""
+        with self._path.open("rb") as file:
+            for line in file:
+                try:
+                    self._take(_decode(line))
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    _log.info("a line of %s is torn; it is skipped", self._path)
+        if line and not line.endswith(b"\n"):
+            self._append(b"\n")
 
     def receive(self, params: Mapping[str, Any]) -> None:
         """Take one snapshot as it came over the control plane; raises msgspec.ValidationError for anything else."""
         snapshot = msgspec.convert(params, Snapshot)
         self._append(msgspec.json.encode(snapshot) + b"\n")
-        self._unite(snapshot)
         if snapshot.loop_stall_ms >= self.STALL_FLOOR_MS:
             began_ms = snapshot.at_ms - round(snapshot.loop_stall_ms)
             self.note_stall(f"{snapshot.stage}-{snapshot.instance}", began_ms, snapshot.loop_stall_ms)
+        self._take(snapshot)
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self._unite(snapshot)
         if self._overtaken(snapshot):
             return
         self._figure(snapshot)
@@ -93,10 +107,13 @@ class Observatory:
             return False
         return (snapshot.incarnation, snapshot.number) < (figures.incarnation, figures.number)
 
-    def note_stall(self, process: str, at_ms: int, duration_ms: float) -> None:
-        """Remember that a process stood still; at most 10,000 are kept."""
-        if len(self.stalls) < 10_000:
-            self.stalls.append(Stall(process, at_ms, duration_ms))
+    def note_stall(self, process: str, at_ms: int, duration_ms: float, cause: Cause = "event_loop") -> None:
+        """Remember that a process stood still; at most STALL_LIMIT are kept."""
+        if len(self.stalls) < STALL_LIMIT:
+            self.stalls.append(Stall(process, at_ms, duration_ms, cause))
+        elif not self._stalls_full:
+            self._stalls_full = True
+            _log.warning("%s stalls were noted; later ones excuse nothing: give the lab more time", f"{STALL_LIMIT:,}")
 
     def _append(self, line: bytes) -> None:
         """A line as a whole or not at all: of what the disk has no room for, a later snapshot holds as much and more."""
@@ -154,8 +171,12 @@ class Observatory:
         return evidence[view]
 
     def event_distance(self, stage: str) -> int:
-        """How many committed events a stage has not taken yet."""
-        return max(0, self.committed() - self.distinct[stage])
+        """How many committed events have not come as far as a stage: what is behind it has come through it.
+
+        For what a stage took in the last moments before it was killed, nobody else speaks.
+        """
+        passed = max(self.distinct[one] for one in (stage, *STAGES_BEHIND.get(stage, ())))
+        return max(0, self.committed() - passed)
 
     def register_distance(self, view: str) -> int:
         """How many registers of a view differ from what the terminals really are."""
@@ -204,13 +225,25 @@ class Observatory:
         figures.loop_stall_ms = snapshot.loop_stall_ms
 
     def _unite(self, snapshot: Snapshot) -> None:
-        self.distinct[snapshot.stage] += _add(self.events[snapshot.stage], snapshot.taken)
-        _add(self.handed_on[snapshot.stage], snapshot.handed_on)
+        events, handed_on = self.events[snapshot.stage], self.handed_on[snapshot.stage]
+        had_room = len(events) < SOURCE_LIMIT
+        self.distinct[snapshot.stage] += _add(events, snapshot.taken)
+        _add(handed_on, snapshot.handed_on)
+        if had_room and len(events) >= SOURCE_LIMIT:
+            _log.error(
+                "%s has told of %d sources: further ones are in %s and in no live figure",
+                snapshot.stage,
+                SOURCE_LIMIT,
+                self._path,
+            )
 
 
 def _add(sets: dict[str, IntervalSet], report: Mapping[str, list[tuple[int, int]]]) -> int:
+    """Unite; returns how many numbers were new. A source beyond SOURCE_LIMIT is left out."""
     gained = 0
     for source, intervals in report.items():
+        if source not in sets and len(sets) >= SOURCE_LIMIT:
+            continue
         union = sets.setdefault(source, IntervalSet())
         before = union.count
         for first, last in intervals:

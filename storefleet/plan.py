@@ -64,6 +64,8 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     """Business time when the lab starts, unix seconds: the opening of the fleet's first business day."""
     time_scale: float = 60.0
     broker: str = "local"
+    broker_ca_file: str = ""
+    """Certificate authority of somebody else's mqtts broker, an absolute path; empty: the system's."""
     port: int = 0
     stages: tuple[str, ...] = JOURNEY
     commands: dict[str, str] = field(default_factory=dict)
@@ -77,6 +79,8 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     deadline_s: float = 30.0
     drain_s: float = 10.0
     runs_folder: str = "runs"
+    working_folder: str = ""
+    """Where the user's own commands run; empty: where the lab does."""
 
     @property
     def topic_root(self) -> str:

@@ -7,22 +7,34 @@ it. Linux allows that; elsewhere the port is given back at once and the risk sta
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
+from collections.abc import Mapping
+
+_log = logging.getLogger(__name__)
 
 
 class Ports:
     """The loopback ports of one lab; ``close`` gives them back."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[str, int] | None = None) -> None:
+        """``before``: what listened where in an earlier lab of the run, so that whoever joined there finds it again."""
+        self._before = before or {}
         self._held: list[socket.socket] = []
 
-    def reserve(self) -> int:
-        """A loopback port that nobody else gets."""
+    def reserve(self, what: str = "") -> int:
+        """A loopback port that nobody else gets: the one where this was before, or any."""
+        wanted = self._before.get(what, 0)
         holder = socket.socket()
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
+        try:
+            holder.bind(("127.0.0.1", wanted))
+        except OSError:
+            holder.bind(("127.0.0.1", 0))
         port = int(holder.getsockname()[1])
+        if wanted not in (0, port):
+            _log.warning("port %d of %s is taken by now; it is at %d, see lab.json", wanted, what, port)
         if sys.platform == "linux":
             self._held.append(holder)
         else:

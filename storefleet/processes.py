@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from storefleet import home
 from storefleet.process_identity import ProcessIdentity, end_all, identify
+from storefleet.process_journal import LAB, ProcessJournal
 
 RESTART_DELAY_MINIMUM_S: Final = 0.2
 RESTART_DELAY_MAXIMUM_S: Final = 5.0
+BEHIND_A_GATE: Final = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh")
+"""Words before every command: a process becomes what it shall be once it is written down, by the guardian too. A lab
+that is killed before has opened no gate, so nothing runs that nobody knows of."""
 STEADY_AFTER_S: Final = 10.0
 """A process that ran so long is started again at once: its next failure counts as a first one."""
 
@@ -43,16 +49,18 @@ class Child:
     log_file: Path
     working_folder: Path | None = None
     incarnation: int = 0
+    """Counted over the whole run, whichever lab started it."""
+    starts: int = 0
+    """How often this lab started it."""
     last_exit: str = ""
     identity: ProcessIdentity | None = None
     process: asyncio.subprocess.Process | None = None
     wanted: bool = True
-    exits: list[str] = field(default_factory=list)
 
     @property
     def restarts(self) -> int:
-        """How often it was started again."""
-        return max(0, self.incarnation - 1)
+        """How often this lab started it again."""
+        return max(0, self.starts - 1)
 
     @property
     def running(self) -> bool:
@@ -63,8 +71,9 @@ class Child:
 class Processes:
     """All processes of one lab. Use ``async with``: leaving it ends every process."""
 
-    def __init__(self, lab_folder: Path) -> None:
+    def __init__(self, lab_folder: Path, journal: ProcessJournal) -> None:
         self.children: dict[str, Child] = {}
+        self._journal = journal
         self._record = lab_folder / "processes.json"
         self._supervisors: dict[str, asyncio.Task[None]] = {}
         self._guardian: subprocess.Popen[str] | None = None
@@ -79,13 +88,16 @@ class Processes:
             start_new_session=True,
         )
         self._write_record()
+        self._journal.start(LAB)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.stop(list(reversed(self.children)), timeout_s=3.0)
-        if self._guardian is not None and self._guardian.stdin is not None:
-            self._guardian.stdin.close()
-            await asyncio.to_thread(self._guardian.wait)
+        try:
+            await self.stop(list(reversed(self.children)), timeout_s=3.0)
+        finally:  # whoever is stopped meanwhile leaves the rest to the guardian
+            if self._guardian is not None and self._guardian.stdin is not None:
+                self._guardian.stdin.close()
+                await asyncio.to_thread(self._guardian.wait)
 
     async def start(self, child: Child) -> None:
         """Start and supervise a process. Raises OSError when the first start fails (e.g. no such command)."""
@@ -137,13 +149,16 @@ class Processes:
                 await task
 
     async def _spawn(self, child: Child) -> None:
-        child.incarnation += 1
+        child.incarnation = self._journal.start(child.name)
+        child.starts += 1
         environment = {**os.environ, **child.environment(child.incarnation)}
-        with child.log_file.open("ab") as log:
+        _require_program(child, environment)
+        with child.log_file.open("ab") as log, _gate() as (gate, opener):
             starting = asyncio.ensure_future(
                 asyncio.create_subprocess_exec(
+                    *BEHIND_A_GATE,
                     *child.command,
-                    stdin=asyncio.subprocess.DEVNULL,
+                    stdin=gate,
                     stdout=log,
                     stderr=log,
                     env=environment,
@@ -156,9 +171,11 @@ class Processes:
             except asyncio.CancelledError:
                 await _undo(starting)
                 raise
-        child.identity = identify(child.process.pid)
-        self._tell_guardian(child.identity)
-        self._write_record()
+            child.identity = identify(child.process.pid)
+            self._tell_guardian(child.identity)
+            self._write_record()
+            with contextlib.suppress(BrokenPipeError):  # ended by somebody; its supervisor will say so
+                os.write(opener, b"\n")
 
     async def _supervise(self, child: Child) -> None:
         delay_s = RESTART_DELAY_MINIMUM_S
@@ -170,10 +187,10 @@ class Processes:
             if not child.wanted:
                 return
             child.last_exit = _exit_text(code)
-            child.exits.append(child.last_exit)
+            self._journal.end(child.name, child.last_exit)
             if loop.time() - started_s > STEADY_AFTER_S:
                 delay_s = RESTART_DELAY_MINIMUM_S
-            _log.warning("%s ended unasked (%s); starting it again in %.1f s", child.name, child.last_exit, delay_s)
+            _log.warning("%s ended (%s); starting it again in %.1f s", child.name, child.last_exit, delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(RESTART_DELAY_MAXIMUM_S, delay_s * 2)
             if child.wanted:
@@ -198,8 +215,29 @@ class Processes:
 
 def record_text(children: Iterable[tuple[str, ProcessIdentity]]) -> str:
     """``processes.json``: this process as the lab, and its children by name."""
-    rows = [("lab", identify(os.getpid())), *children]
+    rows = [(LAB, identify(os.getpid())), *children]
     return json.dumps([{"name": name, "process_id": one.process_id, "started": one.started} for name, one in rows])
+
+
+@contextlib.contextmanager
+def _gate() -> Iterator[tuple[int, int]]:
+    """Two ends of a pipe, closed in the end: what waits at the one goes on when something is written into the other."""
+    ends = os.pipe()
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def _require_program(child: Child, environment: Mapping[str, str]) -> None:
+    """Raises OSError where the command is no program: behind the gate nobody could tell that from its own failure."""
+    program = child.command[0]
+    if "/" in program:
+        program = str((child.working_folder or Path.cwd()) / program)
+    if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
+        code = errno.EACCES if Path(program).is_file() else errno.ENOENT
+        raise OSError(code, os.strerror(code), child.command[0])
 
 
 async def _undo(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
@@ -220,14 +258,14 @@ def recorded(lab_folder: Path) -> dict[str, ProcessIdentity]:
 
 def is_live(lab_folder: Path) -> bool:
     """Whether the lab's own process still runs."""
-    own = recorded(lab_folder).get("lab")
+    own = recorded(lab_folder).get(LAB)
     return own is not None and own.alive()
 
 
 def reap(lab_folder: Path) -> list[str]:
     """End whatever a crashed lab left running; returns the names of what was still alive."""
     left = recorded(lab_folder)
-    left.pop("lab", None)
+    left.pop(LAB, None)
     ended = end_all(list(left.values()))
     return [name for name, identity in left.items() if identity in ended]
 

@@ -24,14 +24,17 @@ from storefleet.control_server import Member
 from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import RejectedNumbers, last_resolved_key, read_all
 from storefleet.lab import Lab
+from storefleet.lab_health import health_of
 from storefleet.live import Display, take_picture
 from storefleet.observatory import REGISTER_VIEWS
+from storefleet.past_run import PastRun, go_on, recovery_of
 from storefleet.plan import TERMINALS_HOP
+from storefleet.process_journal import LAB
 from storefleet.run_clock import RunClock
 from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, journey_of, views_of
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
-from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads, StallSpan
+from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads
 
 COMING_BACK_MS: Final = 10_000
 """So long after healing a register view has not recovered while terminals are still on their way back: a board that
@@ -62,16 +65,7 @@ class Run:
         self._watchers = 0
         self.stopping = stopping
         self.interrupted = False
-        plan = lab.plan
-        self.record = RunRecord(
-            name=plan.name,
-            seed=plan.seed,
-            started_at_ms=self.clock.now_ms(),
-            steps=journey_of(plan),
-            views=views_of(plan),
-            deadline_s=plan.deadline_s,
-            lab=plan,
-        )
+        self.record = self._new_record() if lab.past is None else self._go_on(lab.past)
         lab.client_handlers.update(
             {
                 "status": self._on_status,
@@ -82,13 +76,35 @@ class Run:
             }
         )
 
+    def _new_record(self) -> RunRecord:
+        plan = self.lab.plan
+        return RunRecord(
+            name=plan.name,
+            seed=plan.seed,
+            started_at_ms=round(self.lab.started_s * 1000),
+            steps=journey_of(plan),
+            views=views_of(plan),
+            deadline_s=plan.deadline_s,
+            lab=plan,
+        )
+
+    def _go_on(self, past: PastRun) -> RunRecord:
+        """The record of a run whose lab died, which is part of its story."""
+        seen, record, now_ms = self.lab.observatory, past.record, self.clock.now_ms()
+        heard_ms = max((figures.at_ms for figures in seen.instances.values()), default=0)
+        gone_ms = go_on(record, known_ms=max(heard_ms, past.journal.newest_ms), now_ms=now_ms)
+        past.journal.end(LAB, f"{gone_ms / 1000:.1f} s of absence")
+        seen.stalls += record.stalls
+        self.recoveries += [recovery_of(recovery, record.views) for recovery in record.recoveries]
+        return record
+
     # -- phases --------------------------------------------------------------------------------------------------
 
     def enter(self, phase: str) -> None:
         """Begin a phase."""
         self.record.enter(phase, self.clock.now_ms())
         self.phase = phase
-        self._write_plan()
+        self.write_record()
 
     async def add_fault(self, hop: str, name: str, kind: str, attributes: dict[str, Any], lease_s: float) -> None:
         """Break a hop; the fault ends by itself when its lease does."""
@@ -100,6 +116,7 @@ class Run:
         except ControlError:
             self.record.faults.remove(entry)
             raise
+        self.write_record()
         self.faults[name] = f"{kind} of {' '.join(f'{key} {value}' for key, value in attributes.items())} on {hop}"
 
     async def remove_fault(self, hop: str, name: str) -> None:
@@ -221,13 +238,23 @@ class Run:
             self._enter_recoveries(reads)
             await self._write_journeys()
         self._write(READS_FILE_NAME, reads)
+        self.record.interrupted = self.interrupted
         self.record.aborted = not drained and (self.interrupted or not self.lab.ready.is_set())
         self.enter("stop")
         self._note_the_dead()
         await self.lab.stop_stages()
         self.lab.observatory.flush()
         self.enter("check")
-        return await asyncio.to_thread(judge_folder, self.lab.run_folder)
+        return await self._judge()
+
+    async def _judge(self) -> Verdict:
+        """The verdict; whoever is stopped meanwhile waits for it: a thread cannot be stopped, and it is the verdict."""
+        judging = asyncio.create_task(asyncio.to_thread(judge_folder, self.lab.run_folder), name="run.check")
+        try:
+            return await asyncio.shield(judging)
+        except asyncio.CancelledError:
+            await asyncio.wait({judging})
+            raise
 
     def abandon(self) -> None:
         """After everything has ended before its time: judge what was recorded, unless there is a verdict already."""
@@ -269,7 +296,6 @@ class Run:
     def _note_the_dead(self) -> None:
         ours = [stage for stage in self.lab.plan.stages if stage not in self.lab.plan.commands]
         self.record.dead_stages = [stage for stage in (*ours, "emulator") if not self.lab.control.stage(stage)]
-        self.record.restarts = {name: child.exits for name, child in self.lab.processes.children.items() if child.exits}
 
     async def _write_journeys(self) -> None:
         journeys: dict[str, Any] = {}
@@ -297,38 +323,28 @@ class Run:
             written.unlink(missing_ok=True)
             _log.error("cannot write %s into %s: %s", name, self.lab.run_folder, error.strerror)
 
-    def _write_plan(self) -> None:
+    def write_record(self) -> None:
+        """Write ``plan.json`` as it is by now: a lab that goes on with this run has nothing else."""
         if self.lab.broker_watch is not None:
             self.record.broker = self.lab.broker_watch.account()
+        self.record.restarts = {name: list(exits) for name, exits in self.lab.journal.exits.items()}
         self.record.recoveries = [
             RecoveryRecord(healed_ms=recovery.healed_ms, converged_ms=recovery.converged_ms)
             for recovery in self.recoveries
         ]
-        self.record.stalls = [
-            StallSpan(process=stall.process, at_ms=stall.at_ms, duration_ms=stall.duration_ms)
-            for stall in self.lab.observatory.stalls
-        ]
+        self.record.stalls = list(self.lab.observatory.stalls)
         self._write(PLAN_FILE_NAME, self.record)
 
     # -- what commands may ask -----------------------------------------------------------------------------------
 
     async def _on_status(self, _: Params) -> dict[str, Any]:
         picture = take_picture(self.lab, self.phase, tuple(self.faults.values()))
-        processes = {
-            name: {
-                "process_id": child.identity.process_id if child.identity else 0,
-                "running": child.running,
-                "restarts": child.restarts,
-                "last_exit": child.last_exit,
-            }
-            for name, child in self.lab.processes.children.items()
-        }
         return {
             "name": self.lab.plan.name,
             "ready": self.lab.ready.is_set(),
             "waiting_for": self.lab.waiting_for,
             "picture": msgspec.to_builtins(picture),
-            "processes": processes,
+            **health_of(self.lab),
             "run_folder": str(self.lab.run_folder),
         }
 
@@ -379,11 +395,22 @@ async def demo_script(run: Run) -> None:
     run.enter("faults off")
     run.display.say("healed; waiting until every view agrees with the tills again")
     recovery = await run.wait_recovery(run.lab.plan.deadline_s)
-    times = ", ".join(f"{view} {at_ms - recovery.healed_ms} ms" for view, at_ms in recovery.converged_ms.items())
-    run.display.say(f"converged after healing: {times or 'no view yet'}")
+    run.display.say(f"converged after healing: {_times(recovery)}")
     await asyncio.sleep(4.0)
 
 
 async def endless_script(_: Run) -> None:
     """Trade until somebody stops the run."""
     await asyncio.Event().wait()
+
+
+async def resumed_script(run: Run) -> None:
+    """After the lab was gone: every view answers for the time it takes to catch up; then trade on until stopped."""
+    recovery = await run.wait_recovery(run.lab.plan.deadline_s)
+    run.display.say(f"converged after the lab was back: {_times(recovery)}")
+    await asyncio.Event().wait()
+
+
+def _times(recovery: Recovery) -> str:
+    times = (f"{view} {at_ms - recovery.healed_ms} ms" for view, at_ms in recovery.converged_ms.items())
+    return ", ".join(times) or "no view yet"

@@ -46,7 +46,7 @@ class LabEnd:
         for process in self.processes:
             if process.returncode is None:
                 process.kill()
-            await process.wait()
+            await process.communicate()  # to the end of its pipes, so that none of them is left open
 
     def _take(self, params: Params) -> None:
         self.snapshots.append(msgspec.convert(params, Snapshot))

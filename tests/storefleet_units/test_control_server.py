@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fleetwire.control import Channel, Params, connect
+from fleetwire.control import HELLO_LIMIT, Channel, Params, connect
 from fleetwire.errors import ControlError
 from fleetwire.settings import read_address
 from storefleet import control_server as module
@@ -47,7 +47,7 @@ async def test_a_wrong_token(lab_end: LabEnd, token: object) -> None:
 
 async def test_silence_is_ended(lab_end: LabEnd, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that does not say hello in time is closed; one that did stays."""
-    monkeypatch.setattr(module, "HELLO_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(module, "HELLO_TIMEOUT_S", 3.0)
     async with visitor(lab_end) as (greeted, _), visitor(lab_end) as (_, silent):
         await greeted.call("hello", {"token": TOKEN})
         await asyncio.wait_for(silent, DEADLINE_S)
@@ -118,6 +118,28 @@ async def test_a_broken_snapshot_ends_nothing(lab_end: LabEnd, params: Params) -
         good = {"stage": "parm", "instance": 1, "incarnation": 1, "at_ms": 1}
         await channel.call("snapshot", good)
         assert [snapshot.at_ms for snapshot in lab_end.snapshots] == [1]
+
+
+async def test_a_stranger_may_not_say_much(lab_end: LabEnd) -> None:
+    """Before hello a long line ends the connection; after it the same line is taken."""
+    long = {"stage": "parm", "instance": 1, "incarnation": 1, "at_ms": 1, "rejects": {"x" * HELLO_LIMIT: 1}}
+    async with visitor(lab_end) as (greeted, _), visitor(lab_end) as (stranger, ended):
+        stranger.notify("hello", long)
+        await asyncio.wait_for(ended, DEADLINE_S)
+        await greeted.call("hello", STAGE)
+        await greeted.call("snapshot", long)
+    assert [snapshot.rejects for snapshot in lab_end.snapshots] == [long["rejects"]]
+
+
+async def test_strangers_are_limited(lab_end: LabEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond so many connections without hello one more is closed at once; a greeted one is no stranger."""
+    monkeypatch.setattr(module, "STRANGER_LIMIT", 1)
+    async with visitor(lab_end) as (first, _):
+        await first.call("hello", STAGE)
+        async with visitor(lab_end) as (second, _), visitor(lab_end) as (_, refused):
+            await asyncio.wait_for(refused, DEADLINE_S)
+            await second.call("hello", {**STAGE, "instance": 2})
+        assert await first.call("goodbye") is None
 
 
 async def test_connections_are_limited(lab_end: LabEnd, monkeypatch: pytest.MonkeyPatch) -> None:

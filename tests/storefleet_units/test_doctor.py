@@ -12,7 +12,7 @@ from fleetwire.errors import SettingsError
 from storefleet import doctor, home
 from storefleet.doctor import Finding, examine
 
-CHECKS = ["python", "mosquitto", "descriptors", "ports", "disk", "memory", "labs"]
+CHECKS = ["python", "mosquitto", "descriptors", "ports", "disk", "memory", "labs", "standstills"]
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +96,19 @@ def test_a_check_that_fails(
 
     monkeypatch.setattr(f"storefleet.doctor.{function}", fail)
     assert findings(tmp_path)[check] == Finding(check, False, "nothing there")
+
+
+@pytest.mark.parametrize(
+    ("causes", "found"),
+    [
+        (["stopped", "cpu_steal", "event_loop"], "measured here: sleep, CPU steal, disk wait, event loop"),
+        (["event_loop"], "measured here: disk wait, event loop; not: sleep, CPU steal"),
+    ],
+)
+def test_standstills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, causes: list[str], found: str) -> None:
+    """What a lab can measure of its machine here is told, and what it cannot; neither keeps a lab from running."""
+    monkeypatch.setattr(doctor, "measurable", lambda: causes)
+    assert findings(tmp_path)["standstills"] == Finding("standstills", True, found)
 
 
 def test_a_crashed_lab(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import pytest
 from fleetwire.clock import now_ms
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import Snapshot
-from storefleet.observatory import Observatory, Stall
+from storefleet import observatory as module
+from storefleet.observatory import Observatory
+from storefleet.verdict.machine import Stall
 
 TILL = "taco.west.s0001.r01"
 TILL_2 = "taco.west.s0001.r02"
@@ -42,6 +44,18 @@ def test_unions_only_grow(observatory: Observatory) -> None:
     assert observatory.events["parm"] == {TILL: IntervalSet([(1, 7)]), FAR: IntervalSet([(1, 1)])}
     assert observatory.handed_on["parm"] == {TILL: IntervalSet([(1, 4)])}
     assert observatory.distinct["parm"] == 8
+
+
+def test_sources_are_limited(
+    observatory: Observatory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a stage tells of further sources is not united, which is said once; those that are known go on."""
+    monkeypatch.setattr(module, "SOURCE_LIMIT", 2)
+    for upto in (1, 2):
+        observatory.receive(snapshot("parm", taken={TILL: [(1, upto)], TILL_2: [(1, upto)], FAR: [(1, upto)]}))
+    assert observatory.events["parm"] == {TILL: IntervalSet([(1, 2)]), TILL_2: IntervalSet([(1, 2)])}
+    assert observatory.distinct["parm"] == 4
+    assert [record.getMessage()[:31] for record in caplog.records] == ["parm has told of 2 sources: fur"]
 
 
 def test_every_snapshot_is_written_down(observatory: Observatory, tmp_path: Path) -> None:
@@ -84,7 +98,7 @@ def test_totals_and_the_newest_figures(observatory: Observatory) -> None:
 
 def test_rates(observatory: Observatory) -> None:
     """A rate is the growth between the last two snapshots of each instance, added up; a restart begins at nothing."""
-    now = now_ms()
+    now = now_ms() + 60_000  # so that they are not old before they are read
     for instance, counts in ((1, (100, 300)), (2, (0, 50))):
         for at_ms, count in zip((now - 1_000, now), counts, strict=True):
             observatory.receive(snapshot("parm", at_ms, instance, counters={"taken_total": float(count)}))
@@ -168,14 +182,18 @@ def test_stores_online(observatory: Observatory) -> None:
     assert observatory.stores_online() == {"east": (1, 1, 0), "west": (0, 1, 1)}
 
 
-def test_stalls(observatory: Observatory) -> None:
-    """A loop that stood still for half a second or more is remembered, from when on and with its process; else not."""
+def test_stalls(observatory: Observatory, caplog: pytest.LogCaptureFixture) -> None:
+    """A loop that stood still for half a second or more is remembered, from when on and with its process; up to a limit."""
     observatory.receive(snapshot("parm", at_ms=7_000, instance=2, loop_stall_ms=500.0))
     observatory.receive(snapshot("parm", at_ms=8_000, instance=2, loop_stall_ms=499.0))
     assert observatory.stalls == [Stall("parm-2", 6_500, 500.0)]
     for at_ms in range(10_100):
-        observatory.note_stall("broker", at_ms, 1_000.0)
+        observatory.note_stall("lab", at_ms, 1_000.0, "disk_wait")
     assert len(observatory.stalls) == 10_000
+    assert observatory.stalls[-1].cause == "disk_wait"
+    assert [record.getMessage() for record in caplog.records] == [
+        "10,000 stalls were noted; later ones excuse nothing: give the lab more time"
+    ]
 
 
 def test_an_overtaken_snapshot_writes_nothing_over(observatory: Observatory) -> None:
@@ -204,3 +222,32 @@ def test_state_that_is_none(observatory: Observatory) -> None:
     observatory.receive(snapshot("views", state={"store_board": 5, "other": {"a": 1}}))
     assert observatory.registers["store_board"] == {}
     assert observatory.registers["other"] == {"a": 1}
+
+
+def test_a_later_lab_knows_what_the_file_holds(observatory: Observatory, tmp_path: Path) -> None:
+    """Unions, figures and registers of the lab before are there; the line that its death cut off spoils no other."""
+    observatory.receive(snapshot("parm", taken={TILL: [(1, 5)]}, counters={"backlog": 3.0}))
+    observatory.receive(snapshot("views", incarnation=2, number=7, state={"store_board": {"taco.west.s0001": "OPEN"}}))
+    file = tmp_path / "witnesses.jsonl"
+    with file.open("ab") as torn:
+        torn.write(b'{"stage":"parm","inst')
+    again = Observatory(file)
+    assert (again.events["parm"], again.distinct["parm"]) == ({TILL: IntervalSet([(1, 5)])}, 5)
+    assert again.total("parm", "backlog") == 3.0
+    assert again.registers["store_board"] == {"taco.west.s0001": "OPEN"}
+    assert again.instances["views", 1].incarnation == 2
+    again.receive(snapshot("parm", incarnation=2, taken={TILL: [(6, 6)]}))
+    again.close()
+    *_, torn_line, last = file.read_bytes().splitlines()
+    assert torn_line == b'{"stage":"parm","inst'
+    assert json.loads(last)["incarnation"] == 2
+
+
+def test_what_is_behind_a_stage_has_come_through_it(observatory: Observatory) -> None:
+    """What PARM took just before it was killed, it never told: no backlog of it, as soon as one behind it has it."""
+    observatory.receive(snapshot("emulator", taken={TILL: [(1, 10)]}))
+    observatory.receive(snapshot("parm", taken={TILL: [(1, 6)]}))
+    assert observatory.event_distance("parm") == 4
+    observatory.receive(snapshot("views", taken={TILL: [(1, 9)]}))
+    assert [observatory.event_distance(stage) for stage in ("parm", "sync_stage", "views")] == [1, 1, 1]
+    assert observatory.event_distance("poseidon") == 10

@@ -1,0 +1,148 @@
+"""A run whose lab died before its verdict, as its folder tells: all that a new lab needs to go on with it.
+
+What can go on is decided here, before anything starts; whatever cannot is a SettingsError of one line. While a
+:class:`PastRun` is open its journal is locked, so that two labs never go on with one run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fleetwire.errors import SettingsError
+from fleetwire.ledger_format import LEDGER_FILE_NAME
+from storefleet.convergence import Recovery
+from storefleet.process_journal import ProcessJournal
+from storefleet.run_record import RecoveryRecord, RunRecord
+from storefleet.verdict.journey import JourneyView
+from storefleet.verdict.run_folder import read_plan
+from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME
+
+GONE_PHASE: Final = "lab gone"
+STARTING_PHASE: Final = "starting"
+LATEST: Final = "latest"
+BROKER: Final = "broker"
+GATEWAY: Final = "gateway"
+"""Under these names a lab's ports stand beside those of its hops."""
+LAB_FILE_NAME: Final = "lab.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run that goes on; ``ports`` are those of the lab that died, by hop, and BROKER and GATEWAY."""
+
+    folder: Path
+    record: RunRecord
+    journal: ProcessJournal
+    ports: dict[str, int]
+
+
+def open_past_run(folder: Path) -> PastRun:
+    """The run of a folder, locked for whoever goes on with it; raises SettingsError when it cannot go on."""
+    record = _record(folder)
+    if has_ended(folder):
+        raise SettingsError(f"{folder} has ended; its verdict stands: storefleet verdict {folder}")
+    folder = folder.resolve()
+    journal = ProcessJournal(folder)
+    traded = any(phase.name not in (STARTING_PHASE, GONE_PHASE) for phase in record.phases)
+    if traded and not (folder / LEDGER_FILE_NAME).is_file():
+        journal.close()
+        raise SettingsError(
+            f"{folder} has no {LEDGER_FILE_NAME}: what its tills have sold is not known any more, so it cannot go on"
+        )
+    return PastRun(folder, record, journal, _ports(folder / LAB_FILE_NAME))
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether a run was read for its verdict: nothing can be added to it any more."""
+    return any((folder / name).exists() for name in (VERDICT_FILE_NAME, READS_FILE_NAME))
+
+
+def unfinished_run(lab_folder: Path) -> Path | None:
+    """The run that a dead lab has left without a verdict, if there is one to go on with."""
+    try:
+        folder = Path(json.loads((lab_folder / LAB_FILE_NAME).read_text(encoding="utf-8"))["run_folder"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return folder if (folder / PLAN_FILE_NAME).exists() and not has_ended(folder) else None
+
+
+def way_on(folder: Path) -> str:
+    """What to do with such a run, in words."""
+    return f"its run can go on: storefleet up --resume {folder}"
+
+
+def find_run(text: str, runs: Path) -> Path:
+    """The run folder that a user means: a path, or ``latest`` for the newest below ``runs``; raises SettingsError."""
+    if text != LATEST or Path(text).exists():
+        return Path(text)
+    newest = newest_run(runs)
+    if newest is None:
+        raise SettingsError(f"no run folder in {runs}; name one such as runs/<time>-<name>")
+    return newest
+
+
+def newest_run(runs: Path) -> Path | None:
+    """The newest run folder below a folder; None when there is none."""
+    return max((path.parent for path in runs.glob(f"*/{PLAN_FILE_NAME}")), default=None)
+
+
+def _record(folder: Path) -> RunRecord:
+    _, content = read_plan(folder)
+    try:
+        return msgspec.json.decode(content, type=RunRecord)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{folder} was not recorded by a lab, so no lab can go on with it ({error})") from error
+
+
+def _ports(lab_file: Path) -> dict[str, int]:
+    """Where everything listened; empty when the lab died before it knew."""
+    try:
+        lab = json.loads(lab_file.read_text(encoding="utf-8"))
+        addresses = {hop: str(address["listen"]) for hop, address in lab["hops"].items()}
+        if lab["broker"]["kind"] == "local":
+            addresses[BROKER] = str(lab["broker"]["address"])
+        if lab["gateway"]:
+            addresses[GATEWAY] = str(lab["gateway"]).partition("://")[2].partition("/")[0]
+        return {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def go_on(record: RunRecord, *, known_ms: int, now_ms: int) -> int:
+    """Carry a record on from now; ``known_ms`` is the newest time at which its last lab was known to live.
+
+    The time without a lab is a phase of its own. Faults ended with the process that made them. A recovery that was cut
+    short by the lab's death answers for nothing. Returns how long there was no lab, in milliseconds.
+    """
+    died_ms = min(now_ms, max(known_ms, *_times_ms(record)))
+    had_its_time_ms = record.deadline_s * 1000
+    record.close_phase(died_ms)
+    record.enter(GONE_PHASE, died_ms)
+    for fault in record.faults:
+        if not fault.end_ms:
+            fault.end_ms, fault.ended_by_itself = now_ms, True
+    record.recoveries = [
+        one for one in record.recoveries if _whole(one, record.views) or died_ms - one.healed_ms >= had_its_time_ms
+    ]
+    return now_ms - died_ms
+
+
+def _times_ms(record: RunRecord) -> Iterable[int]:
+    return (record.started_at_ms, *(max(phase.from_ms, phase.until_ms) for phase in record.phases))
+
+
+def _whole(recovery: RecoveryRecord, views: list[JourneyView]) -> bool:
+    return all(view.view in recovery.converged_ms for view in views)
+
+
+def recovery_of(record: RecoveryRecord, views: list[JourneyView]) -> Recovery:
+    """A wait of an earlier lab, as far as it came."""
+    recovery = Recovery(record.healed_ms, {}, {}, [view.view for view in views])
+    recovery.converged_ms.update(record.converged_ms)
+    return recovery

@@ -1,0 +1,88 @@
+"""What the lab's own session remembers: bounded, and beyond the bound there is no final read rather than half of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+
+from fleetwire.envelope import Envelope
+from fleetwire.identity import Key, Terminal
+from fleetwire.mqtt import Message, StageClient
+from fleetwire.topics import Topics
+from storefleet import observer as module
+from storefleet.observer import Observer
+
+TILL = Terminal("taco", "west", "s0001", "r01")
+TOPICS = Topics("storefleet/test")
+
+
+class AcknowledgingClient(StageClient):
+    """A session of which only the acknowledgements are used."""
+
+    def __init__(self) -> None:
+        self.acknowledged = 0
+
+    def acknowledge(self, message: Message) -> None:
+        """Count it."""
+        self.acknowledged += 1
+
+
+def message_of(topic: str, payload: bytes, properties: Sequence[tuple[str, str]] = ()) -> Message:
+    """A message from the broker."""
+    return Message(
+        topic=topic, payload=payload, qos=1, retain=False, duplicate=False, properties=list(properties),
+        content_type=None, response_topic=None, correlation_data=None, message_expiry_s=None, packet_id=1, connection=1,
+    )  # fmt: skip
+
+
+def raw(sequence: int) -> Message:
+    """A terminal's own message."""
+    envelope = Envelope(Key(TILL.id, sequence), "transaction.retail", "2025-03-01T10:00:00.000Z", 1)
+    return message_of(TOPICS.terminal("transaction", TILL), b"", envelope.properties())
+
+
+def canonical(sequence: int) -> Message:
+    """A canonical message."""
+    event = {
+        "key": f"{TILL.id}.{sequence}", "type": "transaction.retail", "source": TILL.id, "sequence": sequence,
+        "time": "2025-03-01T10:00:00.000Z", "business_day_date": "2025-03-01", "data": {},
+    }  # fmt: skip
+    return message_of(TOPICS.canonical("transaction", TILL), msgspec.json.encode(event))
+
+
+@pytest.mark.parametrize(("view", "message", "gap"), [("raw", raw, 2), ("canonical", canonical, 1)])
+def test_what_is_remembered_is_bounded(
+    view: str,
+    message: Callable[[int], Message],
+    gap: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Up to the limit there is a final read; one event more and there is none, which is said once."""
+    monkeypatch.setattr(module, "REMEMBERED_LIMIT", 3)
+    client = AcknowledgingClient()
+    observer = Observer(client, TOPICS, remembers=view)
+    receive = observer._on_raw if view == "raw" else observer._on_canonical
+    for sequence in (1, 1, 1 + gap, 1 + 2 * gap):
+        receive(message(sequence))
+    found = observer.final_read()[view][TILL.id]
+    assert [number for first, last in found.intervals for number in range(first, last + 1)] == [1, 1 + gap, 1 + 2 * gap]
+    assert not caplog.records
+    for sequence in (90, 95):
+        receive(message(sequence))
+    assert observer.final_read() == {}
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert client.acknowledged == 6
+
+
+def test_hosts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever publishes under further names is acknowledged and not remembered; known hosts go on being heard."""
+    monkeypatch.setattr(module, "HOST_LIMIT", 1)
+    client = AcknowledgingClient()
+    observer = Observer(client, TOPICS, remembers="")
+    for name, payload in (("parm/1", b"a"), ("stranger/1", b"b"), ("parm/1", b"c")):
+        observer._on_host(message_of(f"{TOPICS.root}/host/{name}", payload))
+    assert observer.hosts == {"parm/1": b"c"}
+    assert client.acknowledged == 3
