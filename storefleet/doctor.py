@@ -15,7 +15,10 @@ from fleetwire.errors import FleetError
 from storefleet import home
 from storefleet.broker import find_mosquitto, free_port, mosquitto_version
 from storefleet.lab_options import descriptor_limit, terminals_that_fit
+from storefleet.machine_watch import measurable
+from storefleet.past_run import unfinished_run, way_on
 from storefleet.processes import is_live
+from storefleet.verdict.machine import CAUSES
 
 DISK_FLOOR_MEGABYTES: Final = 500
 MINIMUM_MOSQUITTO: Final = (2, 0)
@@ -40,6 +43,7 @@ def examine(runs: Path) -> list[Finding]:
         "disk": lambda: _disk(runs),
         "memory": _memory,
         "labs": _labs,
+        "standstills": _standstills,
     }
     return [_guarded(name, check) for name, check in checks.items()]
 
@@ -89,8 +93,18 @@ def _memory() -> Finding:
     return Finding("memory", megabytes >= 1_000, f"{megabytes:,} MB", "1,000 MB are needed for 200 stores")
 
 
+def _standstills() -> Finding:
+    """What a verdict can blame on the machine; it is a lab's run folder whose disk is measured."""
+    known = {*measurable(), "disk_wait"}
+    found = f"measured here: {', '.join(words for cause, words in CAUSES.items() if cause in known)}"
+    missing = ", ".join(words for cause, words in CAUSES.items() if cause not in known)
+    return Finding("standstills", True, f"{found}; not: {missing}" if missing else found)
+
+
 def _labs() -> Finding:
     names = home.lab_names()
     dead = [name for name in names if not is_live(home.lab_folder(name))]
     found = ", ".join(f"{name} (crashed)" if name in dead else name for name in names) or "none"
-    return Finding("labs", not dead, found, "storefleet clean ends what crashed labs left" if dead else "")
+    runs = [run for name in dead if (run := unfinished_run(home.lab_folder(name))) is not None]
+    advice = ["storefleet clean ends what crashed labs left", *map(way_on, runs)] if dead else []
+    return Finding("labs", not dead, found, "; ".join(advice))

@@ -46,7 +46,8 @@ def _reasons(verdict: Verdict) -> Iterator[str]:
     for wrong in verdict.invalid:
         yield reason_line("invalid", wrong.code, _name(wrong, names))
     for unsure in verdict.unknown:
-        name = unsure.detail if unsure.code == "stage_dead" else _name(unsure, names)
+        of_stage = unsure.code in ("stage_dead", "witness_full")
+        name = unsure.detail.partition(":")[0] if of_stage else _name(unsure, names)
         yield reason_line("unknown", unsure.code, name)
 
 

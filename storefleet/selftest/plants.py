@@ -44,6 +44,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: read_too_soon": runs.read_too_soon,
     "unknown: convergence_unmeasured": runs.convergence_unmeasured,
     "unknown: stage_dead": runs.stage_dead,
+    "unknown: witness_full": runs.witness_full,
     "somebody else's stage dead": runs.foreign_stage_dead,
     "unknown: aborted": runs.aborted,
     "unknown: unresolved": events.never_read,

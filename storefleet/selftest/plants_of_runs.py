@@ -12,7 +12,8 @@ from storefleet.selftest import cuts
 from storefleet.selftest.findings import Findings, reason_line
 from storefleet.selftest.ground import Ground, one
 from storefleet.selftest.plants_of_events import never_read
-from storefleet.verdict.history import Ledger, Stall, ViewRecord
+from storefleet.verdict.history import Ledger, ViewRecord
+from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Stall
 
 
 @dataclass(slots=True, frozen=True)
@@ -126,10 +127,11 @@ def late_view(ground: Ground) -> Findings:
 
 
 def machine_stalled(ground: Ground) -> Findings:
-    """A view took longer, and the machine stood still for as long."""
+    """A view took longer, and the machine stood still for as long, whatever the cause."""
     view, over_ms = _make_late(ground)
     assert view.healed_at_ms is not None
-    ground.set(ground.history, "stalls", [Stall("lab", view.healed_at_ms, over_ms + 1.0)])
+    stall = Stall(LAB_PROCESS, view.healed_at_ms, over_ms + 1.0, ground.random.choice(list(CAUSES)))
+    ground.set(ground.history, "stalls", [stall])
     return _unknown(view, "machine_stalled")
 
 
@@ -175,6 +177,14 @@ def stage_dead(ground: Ground) -> Findings:
     ground.set(stage, "alive_at_end", False)
     ground.set(stage, "undecided_until_ms", 2**62)
     return Counter([reason_line("unknown", "stage_dead", stage.stage)])
+
+
+def witness_full(ground: Ground) -> Findings:
+    """A witness of a stage had no room for all that passed."""
+    stage = ground.choose([stage for stage in ground.history.stages if stage.witnessed], "stage with a witness")
+    ground.set(stage, "unnoted", 1)
+    ground.set(stage, "undecided_until_ms", 2**62)
+    return Counter([reason_line("unknown", "witness_full", stage.stage)])
 
 
 def foreign_stage_dead(ground: Ground) -> Findings:

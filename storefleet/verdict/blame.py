@@ -105,6 +105,13 @@ class Evidence:
         read = (view.read or {}).get(source)
         return IntervalSet(read.intervals) if read else IntervalSet()
 
+    def arrived(self, source: str, ledger: SourceLedger) -> IntervalSet:
+        """What is applied by word, or held by any view."""
+        result = ledger.applied.copy()
+        for view in self._views:
+            result.update(self.found(view, source))
+        return result
+
     def passed(self, step: str, source: str) -> IntervalSet:
         """What surely came to a step: by its own witness, else by an acknowledgement, and by all evidence behind."""
         stage = self._stages[step]
@@ -273,7 +280,8 @@ def healed(history: History) -> tuple[dict[Address, int], int]:
     """The account of attempts: address -> events that a re-send healed there, and re-sends that nothing had needed.
 
     The most upstream stage that took an event first on a retry says that an earlier sending did not come so far; the
-    stage before it that took it on the first sending says that it came that far.
+    stage before it that took it on the first sending says that it came that far. What has not arrived to this day was
+    healed by nothing, and its re-sends were not needless either.
     """
     evidence = Evidence(history)
     counts: dict[Address, int] = {}
@@ -281,7 +289,10 @@ def healed(history: History) -> tuple[dict[Address, int], int]:
     leaves = [stage for stage in history.stages if not any(s.after == stage.step for s in history.stages)]
     paths = [evidence.path(leaf.step) for leaf in leaves]
     for source, ledger in (history.ledger.sources if history.ledger else {}).items():
+        arrived = evidence.arrived(source, ledger) if ledger.attempts else ()
         for sequence in ledger.attempts:
+            if sequence not in arrived:
+                continue
             address = next((found for path in paths if (found := _healed_at(path, source, sequence))), None)
             if address is None:
                 needless += 1

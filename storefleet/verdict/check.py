@@ -12,14 +12,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from msgspec.structs import asdict
+
 from storefleet.verdict.addresses import account_places
 from storefleet.verdict.blame import healed
-from storefleet.verdict.classify import CLASSES, Classes, Judged, classify, rejected_unexpectedly
+from storefleet.verdict.classify import CLASSES, Classes, Judged, classify, numbers, rejected_unexpectedly
 from storefleet.verdict.examples import examples
 from storefleet.verdict.history import History, SourceLedger
+from storefleet.verdict.machine import Standstill, total_ms
 from storefleet.verdict.result import (
     ClassAccount,
     Invalid,
+    MachineAccount,
     PlaceAccount,
     Unknown,
     Verdict,
@@ -49,6 +53,7 @@ def _check(history: History) -> Verdict:
     judged = classify(history)
     verdict = Verdict(validity="unknown", sent=judged.sent, invented=judged.invented, broker=history.broker)
     verdict.broken_lines = history.broken_lines
+    verdict.machine = _machine(history)
     verdict.counts = {name: judged.overall.counts[name] for name in CLASSES}
     places = account_places(history, judged)
     verdict.classes = {
@@ -74,6 +79,13 @@ def _without_broken_reads(history: History) -> History:
         views=[replace(view, read=None) if view.view in problems else view for view in history.views],
         notes=[*history.notes, *(("read_broken", f"{view}: {problem}") for view, problem in problems.items())],
     )
+
+
+def _machine(history: History) -> MachineAccount:
+    account = MachineAccount(**asdict(history.machine)) if history.machine else MachineAccount()
+    account.stalled_by_cause = Standstill(history.stalls).by_cause()
+    account.stalled_ms = total_ms(account.stalled_by_cause)
+    return account
 
 
 def _account_attempts(history: History, verdict: Verdict, places: list[PlaceAccount]) -> None:
@@ -113,6 +125,15 @@ def _bad_classes(verdict: Verdict) -> Iterator[Invalid]:
         yield invalid("rejected", f"{verdict.rejected_unexpectedly:,} of {verdict.sent:,}")
 
 
+def _without_outcome(history: History, judged: Judged) -> int:
+    """How many events that were never read have no outcome either: no view's position explains these."""
+    sources = history.ledger.sources if history.ledger else {}
+    return sum(
+        members.difference(sources[name].applied).difference(numbers(sources[name].rejected)).count
+        for name, members in judged.overall.sets.get("never_read", {}).items()
+    )
+
+
 def _unknowns(history: History, judged: Judged) -> Iterator[Unknown]:
     for code, detail in history.notes:
         yield unknown(code, detail)
@@ -126,13 +147,16 @@ def _unknowns(history: History, judged: Judged) -> Iterator[Unknown]:
     for stage in history.stages:
         if not stage.alive_at_end and not stage.foreign:
             yield unknown("stage_dead", stage.stage)
+        if stage.unnoted:
+            yield unknown("witness_full", f"{stage.stage}: {stage.unnoted:,} things were not noted")
     if history.ledger and not any(view.holds == "events" for view in history.views):
         yield unknown("no_final_read", "no view of events is part of this run")
     never = judged.overall.counts["never_read"]
-    if never and history.aborted:
-        yield unknown("aborted", f"{never:,} of {judged.sent:,} events")
-    elif never and history.drains:
-        yield unknown("unresolved", f"{never:,} of {judged.sent:,} events")
+    cut_short = never if history.aborted else never - _without_outcome(history, judged) if history.interrupted else 0
+    if cut_short:
+        yield unknown("aborted", f"{cut_short:,} of {judged.sent:,} events")
+    if never > cut_short and history.drains:
+        yield unknown("unresolved", f"{never - cut_short:,} of {judged.sent:,} events")
 
 
 def _ledger_gaps(history: History) -> Iterator[Unknown]:

@@ -12,9 +12,13 @@ For one view, an event of the ledger falls into the first row that fits:
 | yes | proven absent later than the deadline allows | stale |
 | yes | applied by word | ok |
 | yes | no outcome | recovered |
-| no | applied by word | lost (never_read where an abort left the view no time) |
+| no | applied by word | lost (never_read where the run was ended before the view had its time: see below) |
 | no | rejected by word | rejected |
 | no | no outcome | never_read |
+
+Whoever ends a run leaves its views less than their deadline. What is missing behind the position of a view's feed is
+never_read then; what that position has passed is lost all the same. Without a position, only a run that was ended with
+events unresolved (aborted) excuses a view.
 
 Where no view of events was read at all, only the outcomes are known: what was applied by word is ``unread`` then, since
 nothing shows that it arrived, nor that it did not.
@@ -183,14 +187,22 @@ def _of_view(
     result = _present(facts, read, found, held)
     absent = held.difference(found).difference(facts.malformed.intersection(ledger.applied))
     lost = absent.intersection(ledger.applied)
+    out_of_time = _out_of_time(history, view, source, lost)
     unresolved = absent.difference(facts.resolved)
-    if history.aborted and not had_its_time(view):
-        unresolved.update(lost)
-    else:
-        result["lost"] = lost
+    unresolved.update(out_of_time)
+    result["lost"] = lost.difference(out_of_time)
     result["never_read"] = unresolved
     result["rejected"] = absent.intersection(facts.rejected).difference(ledger.applied)
     return _with_stale(result, view, facts, found.intersection(held), readings)
+
+
+def _out_of_time(history: History, view: ViewRecord, source: str, missing: IntervalSet) -> IntervalSet:
+    """What may be missing only because the run was ended: of a view whose feed is known, what that had not come to."""
+    if had_its_time(view) or not (history.interrupted or history.aborted):
+        return IntervalSet()
+    if view.unreached is not None:
+        return missing.intersection(view.unreached.get(source, IntervalSet()))
+    return missing if history.aborted else IntervalSet()
 
 
 def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSet) -> ClassSets:

@@ -16,9 +16,11 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
+from storefleet.verdict.machine import MachineRecord, Stall
 from storefleet.verdict.result import BrokerAccount
 
 Sets = dict[str, IntervalSet]
+FOREVER_MS = 2**62
 Total = tuple[int, int]
 """How many, and how many cents."""
 
@@ -168,7 +170,8 @@ class StageRecord:
     """One passage through a stage: the union over its instances and incarnations.
 
     ``undecided_until_ms``: an incarnation died without a last snapshot at that time, so that the witness may lack what
-    was committed before; what was committed later it must have.
+    was committed before; what was committed later it must have. FOREVER_MS: it may lack anything. ``unnoted``: what found
+    no room in a witness of it.
     """
 
     step: str
@@ -184,6 +187,7 @@ class StageRecord:
     timeline: list[Reading] = field(default_factory=list)
     undecided_until_ms: int = 0
     duplicates_absorbed: int = 0
+    unnoted: int = 0
     rejects: dict[str, int] = field(default_factory=dict)
 
 
@@ -204,6 +208,8 @@ class ViewRecord:
     types: list[str] = field(default_factory=list)
     counted_types: list[str] = field(default_factory=list)
     read: dict[str, ViewRead] | None = None
+    unreached: Sets | None = None
+    """Events that the view's feed had not come to when it was read; None: that is not known."""
     registers_expected: dict[str, object] = field(default_factory=dict)
     registers_found: dict[str, object] | None = None
     totals_found: dict[tuple[str, str], Total] | None = None
@@ -228,15 +234,6 @@ class ViewRecord:
         return (self.read if self.holds == "events" else self.registers_found) is not None
 
 
-@dataclass(slots=True, frozen=True)
-class Stall:
-    """A time during which a process of ours did not run although it wanted to."""
-
-    process: str
-    at_ms: int
-    duration_ms: float
-
-
 @dataclass(slots=True, kw_only=True)
 class History:
     """All facts of a run. ``notes``: unknown reasons that the reader of the facts found already, code -> detail."""
@@ -245,7 +242,11 @@ class History:
     stages: list[StageRecord] = field(default_factory=list)
     views: list[ViewRecord] = field(default_factory=list)
     stalls: list[Stall] = field(default_factory=list)
+    machine: MachineRecord | None = None
+    """What was measured of the machine; None where nobody says."""
     aborted: bool = False
+    interrupted: bool = False
+    """Somebody ended the run: the views had the time of the drain to come up, not their deadline."""
     drains: bool = True
     """The run was to end with nothing unresolved."""
     allowed_rejections: frozenset[str] = frozenset()

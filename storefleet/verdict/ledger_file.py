@@ -47,9 +47,9 @@ def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(f"{address}?mode=ro", uri=True)
     try:
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.Error as error:
         database.close()
-        if path.with_name(path.name + "-wal").exists():
+        if not isinstance(error, sqlite3.OperationalError) or path.with_name(path.name + "-wal").exists():
             raise
         database = sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
     return database

@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
+from storefleet.verdict.machine import Cause, MachineRecord
+
 VERDICT_FORMAT: Final = "storefleet-verdict"
 VERDICT_VERSION: Final = 1
 EXAMPLE_LIMIT: Final = 20
@@ -40,7 +42,14 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "read_broken": ("a final read contradicts itself", "a final read with one hash for each event it lists"),
     "witnesses_missing": ("there are no witnesses", "a run folder with its witnesses.jsonl"),
     "stage_dead": ("a stage of ours was dead at the end", "a run at whose end every stage of ours lives"),
-    "aborted": ("the run was cut short with events unresolved", "a run that is left to drain"),
+    "witness_full": (
+        "a witness had no room for all that passed, so that lateness at its stage cannot be judged",
+        "a run with fewer sources and gaps than a witness has room for",
+    ),
+    "aborted": (
+        "the run was ended with events unresolved, or before a view's feed had come to them",
+        "a run that is left to drain",
+    ),
     "unresolved": (
         "events got no outcome in a run that was to drain fully",
         "a longer wait for recovery, or a terminal that is online at the end",
@@ -129,6 +138,13 @@ class BrokerAccount(Struct, frozen=True, kw_only=True):
     most_messages_stored: int = 0
 
 
+class MachineAccount(MachineRecord, kw_only=True):
+    """How long the machine stood still over the whole run, each moment under one cause, beside what was measured."""
+
+    stalled_ms: float = 0.0
+    stalled_by_cause: dict[Cause, float] = field(default_factory=dict)
+
+
 class ViewAccount(Struct, kw_only=True):
     """How one view fared."""
 
@@ -142,6 +158,8 @@ class ViewAccount(Struct, kw_only=True):
     healed_to_converged_ms: int | None = None
     deadline_ms: int = 0
     stalled_ms: float = 0.0
+    """How long the machine stood still meanwhile."""
+    stalled_by_cause: dict[Cause, float] = field(default_factory=dict)
 
 
 class Verdict(Struct, kw_only=True):
@@ -170,6 +188,7 @@ class Verdict(Struct, kw_only=True):
     """Lines of the witnesses' file that were skipped: a lab that is killed leaves one half written."""
     repeats_planted: int = 0
     conflicts_planted: int = 0
+    machine: MachineAccount = field(default_factory=MachineAccount)
     broker: BrokerAccount | None = None
     """None where the broker is somebody else's, or nobody asked it."""
 

@@ -17,10 +17,11 @@ import msgspec
 
 from fleetwire.errors import SettingsError, StorageError
 from fleetwire.identity import Key
+from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.verdict.check import check
 from storefleet.verdict.expected_bodies import expected_bodies
-from storefleet.verdict.history import History, Ledger, StageRecord, Stall, ViewRecord
+from storefleet.verdict.history import FOREVER_MS, History, Ledger, StageRecord, ViewRecord
 from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.ledger_file import read_ledger
 from storefleet.verdict.result import Verdict
@@ -43,7 +44,6 @@ _log = logging.getLogger(__name__)
 
 File = TypeVar("File", Plan, Reads)
 Note = tuple[str, str]
-FOREVER_MS = 2**62
 
 
 def judge_folder(folder: Path) -> Verdict:
@@ -68,10 +68,15 @@ def judge(folder: Path) -> tuple[Verdict, Plan]:
 
 def read_run(folder: Path) -> tuple[History, Plan]:
     """The history of a run folder, and its plan; raises SettingsError for what is no run folder of ours."""
-    content = _bytes(folder)
-    plan = _decode(folder / PLAN_FILE_NAME, content, Plan)
+    plan, content = read_plan(folder)
     with _without_collector():
         return _read_run(folder, plan, content)
+
+
+def read_plan(folder: Path) -> tuple[Plan, bytes]:
+    """The plan of a run folder, and all that its file says; raises SettingsError for what is no plan that we read."""
+    content = _bytes(folder)
+    return _decode(folder / PLAN_FILE_NAME, content, Plan), content
 
 
 def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
@@ -80,8 +85,10 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
     history = History(
         ledger=_ledger(folder / LEDGER_FILE_NAME, notes),
         stages=[_stage(plan, index) for index in range(len(plan.steps))],
-        stalls=[Stall(stall.process, stall.at_ms, stall.duration_ms) for stall in plan.stalls],
+        stalls=plan.stalls,
+        machine=plan.machine,
         aborted=plan.aborted,
+        interrupted=plan.interrupted,
         drains=plan.drains,
         allowed_rejections=frozenset(plan.allowed_rejections),
         notes=notes,
@@ -253,6 +260,8 @@ def _enter_read(record: ViewRecord, read: FinalRead | None) -> None:
     record.calm_since_ms = read.calm_since_ms
     record.converged_at_ms = read.converged_at_ms
     record.read_at_ms = read.at_ms
+    if read.unreached is not None:
+        record.unreached = {source: IntervalSet(intervals) for source, intervals in read.unreached.items()}
     if read.totals is not None:
         record.totals_found = {(store, day): (count, cents) for store, day, count, cents in read.totals}
 

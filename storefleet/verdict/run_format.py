@@ -15,8 +15,10 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
+from fleetwire.intervals import Interval
 from fleetwire.witness import ViewRead
 from storefleet.verdict.journey import JOURNEY, VIEWS, JourneyStep, JourneyView
+from storefleet.verdict.machine import MachineRecord, Stall
 from storefleet.verdict.result import BrokerAccount
 
 PLAN_FORMAT: Final = "storefleet-run"
@@ -38,14 +40,6 @@ class Phase(Struct, frozen=True, kw_only=True):
     until_ms: int = 0
 
 
-class StallSpan(Struct, frozen=True, kw_only=True):
-    """A process of ours did not run, though it wanted to."""
-
-    process: str
-    at_ms: int
-    duration_ms: float
-
-
 class Plan(Struct, kw_only=True):
     """What was to happen, and how the run itself went. Written at the start and again at the end."""
 
@@ -64,9 +58,13 @@ class Plan(Struct, kw_only=True):
     drains: bool = True
     allowed_rejections: list[str] = field(default_factory=list)
     aborted: bool = False
+    interrupted: bool = False
+    """Somebody ended the run: the views had the time of the drain to come up, not their deadline."""
     dead_stages: list[str] = field(default_factory=list)
     """Stages that were dead when the run ended."""
-    stalls: list[StallSpan] = field(default_factory=list)
+    stalls: list[Stall] = field(default_factory=list)
+    machine: MachineRecord | None = None
+    """None: nobody watched the machine, or a storefleet that told of its event loop only."""
     broker: BrokerAccount | None = None
     """What our own broker said of itself, to stand beside what the checker finds."""
 
@@ -81,6 +79,8 @@ class FinalRead(Struct, kw_only=True):
     """Since when every event had to come within the deadline; None: since ``healed_at_ms``."""
     converged_at_ms: int | None = None
     events: dict[str, ViewRead] | None = None
+    unreached: dict[str, list[Interval]] | None = None
+    """Source -> events that the gateway held and the view's feed had not come to; None: that is not known."""
     registers: dict[str, object] | None = None
     registers_expected: dict[str, object] = field(default_factory=dict)
     altered: dict[str, Any] = field(default_factory=dict)

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from storefleet.verdict.classify import CLASSES
-from storefleet.verdict.result import Example, Verdict, ViewAccount
+from storefleet.verdict.machine import CAUSES, figures
+from storefleet.verdict.result import Example, MachineAccount, Verdict, ViewAccount
 
 WORDS: Final[dict[str, str]] = {
     "ok": "arrived once, unaltered, in time",
@@ -169,6 +170,8 @@ def _remarks(verdict: Verdict) -> Iterator[Text]:
     if verdict.broker is not None and (verdict.broker.dropped or verdict.broker.restarts):
         restarts = f" over {verdict.broker.restarts + 1} starts" if verdict.broker.restarts else ""
         yield Text(f"Dropped by the broker, by its own count{restarts}: {verdict.broker.dropped:,} messages.")
+    if verdict.machine.measured or verdict.machine.stalled_ms:
+        yield Text(_machine(verdict.machine))
     if verdict.broken_lines:
         yield Text(f"Lines of the witnesses' file that say nothing and were skipped: {verdict.broken_lines:,}.")
     if verdict.duplicates_absorbed:
@@ -177,6 +180,20 @@ def _remarks(verdict: Verdict) -> Iterator[Text]:
     if verdict.rejected_by_reason:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in verdict.rejected_by_reason.items())
         yield Text(f"Refused, by reason: {reasons}.")
+
+
+def _machine(machine: MachineAccount) -> str:
+    still = f"stood still for {machine.stalled_ms:,.0f} ms ({figures(machine.stalled_by_cause)})"
+    parts = [f"Machine: {still if machine.stalled_ms else 'never stood still'}"]
+    for word, known in (("measured", True), ("not measured", False)):
+        causes = [words for cause, words in CAUSES.items() if (cause in machine.measured) is known]
+        if causes and machine.measured:
+            parts.append(f"{word}: {', '.join(causes)}")
+    text = "; ".join(parts) + "."
+    if machine.cpu_waited_ms is None:
+        return text
+    waited, watched = machine.cpu_waited_ms / 1000, machine.watched_ms / 1000
+    return f"{text} Some process waited for a CPU for {waited:.1f} of {watched:.1f} s; that excuses nothing."
 
 
 def junit(verdict: Verdict, name: str) -> bytes:

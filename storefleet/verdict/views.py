@@ -1,17 +1,13 @@
 """One view's own judgement: its registers and totals by value, and its time from healed to converged.
 
-The machine stood still where the lab's own loop did, or two processes at once: a single process that does not run may
-be broken, stopped, or busy with itself, and excuses nothing. Registers are wrong only if they had the whole deadline to
-become right, since calm (or healing) and since the terminals last changed.
+Registers are wrong only if they had the whole deadline to become right, since calm (or healing) and since the terminals
+last changed. A deadline that only the machine's own standstill (:mod:`storefleet.verdict.machine`) let pass is unknown.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import compress, groupby
-from typing import Final
 
 import msgspec
 
@@ -20,7 +16,9 @@ from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.classify import Judged, by_source, overdue
-from storefleet.verdict.history import History, Ledger, SourceLedger, Stall, Total, ViewRecord
+from storefleet.verdict.history import History, Ledger, SourceLedger, Total, ViewRecord
+from storefleet.verdict.machine import LAB_PROCESS as LAB_PROCESS  # noqa: PLC0414 - others take it from here
+from storefleet.verdict.machine import Cause, Standstill, figures, total_ms
 from storefleet.verdict.result import (
     EXAMPLE_LIMIT,
     Example,
@@ -32,8 +30,6 @@ from storefleet.verdict.result import (
     validity,
 )
 
-LAB_PROCESS: Final = "lab"
-"""Under this name the lab notes the stalls of its own loop."""
 WRONG_CLASSES = ("lost", "corrupted", "duplicated", "unexpected", "never_read")
 
 
@@ -83,8 +79,14 @@ def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
         wrong = sum(account.counts[name] for name in WRONG_CLASSES)
         _judge_totals(history, view, result)
     registers_wrong = _judge_registers(view, account)
-    _judge_time(history, view, result, right=not wrong and not registers_wrong)
-    _judge_lateness(history, view, judged, result)
+    standstill = Standstill(history.stalls)
+    _judge_time(standstill, view, result, right=not wrong and not registers_wrong)
+    if view.holds == "registers" and account.difference_count:
+        detail = f"{view.view}: {account.difference_count:,} of {len(view.registers_expected):,} registers"
+        _decide(result, "registers_differ", detail, _excuse_registers(history, standstill, view, detail))
+    if stale := account.counts.get("stale", 0):
+        detail = f"{view.view}: {stale:,} events"
+        _decide(result, "stale", detail, _excuse_stale(history, standstill, view, judged, detail))
     lost = sum(account.counts.get(name, 0) for name in WRONG_CLASSES[:4])
     account.validity = validity(
         bad=bool(result.invalid or lost),
@@ -170,7 +172,7 @@ def _counted(entries: SourceLedger, read: ViewRead, counted: bytes) -> bytearray
     return result
 
 
-def _judge_time(history: History, view: ViewRecord, result: Judgement, *, right: bool) -> None:
+def _judge_time(standstill: Standstill, view: ViewRecord, result: Judgement, *, right: bool) -> None:
     """From healed to converged, against the deadline, less what the machine stood still."""
     if view.healed_at_ms is None:
         result.unknown.append(unknown("not_healed", view.view))
@@ -184,54 +186,48 @@ def _judge_time(history: History, view: ViewRecord, result: Judgement, *, right:
     elapsed = max(0, until - view.healed_at_ms)
     if right:
         account.healed_to_converged_ms = elapsed
-    account.stalled_ms = stalled_ms(history.stalls, view.healed_at_ms, until)
+    account.stalled_by_cause = standstill.by_cause(view.healed_at_ms, until)
+    account.stalled_ms = total_ms(account.stalled_by_cause)
     if right and elapsed > account.deadline_ms:
-        _late(result, elapsed)
+        if view.converged_at_ms is None and view.undecided_until_ms >= until:  # no witness could have seen it converge
+            result.unknown.append(unknown("convergence_unmeasured", view.view))
+        else:
+            _late(result, elapsed)
 
 
 def _late(result: Judgement, elapsed_ms: int) -> None:
     account = result.account
     detail = f"{account.view}: {elapsed_ms:,} ms, deadline {account.deadline_ms:,} ms"
     if elapsed_ms - account.stalled_ms <= account.deadline_ms:
-        stalled = f"{detail}; the machine stood still for {account.stalled_ms:,.0f} ms of them"
-        result.unknown.append(unknown("machine_stalled", stalled))
+        result.unknown.append(_stalled(detail, "of them", account.stalled_by_cause))
     else:
         result.invalid.append(invalid("late", detail))
 
 
-def _judge_lateness(history: History, view: ViewRecord, judged: Judged, result: Judgement) -> None:
-    """Late events and wrong registers are a matter of time, so the machine's stalls and an abort may excuse them."""
-    account = result.account
-    stale = account.counts.get("stale", 0)
-    if view.holds == "registers" and account.difference_count:
-        total = len(view.registers_expected)
-        detail = f"{view.view}: {account.difference_count:,} of {total:,} registers"
-        _decide(result, "registers_differ", detail, _excuse(history, view, account))
-    if stale:
-        detail = f"{view.view}: {stale:,} events"
-        _decide(result, "stale", detail, "" if _late_all_the_same(history, view, judged) else "machine_stalled")
+def _stalled(detail: str, when: str, by_cause: dict[Cause, float]) -> Unknown:
+    still = f"the machine stood still for {total_ms(by_cause):,.0f} ms {when}: {figures(by_cause)}"
+    return unknown("machine_stalled", f"{detail}; {still}")
 
 
-def _decide(result: Judgement, code: str, detail: str, excused: str) -> None:
-    if excused:
-        result.unknown.append(unknown(excused, detail))
-    else:
+def _decide(result: Judgement, code: str, detail: str, excuse: Unknown | None) -> None:
+    if excuse is None:
         result.invalid.append(invalid(code, detail))
+    else:
+        result.unknown.append(excuse)
 
 
-def _excuse(history: History, view: ViewRecord, account: ViewAccount) -> str:
-    """The unknown reason that excuses registers that had no time to become right; '' if there is none."""
+def _excuse_registers(history: History, standstill: Standstill, view: ViewRecord, detail: str) -> Unknown | None:
+    """What took the time in which registers that differ could have become right; None: nothing did."""
     if view.healed_at_ms is None:
-        return "not_healed"
+        return unknown("not_healed", detail)
     if view.read_at_ms is None:
-        return "aborted" if history.aborted else ""
+        return unknown("aborted", detail) if history.aborted else None
     since_ms = _registers_still_since_ms(history, view)
-    elapsed = view.read_at_ms - since_ms
-    if elapsed < account.deadline_ms:
-        return "aborted" if history.aborted else "read_too_soon"
-    if elapsed - stalled_ms(history.stalls, since_ms, view.read_at_ms) < account.deadline_ms:
-        return "machine_stalled"
-    return ""
+    left_ms = view.read_at_ms - since_ms - round(view.deadline_s * 1000)
+    if left_ms < 0:
+        return unknown("aborted" if history.aborted else "read_too_soon", detail)
+    stalled = standstill.by_cause(since_ms, view.read_at_ms)
+    return _stalled(detail, "meanwhile", stalled) if total_ms(stalled) > left_ms else None
 
 
 def _registers_still_since_ms(history: History, view: ViewRecord) -> int:
@@ -253,48 +249,18 @@ def _wrong_registers(view: ViewRecord) -> list[str]:
     return sorted(name for name in names if view.registers_expected.get(name) != found.get(name))
 
 
-def _late_all_the_same(history: History, view: ViewRecord, judged: Judged) -> bool:
-    """Whether any stale event stays late when the time that the machine stood still does not count."""
-    if not history.stalls:
-        return True
-    ledger = history.ledger or Ledger()
+def _excuse_stale(
+    history: History, standstill: Standstill, view: ViewRecord, judged: Judged, detail: str
+) -> Unknown | None:
+    """The machine, if no stale event stays late when the time that it stood still does not count."""
+    stalled = standstill.by_cause(view.punctual_from_ms or 0, max(reading.at_ms for reading in view.timeline))
+    if not stalled:
+        return None
     timeline = by_source(view.timeline)
+    ledger = history.ledger or Ledger()
     for source, members in judged.by_view[view.view].sets["stale"].items():
         for at_ms, seen in timeline[source]:
-            limit_ms = running_limit_ms(history.stalls, at_ms, view.deadline_s * 1000)
-            late = overdue(view, ledger.sources[source], limit_ms, seen)
-            if late.intersection(members):
-                return True
-    return False
-
-
-def running_limit_ms(stalls: list[Stall], at_ms: int, deadline_ms: float) -> int:
-    """The latest start from which, until ``at_ms``, the machine ran for the whole deadline."""
-    start_ms = at_ms - deadline_ms
-    for _ in range(len(stalls) + 1):
-        extended = at_ms - deadline_ms - stalled_ms(stalls, int(start_ms), at_ms)
-        if extended >= start_ms:
-            break
-        start_ms = extended
-    return int(start_ms)
-
-
-def stalled_ms(stalls: list[Stall], from_ms: int, until_ms: int) -> float:
-    """How long the machine stood still within a time: the lab itself, or two processes at once; each moment once."""
-    return sum(high - low for low, high in _merged(stalls, from_ms, until_ms))
-
-
-def _merged(stalls: list[Stall], from_ms: int, until_ms: int) -> Iterator[tuple[float, float]]:
-    """Spans in which the machine stood still, disjoint and ascending."""
-    changes: list[tuple[float, int, str]] = []
-    for stall in stalls:
-        low, high = max(float(stall.at_ms), float(from_ms)), min(stall.at_ms + stall.duration_ms, float(until_ms))
-        if high > low:
-            changes += ((low, 1, stall.process), (high, -1, stall.process))
-    still: Counter[str] = Counter()
-    before = float(from_ms)
-    for at_ms, change, process in sorted(changes):
-        if at_ms > before and (still[LAB_PROCESS] or len(+still) > 1):
-            yield before, at_ms
-        before = at_ms
-        still[process] += change
+            limit_ms = standstill.running_limit_ms(at_ms, view.deadline_s * 1000)
+            if overdue(view, ledger.sources[source], limit_ms, seen).intersection(members):
+                return None
+    return _stalled(detail, "meanwhile", stalled)

@@ -9,6 +9,8 @@ needed:
 * once backwards, until every source that anybody asks for has been found;
 * forwards again only where an incarnation ended and the next one began (it may not know all that was known: what was
   committed up to its first report is undecided there), and for readings over time of the late sources alone.
+
+A witness that had no room for all that passed proves what it holds and no absence: at its stage everything is undecided.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import msgspec
 
 from fleetwire.intervals import Interval, IntervalSet
-from storefleet.verdict.history import History, Reading, Sets, StageRecord
+from storefleet.verdict.history import FOREVER_MS, History, Reading, Sets, StageRecord
 
 logger = logging.getLogger(__name__)
 LINE_LIMIT_BYTES = 256 * 1024 * 1024
@@ -49,6 +51,7 @@ class _Head(msgspec.Struct, gc=False):
     incarnation: int
     at_ms: int
     duplicates_absorbed: int = 0
+    unnoted_total: int = 0
     rejects: dict[str, int] = msgspec.field(default_factory=dict)
 
 
@@ -202,8 +205,11 @@ def _enter_unions(record: StageRecord, lines: _Lines, stage: _Stage, interest: _
     rejects: Counter[str] = Counter()
     for incarnation in stage.incarnations.values():
         record.duplicates_absorbed += incarnation.newest.duplicates_absorbed
+        record.unnoted += incarnation.newest.unnoted_total
         rejects.update(incarnation.newest.rejects)
     record.rejects = dict(rejects)
+    if record.unnoted:
+        record.undecided_until_ms = FOREVER_MS
 
 
 def _search_back(

@@ -207,3 +207,42 @@ def test_a_view_of_some_types_is_not_asked_for_others() -> None:
     assert judged.by_view["set"].counts["ok"] == 1
     view.read = {ONE: read_of(ONE, IntervalSet([(1, 2)]))}
     assert classify(history).overall.counts["unexpected"] == 1
+
+
+ENDED = [
+    # the view's feed is behind 2 and 3, and 2 of the three events are missing
+    ({"interrupted": True}, [(2, 3)], {"ok": 1, "never_read": 2}, "unknown"),
+    ({"interrupted": True}, [(3, 3)], {"ok": 1, "lost": 1, "never_read": 1}, "invalid"),
+    ({"interrupted": True}, [], {"ok": 1, "lost": 2}, "invalid"),
+    ({"interrupted": True}, None, {"ok": 1, "lost": 2}, "invalid"),
+    ({"interrupted": True, "aborted": True}, [(3, 3)], {"ok": 1, "lost": 1, "never_read": 1}, "invalid"),
+    ({"aborted": True}, None, {"ok": 1, "never_read": 2}, "unknown"),
+    ({}, [(2, 3)], {"ok": 1, "lost": 2}, "invalid"),
+]
+
+
+@pytest.mark.parametrize(("ended", "unreached", "counts", "validity"), ENDED)
+def test_a_view_that_had_no_time_to_come_up(
+    ended: dict[str, bool], unreached: list[tuple[int, int]] | None, counts: dict[str, int], validity: str
+) -> None:
+    """In a run that was ended, what a view's feed had not come to is not lost; what it had passed is."""
+    history = history_of({1, 2, 3}, {1, 2, 3}, {1: 1})
+    for name, value in ended.items():
+        setattr(history, name, value)
+    view = history.views[0]
+    view.converged_at_ms, view.read_at_ms = None, START_MS
+    if unreached is not None:
+        view.unreached = {ONE: IntervalSet(unreached)}
+    verdict = check(history)
+    assert ({name: count for name, count in verdict.counts.items() if count}, verdict.validity) == (counts, validity)
+    assert [entry.code for entry in verdict.unknown] == (["aborted"] if "never_read" in counts else [])
+
+
+def test_a_view_that_had_its_deadline_answers_for_all() -> None:
+    """Ended or not: after its whole deadline a view that is still behind has lost what it lacks."""
+    history = history_of({1, 2}, {1, 2}, {1: 1})
+    history.interrupted = True
+    view = history.views[0]
+    view.converged_at_ms, view.read_at_ms = None, START_MS + 10_000
+    view.unreached = {ONE: IntervalSet([(2, 2)])}
+    assert check(history).counts["lost"] == 1

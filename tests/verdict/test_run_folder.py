@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from fleetwire import ledger_format
+from fleetwire.content import HASH_BYTES
 from fleetwire.errors import SettingsError, StorageError
-from fleetwire.witness import Snapshot, Witness
+from fleetwire.witness import Snapshot, ViewRead, Witness
 from storefleet.verdict.history import Ledger
 from storefleet.verdict.journey import JOURNEY
 from storefleet.verdict.ledger_file import read_ledger
@@ -238,10 +239,8 @@ def test_new_incarnation_that_forgot_is_undecided(folder: Path) -> None:
     assert stages["sync_stage"].taken[ONE].to_list() == [(1, 10)]
 
 
-@pytest.mark.parametrize("delayed", ["sync_stage", "views"])
-def test_delay_in_a_folder_is_stale_with_its_hop(folder: Path, delayed: str) -> None:
-    """Reports over time that lack an event beyond the deadline prove it late, between the right stages."""
-    late = {"sync_stage": {"sync_stage", "gateway", "poseidon", "views"}, "views": {"views"}}[delayed]
+def write_delay(folder: Path, late: set[str], *, unnoted: int = 0) -> None:
+    """Write witnesses by which some stages took four events of each source later than the deadline allows."""
     with (folder / "witnesses.jsonl").open("wb") as lines:
         for second in (21, 32, 36):
             for step in JOURNEY:
@@ -249,12 +248,53 @@ def test_delay_in_a_folder_is_stale_with_its_hop(folder: Path, delayed: str) -> 
                 sets = {source: [(1, upto)] for source in SOURCES}
                 snapshot = Snapshot(stage=step.stage, instance=1, incarnation=1, at_ms=START_MS + second * 1000)
                 snapshot.taken, snapshot.handed_on = (sets, sets) if step.witnessed else ({}, {})
+                snapshot.unnoted_total = unnoted if step.stage in late else 0
                 lines.write(msgspec.json.encode(snapshot) + b"\n")
+
+
+@pytest.mark.parametrize("delayed", ["sync_stage", "views"])
+def test_delay_in_a_folder_is_stale_with_its_hop(folder: Path, delayed: str) -> None:
+    """Reports over time that lack an event beyond the deadline prove it late, between the right stages."""
+    late = {"sync_stage": {"sync_stage", "gateway", "poseidon", "views"}, "views": {"views"}}[delayed]
+    write_delay(folder, late)
     verdict = judge_folder(folder)
     assert (verdict.counts["stale"], verdict.counts["ok"]) == (12, 18)
     expected = {"sync_stage": ["broker", "sync-broker"], "views": ["views-gateway"]}[delayed]
     assert [account.places for account in verdict.places] == [expected]
     assert {entry.code for entry in verdict.invalid} == {"stale"}
+
+
+def test_a_full_witness_accuses_nobody(folder: Path) -> None:
+    """What it did not note is neither late nor unconverged nor lost in that stage; the verdict is unknown and says why."""
+    write_delay(folder, {"views"}, unnoted=7)
+    content = reads()
+    content.views["sales"].converged_at_ms = None
+    content.views["sales"].at_ms = START_MS + 60_000
+    (folder / "reads.json").write_bytes(msgspec.json.encode(content))
+    verdict = judge_folder(folder)
+    assert (verdict.counts["stale"], verdict.invalid) == (0, [])
+    assert [(entry.code, entry.detail) for entry in verdict.unknown] == [
+        ("witness_full", "views: 7 things were not noted"),
+        ("convergence_unmeasured", "sales"),
+    ]
+
+
+def test_a_loss_behind_a_full_witness_has_a_wider_span(folder: Path) -> None:
+    """Whether the event came to the stage is not known, so its hop is blamed together with the stage behind."""
+    write_delay(folder, {"poseidon"}, unnoted=1)
+    witnesses = folder / "witnesses.jsonl"
+    told = witnesses.read_bytes().splitlines(keepends=True)
+    witnesses.write_bytes(b"".join(line for line in told if b'"poseidon"' not in line or b"[1,6]" in line))
+    content = reads()
+    orders = content.views["orders"].events
+    assert orders is not None
+    orders[ONE] = ViewRead(intervals=[(1, 9)], hashes=orders[ONE].hashes[: 9 * HASH_BYTES])
+    (folder / "reads.json").write_bytes(msgspec.json.encode(content))
+    verdict = judge_folder(folder)
+    assert verdict.counts["lost"] == 1
+    assert [account.places for account in verdict.places if account.what == "lost"] == [
+        ["poseidon-gateway", "poseidon"]
+    ]
 
 
 def test_views_of_a_folder_carry_their_deadlines(folder: Path) -> None:
