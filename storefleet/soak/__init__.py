@@ -1,1 +1,1 @@
-"""The soak: one lab under load, whose processes are killed, paused and restarted by a seeded schedule."""
+"""The soak: a lab under load, driven from outside, whose processes, its own among them, suffer what Hypothesis draws."""

@@ -2,81 +2,107 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import secrets
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
 from fleetwire.errors import FleetError
-from storefleet.cleaning import reap_crashed
 from storefleet.cli import UsageError
-from storefleet.command_output import SECOND_INTERRUPT, UNKNOWN, fail, out, say_progress
-from storefleet.conductor import CutShort, Stopped
-from storefleet.live import Display, PlainDisplay
-from storefleet.soak.report import plain_text
-from storefleet.soak.schedule import LONGEST_PAUSE_S, SHORTEST_PAUSE_S
-from storefleet.soak.soak import Order, plan_of, soak
-from storefleet.verdict import table
-
-
-class Sayings(PlainDisplay):
-    """What is said, without the picture every two seconds."""
-
-    def show(self, picture: object) -> None:
-        """Nothing."""
+from storefleet.command_output import SECOND_INTERRUPT, fail, out
+from storefleet.conductor import Stopped
+from storefleet.live import PlainDisplay
+from storefleet.plan import check_runs_folder, read_rate
+from storefleet.soak.order import Order
+from storefleet.soak.play import CONVERGENCE_LIMIT_S
+from storefleet.soak.schedule import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, read_schedule
 
 
 def command(  # noqa: PLR0917 - a command is a function of its options
-    minutes: Annotated[float, typer.Option("--minutes", min=0.01, max=10_080, help="No schedule begins later.")] = 5.0,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.01, max=10_080, help="No schedule is drawn later.", show_default="5"),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same seed, same schedules.")] = None,
     stores: Annotated[int, typer.Option("--stores", min=1, help="Number of stores.")] = 8,
     rate: Annotated[str, typer.Option("--rate", help="Events over the whole fleet: 60/s, 600/min.")] = "60/s",
-    first: Annotated[int, typer.Option("--from", min=0, help="Index of the first schedule.")] = 0,
-    schedules: Annotated[
-        int | None, typer.Option("--schedules", min=1, help="So many, however long they take; else --minutes.")
+    play: Annotated[
+        list[str] | None,
+        typer.Option("--play", help="Exactly this first, e.g. 'kill parm-1 at 0.5 s; pause lab for 3 s at 1 s'."),
     ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Then every process with every kind of fault once.")] = False,
+    schedules: Annotated[
+        int | None, typer.Option("--schedules", min=1, help="Draw so many, however long they take; else --minutes.")
+    ] = None,
+    shrink: Annotated[bool, typer.Option("--shrink", help="Make the first one that fails smaller, then end.")] = False,
     longest_pause: Annotated[
         float, typer.Option("--longest-pause", min=SHORTEST_PAUSE_S, max=LONGEST_PAUSE_S, help="Seconds.")
     ] = LONGEST_PAUSE_S,
+    converge_within: Annotated[
+        float, typer.Option("--converge-within", min=0.1, max=600.0, help="Later than so many seconds is a failure.")
+    ] = CONVERGENCE_LIMIT_S,
+    show: Annotated[
+        int | None, typer.Option("--list", min=1, max=10_000, help="Only print the first so many of the drawn.")
+    ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="Folder for run folders.")] = Path("runs"),
 ) -> None:
-    """Kill, pause and restart the processes of a small lab under load, by a seeded schedule; then judge."""
+    """Kill, pause and restart the processes of a small lab under load, as Hypothesis draws it; then judge."""
+    read_rate(rate)
+    if importlib.util.find_spec("hypothesis") is None:
+        fail("the soak needs Hypothesis: pip install 'storefleet[development]', or run scripts/soak, which does it")
     order = Order(
-        minutes=minutes,
         seed=secrets.randbelow(1_000_000) if seed is None else seed,
         stores=stores,
         rate=rate,
-        first=first,
+        minutes=minutes,
         schedules=schedules,
+        play=[read_schedule(text) for text in play or ()],
+        each=each,
+        shrink=shrink,
         longest_pause_s=longest_pause,
+        limit_s=converge_within,
     )
-    _soak(order, runs)
+    if show is None:
+        _soak(order, check_runs_folder(runs))
+        return
+    from storefleet.soak.soak import list_drawn
+
+    list_drawn(order, show, out)
 
 
 def _soak(order: Order, runs: Path) -> None:
-    for line in reap_crashed():
-        say_progress(line)
-    plan = plan_of(order, runs)
-    screen: Display = Sayings()
-    screen.say(f"soak: seed {order.seed}; again: {order.command()}")
+    from storefleet.soak.report import plain_text
+    from storefleet.soak.soak import soak
+
+    _end_in_order()
+    say = PlainDisplay().say
+    say(f"soak: seed {order.seed}; again: {order.command()}")
     try:
-        report, verdict = uvloop.run(soak(order, plan, screen))
+        report = soak(order, runs, say)
+    except KeyboardInterrupt:
+        fail("stopped before a lab was ready")
     except Stopped:
         fail("stopped at once, without final reads: what was proven is in the run folder", SECOND_INTERRUPT)
-    except CutShort as error:
-        fail(f"{error}; again: {order.command()}", UNKNOWN)
-    out(table.plain_text(verdict, plan.name))
-    out(plain_text(report))
+    say(plain_text(report))
     if not report.schedules:
-        out("no schedule was played to its end: nothing is shown about process faults")
+        say("no schedule was played to its end: nothing is shown about process faults")
     if report.exit_status:
-        found = f"{len(report.failures)} of {len(report.schedules)} schedules failed, the verdict is {verdict.validity}"
-        out(f"{found}; all of it again: {report.command}")
-    out(f"run folder: {report.run_folder}")
+        found = f"{len(report.failures)} of {len(report.schedules)} schedules failed, the verdict is {report.validity}"
+        say(f"{found}; all of it again: {report.command}")
+    say(f"run folder: {report.labs[-1].run_folder}")
     raise SystemExit(report.exit_status)
+
+
+def _end_in_order() -> None:
+    """SIGTERM is a Ctrl-C, and so is a terminal that closes: the lab would live on. In the background, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Memory and backlog of every process once a second, and how fast they grow: least squares, a minute.
 
-Memory is compared within an incarnation only, since a new process begins anew, and its first seconds, in which it loads
-what it needs, are left out: what remains is what a leak would show. Backlogs come and go with every fault, so their slope
-is that of the samples taken when a schedule had converged: what a stage that never quite catches up would show.
+Memory is compared within one process only, since one that was started again begins anew, and its first seconds, in which
+it loads what it needs, are left out: what remains is what a leak would show. Backlogs come and go with every fault, so
+their slope is that of the samples taken when a schedule had converged: what a stage that never quite catches up would
+show.
 """
 
 from __future__ import annotations
@@ -17,33 +18,32 @@ from typing import Final
 
 from msgspec import Struct
 
+from fleetwire.errors import FleetError
 from storefleet.bench.process_usage import resident_bytes
-from storefleet.lab import Lab
+from storefleet.soak.driven_lab import DrivenLab
 
 SAMPLE_INTERVAL_S: Final = 1.0
 WARM_UP_S: Final = 10.0
 """So long a new process loads and fills its caches."""
 MEGABYTE: Final = 1e6
 SAMPLE_LIMIT: Final = 1_000_000
-"""Over all processes: more than a day of a lab's nine."""
-COUNTED_BACKLOGS: Final = {"emulator": "unresolved", "olympus_dgs": "to_store"}
-"""Stage -> its own counter of what waits for it."""
-DISTANT_STAGES: Final = ("parm", "sync_stage", "poseidon", "views")
-"""Stages whose backlog is how many committed events they have not taken."""
+"""Over all processes: more than a day of a lab's ten."""
+COUNTED_STAGES: Final = ("emulator", "parm", "sync_stage", "poseidon", "olympus_dgs", "views")
+"""Stages of which the status tells what waits for them."""
 
 _log = logging.getLogger(__name__)
 
 
 class Sample(Struct, frozen=True):
-    """One process at one moment; seconds since the soak's begin. ``backlog`` None: it has none that is counted."""
+    """One process at one moment; seconds since the soak's begin. ``backlog`` None: none is counted, or nobody answered."""
 
     process: str
-    incarnation: int
+    process_id: int
     at_s: float
     resident_bytes: int
     backlog: int | None
     settled: bool = False
-    """Taken right after a convergence."""
+    """Taken after a convergence, once every stage has told of it."""
 
 
 class Growth(Struct, frozen=True, kw_only=True):
@@ -61,39 +61,41 @@ class Growth(Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """Takes the samples of one lab; at most SAMPLE_LIMIT, and says so."""
+    """Takes the samples of one soak, whichever lab it drives; at most SAMPLE_LIMIT, and says so."""
 
-    def __init__(self, lab: Lab, samples: list[Sample]) -> None:
-        """``samples`` is where they go."""
-        self._lab = lab
-        self._samples = samples
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
         self._began_s = time.monotonic()
 
-    async def run(self) -> None:
-        """Take one each second; runs until cancelled."""
+    async def run(self, lab: DrivenLab) -> None:
+        """Take one of each process of a lab each second; runs until cancelled."""
         while True:
-            self.take()
+            await self.take(lab)
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
-    def take(self, *, settled: bool = False) -> None:
-        """One sample of every process that runs."""
+    async def take(self, lab: DrivenLab, *, settled: bool = False) -> None:
+        """One sample of every process that runs; of its memory alone while the lab does not answer."""
         at_s = round(time.monotonic() - self._began_s, 3)
-        for name, child in self._lab.processes.children.items():
-            size = resident_bytes(child.identity.process_id) if child.running and child.identity else None
+        found = [(name, one.process_id, resident_bytes(one.process_id)) for name, one in lab.identities().items()]
+        backlogs = await _backlogs(lab)
+        for name, process_id, size in found:
             if size and self._room():
-                backlog = _backlog(self._lab, name.rpartition("-")[0])
-                self._samples.append(Sample(name, child.incarnation, at_s, size, backlog, settled))
+                backlog = backlogs.get(name.rpartition("-")[0])
+                self.samples.append(Sample(name, process_id, at_s, size, backlog, settled))
 
     def _room(self) -> bool:
-        if len(self._samples) == SAMPLE_LIMIT - 1:
+        if len(self.samples) == SAMPLE_LIMIT - 1:
             _log.warning("%d samples of memory and backlog are taken: no more are kept", SAMPLE_LIMIT)
-        return len(self._samples) < SAMPLE_LIMIT
+        return len(self.samples) < SAMPLE_LIMIT
 
 
-def _backlog(lab: Lab, stage: str) -> int | None:
-    if stage in COUNTED_BACKLOGS:
-        return int(lab.observatory.total(stage, COUNTED_BACKLOGS[stage]))
-    return lab.observatory.event_distance(stage) if stage in DISTANT_STAGES else None
+async def _backlogs(lab: DrivenLab) -> dict[str, int]:
+    """Stage -> what waits for it; empty while the lab does not answer."""
+    try:
+        stages = (await lab.status()).picture.stages
+    except FleetError:
+        return {}
+    return {line.stage: line.backlog for line in stages if line.stage in COUNTED_STAGES}
 
 
 def growth(samples: Sequence[Sample]) -> list[Growth]:
@@ -122,12 +124,12 @@ def _growth(process: str, rows: Sequence[Sample]) -> Growth:
 
 
 def _warm(rows: Sequence[Sample]) -> list[list[tuple[float, float]]]:
-    """(seconds, megabytes) of each incarnation, its warm-up left out."""
+    """(seconds, megabytes) of each process that had this name, its warm-up left out."""
     began_s: dict[int, float] = {}
     warm: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
-        if row.at_s - began_s.setdefault(row.incarnation, row.at_s) >= WARM_UP_S:
-            warm[row.incarnation].append((row.at_s, row.resident_bytes / MEGABYTE))
+        if row.at_s - began_s.setdefault(row.process_id, row.at_s) >= WARM_UP_S:
+            warm[row.process_id].append((row.at_s, row.resident_bytes / MEGABYTE))
     return list(warm.values())
 
 

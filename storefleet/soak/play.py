@@ -1,34 +1,38 @@
-"""Plays schedules against a running lab and times, for each, how long every view takes once the last process is back.
+"""Plays one schedule against a lab from outside, and times how long every view takes once the last process is back.
 
 Back is a process that runs again, or that was resumed: what it needs to load, to connect and to catch up counts as
-convergence. Time that the lab's own loop stood still does not: then the machine was to blame.
+convergence. Of the lab itself all processes are back when the last of them runs. Time in which the machine stood still,
+by what the lab measured, does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+import signal
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from msgspec import Struct, field
 
 from fleetwire.errors import ControlError, FleetError
-from storefleet.convergence import RESOLUTION_MS
-from storefleet.processes import Child
-from storefleet.run import Run
-from storefleet.soak.schedule import Step
-from storefleet.verdict.views import LAB_PROCESS
+from storefleet.process_identity import ProcessIdentity
+from storefleet.soak.driven_lab import DrivenLab, Status
+from storefleet.soak.schedule import LONGEST_PAUSE_S, Step
+from storefleet.verdict.machine import LAB_PROCESS, Standstill, total_ms
 
 CONVERGENCE_LIMIT_S: Final = 10.0
 PATIENCE_S: Final = 30.0
 """So long the soak waits all the same, to say how late it was."""
-BACK_TIMEOUT_S: Final = 20.0
+BACK_TIMEOUT_S: Final = LONGEST_PAUSE_S + 20.0
+"""The lab that is to start a process again may be paused itself."""
+GONE_TIMEOUT_S: Final = 10.0
+"""The guardian needs two seconds to end what a killed lab has left."""
+LOOK_INTERVAL_S: Final = 0.02
+ASK_INTERVAL_S: Final = 0.1
 FLEET: Final = "fleet"
 """Stands beside the views: every terminal is online."""
-
-_log = logging.getLogger(__name__)
 
 
 class Played(Struct, kw_only=True):
@@ -36,14 +40,13 @@ class Played(Struct, kw_only=True):
 
     index: int
     steps: list[Step]
+    limit_s: float = CONVERGENCE_LIMIT_S
     converged_ms: dict[str, int] = field(default_factory=dict)
     """View -> since the last process was back; the fleet stands among them."""
-    missing: list[str] = field(default_factory=list)
-    """Views that did not come at all."""
     stalled_ms: int = 0
-    """How long the lab's own loop stood still meanwhile."""
+    """How long the machine stood still meanwhile."""
     problem: str = ""
-    """What went wrong beside that, e.g. a process that did not end."""
+    """Why it has not converged at all, e.g. a view that did not come, a process that was not back."""
 
     @property
     def took_ms(self) -> int:
@@ -55,130 +58,155 @@ class Played(Struct, kw_only=True):
         """Why this schedule counts as failed; empty when it does not."""
         if self.problem:
             return self.problem
-        if self.missing:
-            return f"not converged within {PATIENCE_S:g} s: {', '.join(self.missing)}"
-        if self.took_ms > CONVERGENCE_LIMIT_S * 1000:
-            late = {view: ms for view, ms in self.converged_ms.items() if ms > CONVERGENCE_LIMIT_S * 1000}
-            return f"converged later than {CONVERGENCE_LIMIT_S:g} s: {late} ms, the machine stood {self.stalled_ms} ms"
+        if self.took_ms > self.limit_s * 1000:
+            late = {view: ms for view, ms in self.converged_ms.items() if ms > self.limit_s * 1000}
+            return f"converged later than {self.limit_s:g} s: {late} ms, the machine stood {self.stalled_ms} ms"
         return ""
 
 
-async def play(run: Run, index: int, steps: list[Step]) -> Played:
-    """Play one schedule and wait until everything agrees again, at most for PATIENCE_S."""
-    played = Played(index=index, steps=steps)
-    run.enter("faults on")
-    run.display.say(f"schedule {index}: {'; '.join(map(str, steps))}")
+async def play(lab: DrivenLab, index: int, steps: list[Step], limit_s: float) -> Played:
+    """Play one schedule and wait until everything agrees again, at most for PATIENCE_S or the limit."""
+    played = Played(index=index, steps=steps, limit_s=limit_s)
+    began_s = time.monotonic()
     try:
-        back_s = await _all_back(run, steps)
-        run.enter("wait for recovery")
-        await _converge(run, played, back_s)
+        back_s = max(await _together(*(_suffer(lab, step, began_s) for step in steps)))
+        await _converge(lab, played, back_s)
     except FleetError as error:
         played.problem = str(error)
-    finally:
-        run.enter("trading")
-    said = played.failure or f"converged after {played.took_ms / 1000:.1f} s"
-    run.display.say(f"schedule {index}: {said}")
     return played
 
 
-async def _all_back(run: Run, steps: list[Step]) -> float:
-    """Do what the steps say; returns when the last process was back. Raises FleetError once all are done."""
-    began_s = time.monotonic()
-    backs_s: list[float] = []
-    for back_s in await asyncio.gather(*(_suffer(run, step, began_s) for step in steps), return_exceptions=True):
-        if isinstance(back_s, BaseException):
-            raise back_s
-        backs_s.append(back_s)
-    return max(backs_s)
+async def _together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of all; the first that fails ends the others, and what it raised is raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
-async def _suffer(run: Run, step: Step, began_s: float) -> float:
-    """One step at its time; returns when its process was back, by the monotonic clock. Raises FleetError."""
-    processes = run.lab.processes
-    child = processes.children[step.process]
+async def _suffer(lab: DrivenLab, step: Step, began_s: float) -> float:
+    """One step at its time, or as soon as its process is there; returns when what it hit was back. Raises FleetError."""
     await asyncio.sleep(max(0.0, began_s + step.at_s - time.monotonic()))
+    await lab.attached.wait()
+    hit = await _alive(lab, step)
     if step.kind == "pause":
-        processes.pause(step.process)
+        hit.signal_group(signal.SIGSTOP)
         try:
             await asyncio.sleep(step.duration_s)
         finally:
-            processes.resume(step.process)
+            hit.signal_group(signal.SIGCONT)
         return time.monotonic()
-    incarnation = child.incarnation
-    (processes.kill if step.kind == "kill" else processes.terminate)(step.process)
-    return await _until_back(child, incarnation, str(step))
+    if step.process == LAB_PROCESS:
+        return await _kill_lab(lab)
+    hit.signal_group(signal.SIGKILL if step.kind == "kill" else signal.SIGTERM)
+    return await _started_again(lab, {step.process: hit}, str(step))
 
 
-async def _until_back(child: Child, incarnation: int, what: str) -> float:
-    deadline_s = time.monotonic() + BACK_TIMEOUT_S
-    while child.incarnation == incarnation or not child.running:
-        if time.monotonic() > deadline_s:
-            raise FleetError(f"{child.name} was not back {BACK_TIMEOUT_S:g} s after: {what}")
-        await asyncio.sleep(0.01)
+async def _kill_lab(lab: DrivenLab) -> float:
+    """Kill it, let its guardian end the rest, take it up again; returns when the last of its processes ran again."""
+    before = lab.identities()
+    lab.attached.clear()
+    try:
+        before[LAB_PROCESS].signal_group(signal.SIGKILL)
+        await _until(
+            lab,
+            lambda: not any(identity.alive() for identity in before.values()),
+            GONE_TIMEOUT_S,
+            lambda: f"a killed lab left processes running for {GONE_TIMEOUT_S:g} s",
+        )
+        back = _started_again(lab, before, "the lab was killed and taken up again")
+        back_s: float = (await _together(back, lab.take_up_again()))[0]
+        return back_s
+    finally:
+        lab.attached.set()
+
+
+async def _alive(lab: DrivenLab, step: Step) -> ProcessIdentity:
+    """The process as it runs now; raises FleetError when it does not for long."""
+
+    def runs() -> bool:
+        found = lab.identities().get(step.process)
+        return found is not None and found.alive()
+
+    await _until(
+        lab, runs, BACK_TIMEOUT_S, lambda: f"{step.process} did not run for {BACK_TIMEOUT_S:g} s before: {step}"
+    )
+    return lab.identities()[step.process]
+
+
+async def _started_again(lab: DrivenLab, before: Mapping[str, ProcessIdentity], what: str) -> float:
+    """Wait until all of them run under another identity; returns when. Raises FleetError that names the others."""
+
+    def missing() -> list[str]:
+        now = lab.identities()
+        return [name for name, old in before.items() if now.get(name, old) == old or not now[name].alive()]
+
+    await _until(
+        lab,
+        lambda: not missing(),
+        BACK_TIMEOUT_S,
+        lambda: f"{', '.join(missing())} not back {BACK_TIMEOUT_S:g} s after: {what}",
+    )
     return time.monotonic()
 
 
-async def _converge(run: Run, played: Played, back_s: float) -> None:
-    """Fill in how long each view took; a fleet that is not whole is waited for first, as views are compared with it."""
-    deadline_s = back_s + PATIENCE_S
-    back_ms = run.clock.now_ms() - round((time.monotonic() - back_s) * 1000)
-    whole = await _until(lambda: _all_ready(run), deadline_s) and await _until_online(run, deadline_s)
-    if whole:
-        played.converged_ms[FLEET] = run.clock.now_ms() - back_ms
-        recovery = await run.wait_recovery(max(1.0, deadline_s - time.monotonic()))
-        played.converged_ms |= {view: at_ms - back_ms for view, at_ms in recovery.converged_ms.items()}
-        played.missing = sorted(recovery.views - recovery.converged_ms.keys())
-    else:
-        played.missing = [f"{FLEET} ({_not_whole(run)})"]
-    played.stalled_ms = _stalled_ms(run, back_ms)
-
-
-async def _until(condition: Callable[[], bool], deadline_s: float) -> bool:
+async def _until(lab: DrivenLab, condition: Callable[[], bool], timeout_s: float, otherwise: Callable[[], str]) -> None:
+    """Look again and again; raises FleetError that says what is otherwise, and when the lab has died of itself."""
+    deadline_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline_s:
-            return False
-        await asyncio.sleep(RESOLUTION_MS / 1000)
-    return True
+            raise FleetError(otherwise())
+        if lab.attached.is_set() and not lab.alive:
+            raise FleetError(f"lab {lab.name} died")
+        await asyncio.sleep(LOOK_INTERVAL_S)
 
 
-async def _until_online(run: Run, deadline_s: float) -> bool:
-    """Wait until the emulator says itself, asked now, that every terminal is online."""
-    while time.monotonic() <= deadline_s:
-        try:
-            snapshots = await run.lab.stage_call("emulator", "full_snapshot", timeout_s=5.0)
-        except ControlError as error:
-            _log.debug("while the fleet comes back: %s", error)
-            snapshots = []
-        for snapshot in snapshots:
-            run.lab.observatory.receive(snapshot)
-        if snapshots and run.lab.observatory.total("emulator", "online") >= run.lab.plan.terminals:
-            return True
-        await asyncio.sleep(RESOLUTION_MS / 1000)
-    return False
+# -- after the faults ------------------------------------------------------------------------------------------------
 
 
-def _unready(run: Run) -> list[str]:
-    """Stages whose newest incarnation has not said that it is ready."""
-    members = {f"{member.stage}-{member.instance}": member for member in run.lab.control.members.values()}
-    return [
-        name
-        for name, child in run.lab.processes.children.items()
-        if not name.startswith("broker-")
-        and (name not in members or not members[name].ready or members[name].incarnation != child.incarnation)
-    ]
+async def _converge(lab: DrivenLab, played: Played, back_s: float) -> None:
+    """Fill in how long each view took, and the fleet; raises FleetError with what has not come in time."""
+    patience_s = max(PATIENCE_S, played.limit_s)
+    back_ms = _unix_ms(back_s)
+    await _asked(lab, _unready, back_s, patience_s)
+    answers_ms = await lab.converged(max(1.0, back_s + patience_s - time.monotonic()))
+    begin_ms = (time.monotonic() - back_s) * 1000 - max(answers_ms.values(), default=0)
+    played.converged_ms = {view: round(begin_ms + took_ms) for view, took_ms in answers_ms.items()}
+    status = await _asked(lab, lambda status: _offline(status, back_ms), back_s, patience_s)
+    played.converged_ms[FLEET] = round((time.monotonic() - back_s) * 1000)
+    played.stalled_ms = round(total_ms(Standstill(status.stalls).by_cause(from_ms=back_ms)))
 
 
-def _all_ready(run: Run) -> bool:
-    return not _unready(run)
+async def _asked(lab: DrivenLab, lack: Callable[[Status], str], back_s: float, patience_s: float) -> Status:
+    """Ask for the status until nothing is lacking; raises FleetError with what lacked at last."""
+    lacking = "the lab does not answer"
+    while True:
+        with contextlib.suppress(ControlError):
+            status = await lab.status()
+            lacking = lack(status)
+            if not lacking:
+                return status
+        if time.monotonic() > back_s + patience_s:
+            raise FleetError(f"not converged {patience_s:g} s after the last process was back: {lacking}")
+        await asyncio.sleep(ASK_INTERVAL_S)
 
 
-def _not_whole(run: Run) -> str:
-    unready = _unready(run)
-    if unready:
-        return f"not ready: {', '.join(unready)}"
-    return f"{run.lab.observatory.total('emulator', 'online'):.0f} of {run.lab.plan.terminals} terminals online"
+def _unready(status: Status) -> str:
+    unready = [name for name, process in status.processes.items() if not process.ready]
+    return f"not ready: {', '.join(unready)}" if unready else ""
 
 
-def _stalled_ms(run: Run, since_ms: int) -> int:
-    stalls = run.lab.observatory.stalls
-    return round(sum(s.duration_ms for s in stalls if s.process == LAB_PROCESS and s.at_ms >= since_ms))
+def _offline(status: Status, since_ms: int) -> str:
+    """Empty once every terminal is online by what the emulator said after ``since_ms``."""
+    terminals = status.terminals
+    if terminals.at_ms >= since_ms and terminals.online >= terminals.of:
+        return ""
+    return f"{terminals.online} of {terminals.of} terminals online"
+
+
+def _unix_ms(monotonic_s: float) -> int:
+    """A moment of the monotonic clock as the lab writes times down."""
+    return round((time.time() - (time.monotonic() - monotonic_s)) * 1000)

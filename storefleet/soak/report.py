@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from storefleet.soak.figures import WARM_UP_S, Growth
-from storefleet.soak.play import CONVERGENCE_LIMIT_S, Played
-from storefleet.soak.schedule import KINDS, PROCESSES
+from storefleet.soak.play import Played
+from storefleet.soak.schedule import KINDS, KINDS_OF
 from storefleet.verdict.result import EXIT_STATUS, Validity
 
 SOAK_FILE_NAME: Final = "soak.json"
@@ -43,16 +43,26 @@ class Failure(Struct, frozen=True, kw_only=True):
     command: str
 
 
+class JudgedLab(Struct, frozen=True, kw_only=True):
+    """A lab of the soak, and its verdict."""
+
+    run_folder: str
+    validity: Validity
+
+
 class Report(Struct, kw_only=True):
-    """A whole soak."""
+    """A whole soak. ``labs``: one, and another one after each schedule after which a lab did not converge."""
 
     format: str = SOAK_FORMAT
     version: int = SOAK_VERSION
     seed: int
     command: str
     """What plays all of it again."""
-    run_folder: str
+    labs: list[JudgedLab]
     validity: Validity
+    """The worst of the labs' verdicts."""
+    limit_s: float
+    """So soon every view is to agree."""
     seconds: float
     schedules: list[Played]
     hits: dict[str, dict[str, int]]
@@ -72,7 +82,7 @@ class Report(Struct, kw_only=True):
 def hits_of(schedules: list[Played]) -> dict[str, dict[str, int]]:
     """How often each process was hit by what; all of them are there, hit or not."""
     counts = Counter((step.process, step.kind) for played in schedules for step in played.steps)
-    return {process: {kind: counts[process, kind] for kind in KINDS} for process in PROCESSES}
+    return {process: {kind: counts[process, kind] for kind in kinds} for process, kinds in KINDS_OF.items()}
 
 
 def convergence_of(schedules: list[Played]) -> list[Convergence]:
@@ -96,9 +106,11 @@ def _convergence(view: str, schedules: list[Played]) -> Convergence:
 def plain_text(report: Report) -> str:
     """The report for people, 120 columns wide."""
     console = Console(file=io.StringIO(), width=120, color_system=None, force_terminal=False, legacy_windows=False)
-    console.print(f"{len(report.schedules)} schedules in {report.seconds:.0f} s, seed {report.seed}")
+    console.print(f"schedules: {len(report.schedules)} in {report.seconds:.0f} s, seed {report.seed}")
     for table in (_hits(report), _convergences(report), _growths(report)):
         console.print(table)
+    for lab in report.labs if len(report.labs) > 1 else ():
+        console.print(f"{lab.validity}: {lab.run_folder}", soft_wrap=True)
     for failure in report.failures:
         console.print(f"FAILED: schedule {failure.index}: {failure.why}", soft_wrap=True)
         console.print(f"  alone: {failure.command}", soft_wrap=True)
@@ -117,12 +129,12 @@ def _table(title: str, first: str, *columns: str) -> Table:
 def _hits(report: Report) -> Table:
     table = _table("How often each process was hit", "process", *KINDS)
     for process, counts in report.hits.items():
-        table.add_row(process, *(str(counts[kind]) for kind in KINDS))
+        table.add_row(process, *(str(counts.get(kind, "-")) for kind in KINDS))
     return table
 
 
 def _convergences(report: Report) -> Table:
-    title = f"Seconds until each view agreed, from the last process being back (limit {CONVERGENCE_LIMIT_S:g} s)"
+    title = f"Seconds until each view agreed, from the last process being back (limit {report.limit_s:g} s)"
     table = _table(title, "view", "times", "median", "worst", "in schedule")
     for row in report.convergence:
         seconds = (f"{row.median_ms / 1000:.1f}", f"{row.worst_ms / 1000:.1f}")
@@ -132,8 +144,8 @@ def _convergences(report: Report) -> Table:
 
 def _growths(report: Report) -> Table:
     title = (
-        f"Memory in MB (slope within incarnations, their first {WARM_UP_S:g} s left out), backlog in events "
-        "(settled: right after converging; slope of these)"
+        f"Memory in MB (slope within each start, the first {WARM_UP_S:g} s left out), backlog in events "
+        "(settled: a second after converging; slope of these)"
     )
     columns = ("samples", "first", "most", "last", "MB/min", "backlog most", "settled", "events/min")
     table = _table(title, "process", *columns)

@@ -1,23 +1,24 @@
-"""Which process suffers what, and when: a pure function of (seed, index), so that any schedule can be played again alone.
+"""Which process suffers what, and when: a value with a text form, which is printed and can be read back.
 
-Schedules with an even index hit one process: in 27 of these in a row each process suffers each kind of fault once, in a
-seeded order. Those with an odd index hit two different processes at random moments.
+``kill parm-1 at 0.5 s; pause lab for 3.2 s at 1.1 s`` is a schedule; whatever was played can be played again from it.
 """
 
 from __future__ import annotations
 
 import random
-from itertools import product
-from typing import Final, Literal, get_args
+import re
+from collections.abc import Sequence
+from typing import Final, Literal, cast, get_args
 
 from msgspec import Struct
 
 from fleetwire.errors import SettingsError
+from storefleet.verdict.machine import LAB_PROCESS
 
 FaultKind = Literal["kill", "pause", "restart"]
-"""SIGKILL; SIGSTOP for a while, then SIGCONT; SIGTERM. The lab starts again what ended."""
+"""SIGKILL; SIGSTOP for a while, then SIGCONT; SIGTERM. The lab starts again what ended; the soak does so for the lab."""
 KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
-PROCESSES: Final = (
+CHILDREN: Final = (
     "emulator-1",
     "broker-1",
     "chaos-1",
@@ -28,13 +29,27 @@ PROCESSES: Final = (
     "olympus_dgs-1",
     "views-1",
 )
+KINDS_OF: Final[dict[str, tuple[FaultKind, ...]]] = {
+    **dict.fromkeys(CHILDREN, KINDS),
+    # SIGTERM asks the lab for its verdict: that is the end of the run, and no fault.
+    LAB_PROCESS: ("kill", "pause"),
+}
+PROCESSES: Final = tuple(KINDS_OF)
+SINGLES: Final = tuple((process, kind) for process, kinds in KINDS_OF.items() for kind in kinds)
 LONGEST_PAUSE_S: Final = 20.0
 SHORTEST_PAUSE_S: Final = 0.2
+SHORTEST_LEAD_S: Final = 0.1
 LONGEST_LEAD_S: Final = 2.0
 """Trade between the last recovery and the first fault of a schedule."""
 LONGEST_GAP_S: Final = 6.0
-"""Between the faults of a pair, when the first is no pause."""
-SINGLES: Final = tuple(product(PROCESSES, KINDS))
+"""Between the faults of a pair."""
+LATEST_S: Final = 60.0
+"""No step that is read begins later; those that are drawn begin within the lead and the gap."""
+STEP_LIMIT: Final = 10
+
+_STEP: Final = re.compile(
+    r"(?P<kind>[a-z]+) (?P<process>[a-z0-9_-]+)(?: for (?P<duration>\d+(?:\.\d+)?) s)? at (?P<at>\d+(?:\.\d+)?) s"
+)
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -51,35 +66,47 @@ class Step(Struct, frozen=True, kw_only=True):
         return f"{self.kind} {self.process}{length} at {self.at_s:g} s"
 
 
-def schedule(seed: int, index: int, *, longest_pause_s: float = LONGEST_PAUSE_S) -> list[Step]:
-    """The steps of one schedule, by time; raises SettingsError for a pause or an index out of bounds."""
-    if not SHORTEST_PAUSE_S <= longest_pause_s <= LONGEST_PAUSE_S:
-        raise SettingsError(
-            f"longest pause {longest_pause_s:g} s: expected {SHORTEST_PAUSE_S:g} to {LONGEST_PAUSE_S:g}"
-        )
-    if index < 0:
-        raise SettingsError(f"schedule {index}: they are numbered from 0")
-    draws = random.Random(f"{seed}/{index}")
-    if index % 2 == 0:
-        process, kind = _single(seed, index // 2)
-        return [_step(draws, process, kind, _lead_s(draws), longest_pause_s)]
-    first, second = draws.sample(PROCESSES, 2)
-    one = _step(draws, first, draws.choice(KINDS), _lead_s(draws), longest_pause_s)
-    gap_s = round(draws.uniform(0.0, one.duration_s or LONGEST_GAP_S), 2)
-    return [one, _step(draws, second, draws.choice(KINDS), round(one.at_s + gap_s, 2), longest_pause_s)]
+def schedule_text(steps: Sequence[Step]) -> str:
+    """The text that :func:`read_schedule` takes."""
+    return "; ".join(map(str, steps))
 
 
-def _single(seed: int, number: int) -> tuple[str, FaultKind]:
-    turn, place = divmod(number, len(SINGLES))
-    order = list(SINGLES)
-    random.Random(f"{seed}/turn {turn}").shuffle(order)
-    return order[place]
+def read_schedule(text: str) -> list[Step]:
+    """Read one schedule, of at most STEP_LIMIT steps; times are rounded to 0.01 s. Raises SettingsError."""
+    steps = [_read_step(part.strip()) for part in text.split(";")]
+    if len(steps) > STEP_LIMIT:
+        raise SettingsError(f"--play: {len(steps)} steps in one schedule; at most {STEP_LIMIT} are played together")
+    return steps
 
 
-def _step(draws: random.Random, process: str, kind: FaultKind, at_s: float, longest_pause_s: float) -> Step:
-    duration_s = round(draws.uniform(SHORTEST_PAUSE_S, longest_pause_s), 2) if kind == "pause" else 0.0
-    return Step(process=process, kind=kind, at_s=at_s, duration_s=duration_s)
+def _read_step(text: str) -> Step:
+    found = _STEP.fullmatch(text)
+    kind, process = (found["kind"], found["process"]) if found else ("", "")
+    if found is None or kind not in KINDS or (found["duration"] is None) == (kind == "pause"):
+        form = "'kill parm-1 at 0.5 s', 'restart parm-1 at 0.5 s' or 'pause parm-1 for 3 s at 0.5 s'"
+        raise SettingsError(f"--play {text[:80]!r}: expected {form}, several in one schedule divided by ';'")
+    if process not in KINDS_OF:
+        raise SettingsError(f"--play {text[:80]!r}: no process {process}; there are {', '.join(PROCESSES)}")
+    if kind not in KINDS_OF[process]:
+        raise SettingsError(f"--play {text[:80]!r}: {kind} would end the run, whose lab it is; kill or pause it")
+    at_s, duration_s = round(float(found["at"]), 2), round(float(found["duration"] or 0), 2)
+    if at_s > LATEST_S or (kind == "pause" and not SHORTEST_PAUSE_S <= duration_s <= LONGEST_PAUSE_S):
+        bounds = f"at most {LATEST_S:g} s after the begin, pauses of {SHORTEST_PAUSE_S:g} to {LONGEST_PAUSE_S:g} s"
+        raise SettingsError(f"--play {text[:80]!r}: expected {bounds}")
+    return Step(process=process, kind=cast("FaultKind", kind), at_s=at_s, duration_s=duration_s)
 
 
-def _lead_s(draws: random.Random) -> float:
-    return round(draws.uniform(0.1, LONGEST_LEAD_S), 2)
+def each_alone(seed: int, longest_pause_s: float) -> list[list[Step]]:
+    """Every process with every kind of fault once, one a schedule, in an order and at moments that the seed gives."""
+    draws = random.Random(seed)
+    return [
+        [
+            Step(
+                process=process,
+                kind=kind,
+                at_s=round(draws.uniform(SHORTEST_LEAD_S, LONGEST_LEAD_S), 2),
+                duration_s=round(draws.uniform(SHORTEST_PAUSE_S, longest_pause_s), 2) if kind == "pause" else 0.0,
+            )
+        ]
+        for process, kind in draws.sample(SINGLES, len(SINGLES))
+    ]

@@ -1,126 +1,202 @@
-"""One soak from start to report: a small lab, schedule after schedule until the time is over, the verdict, the figures."""
+"""One soak from start to report: a small lab, schedule after schedule until it is enough, its verdict, the figures.
+
+A lab that does not converge is ended, and judged; the next schedule gets a new one. Whatever ends a soak, short of a
+SIGKILL, none of its labs is left running.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import shlex
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
-from msgspec import Struct
 
-from fleetwire.errors import SettingsError
-from storefleet.conductor import conduct
-from storefleet.lab import Lab
-from storefleet.lab_options import make_plan, read_fleet
-from storefleet.live import Display
-from storefleet.plan import LabPlan
-from storefleet.run import Run
-from storefleet.soak.figures import Sample, Watch, growth
+from fleetwire.errors import FleetError, SettingsError
+from storefleet.conductor import Stopped
+from storefleet.plan import new_name
+from storefleet.soak.drawn import play_drawn
+from storefleet.soak.driven_lab import DrivenLab
+from storefleet.soak.figures import Watch, growth
+from storefleet.soak.order import Order
 from storefleet.soak.play import Played, play
-from storefleet.soak.report import SOAK_FILE_NAME, Failure, Report, convergence_of, hits_of
-from storefleet.soak.schedule import LONGEST_PAUSE_S, schedule
-from storefleet.verdict.result import Verdict
+from storefleet.soak.report import SOAK_FILE_NAME, Failure, JudgedLab, Report, convergence_of, hits_of
+from storefleet.soak.schedule import Step, schedule_text
+from storefleet.verdict.result import worst
+
+FLEET_FILE: Final = "keep_alive_s = 4\n"
+"""Terminals notice within seconds that their broker does not answer."""
+SNAPSHOT_INTERVAL_S: Final = 1.0
+"""So often every stage tells what it has taken: a backlog that is looked at sooner is partly news that is under way."""
+
+Say = Callable[[str], None]
 
 
-class Order(Struct, frozen=True, kw_only=True):
-    """What was ordered on the command line. ``schedules`` None: as many as begin within the minutes."""
+class Soak:
+    """A soak on its way: the lab that it drives now, and what has come of it so far."""
 
-    minutes: float
-    seed: int
-    stores: int
-    rate: str
-    first: int
-    schedules: int | None
-    longest_pause_s: float = LONGEST_PAUSE_S
+    def __init__(self, order: Order, runs: Path, runner: asyncio.Runner, say: Say) -> None:
+        self.played: list[Played] = []
+        self.labs: list[JudgedLab] = []
+        self._order = order
+        self._runs = runs
+        self._runner = runner
+        self._say = say
+        self._lab: DrivenLab | None = None
+        self._watch = Watch()
+        self._watching: asyncio.Task[None] | None = None
+        self._began_s = time.monotonic()
 
-    def command(self, *, first: int | None = None, schedules: int | None = None) -> str:
-        """The command that plays this again, or only ``schedules`` of it from ``first`` on."""
-        count = self.schedules if schedules is None else schedules
-        words = ["scripts/soak", "--seed", str(self.seed), "--from", str(self.first if first is None else first)]
-        words += ["--minutes", f"{self.minutes:g}"] if count is None else ["--schedules", str(count)]
-        words += ["--stores", str(self.stores), "--rate", self.rate]
-        if self.longest_pause_s != LONGEST_PAUSE_S:
-            words += ["--longest-pause", f"{self.longest_pause_s:g}"]
-        return shlex.join(words)
+    @property
+    def has_begun(self) -> bool:
+        """Whether a lab has come up."""
+        return self._lab is not None or bool(self.labs)
 
+    def run(self) -> None:
+        """Bring a lab up and play; raises FleetError where none comes up."""
+        self._runner.run(self._attach())
+        begun_s = time.monotonic()
+        for steps in self._order.given:
+            self._play(steps)
+        given = len(self.played)
+        play_drawn(
+            self._play,
+            root=self._order.seed,
+            longest_pause_s=self._order.longest_pause_s,
+            enough=lambda: self._order.enough(len(self.played) - given, time.monotonic() - begun_s),
+            shrink=self._order.shrink,
+        )
 
-def plan_of(order: Order, runs: Path) -> LabPlan:
-    """The lab that the order asks for; raises SettingsError."""
-    schedule(order.seed, order.first, longest_pause_s=order.longest_pause_s)
-    return make_plan(
-        fleet=read_fleet(None, {"stores": order.stores, "seed": order.seed, "keep_alive_s": 4}),
-        name=None,
-        rate=order.rate,
-        time_scale=60.0,
-        broker="local",
-        confirmed_external=False,
-        port=0,
-        without=(),
-        stage=(),
-        instances=(),
-        runs=runs,
-    )
+    def _play(self, steps: list[Step]) -> bool:
+        return self._runner.run(self._play_one(steps))
 
+    async def _attach(self) -> DrivenLab:
+        """The lab that runs, or a new one."""
+        if self._lab is None:
+            lab = DrivenLab(new_name(), self._runs)
+            self._say(f"lab {lab.name}: {self._order.stores} stores, {self._order.rate}; starting")
+            try:
+                with tempfile.NamedTemporaryFile("w", suffix=".toml") as fleet:
+                    fleet.write(FLEET_FILE)
+                    fleet.flush()
+                    await lab.up([*self._order.lab_options(), "--fleet", fleet.name])
+            except BaseException:
+                lab.end()
+                raise
+            self._lab = lab
+            self._watching = asyncio.create_task(self._watch.run(lab), name="soak.figures")
+        return self._lab
 
-async def soak(order: Order, plan: LabPlan, display: Display) -> tuple[Report, Verdict]:
-    """Play, judge, and leave ``soak.json`` in the run folder. Raises what :func:`storefleet.conductor.conduct` raises."""
-    schedules: list[Played] = []
-    samples: list[Sample] = []
-    began_s = time.monotonic()
+    async def _play_one(self, steps: list[Step]) -> bool:
+        """Whether the lab came out of it in time."""
+        lab = await self._attach()
+        index = len(self.played)
+        self._say(f"schedule {index}: {schedule_text(steps)}")
+        played = await play(lab, index, steps, self._order.limit_s)
+        self.played.append(played)
+        self._say(f"schedule {index}: {played.failure or f'converged after {played.took_ms / 1000:.1f} s'}")
+        if played.problem:
+            await self.judge()
+        elif not played.failure:
+            await asyncio.sleep(SNAPSHOT_INTERVAL_S)
+            await self._watch.take(lab, settled=True)
+        return not played.failure
 
-    async def script(run: Run) -> None:
-        watch = Watch(run.lab, samples)
-        watching = asyncio.create_task(watch.run(), name="soak.figures")
-        try:
-            async for played in _all_played(run, order):
-                schedules.append(played)
-                if not played.failure:
-                    watch.take(settled=True)
-        finally:
-            watching.cancel()
-
-    def nothing(_: Lab) -> None:
-        """Nobody joins."""
-
-    folder, verdict = await conduct(plan, script, display, password=None, trade=True, on_ready=nothing)
-    report = Report(
-        seed=order.seed,
-        command=order.command(schedules=len(schedules) or None),
-        run_folder=str(folder),
-        validity=verdict.validity,
-        seconds=round(time.monotonic() - began_s, 1),
-        schedules=schedules,
-        hits=hits_of(schedules),
-        convergence=convergence_of(schedules),
-        growth=growth(samples),
-        failures=[_failure(order, played) for played in schedules if played.failure],
-    )
-    _write(report, samples, folder)
-    return report, verdict
-
-
-async def _all_played(run: Run, order: Order) -> AsyncIterator[Played]:
-    """One schedule after the other, until as many are played as were ordered or the time is over."""
-    deadline_s = time.monotonic() + 60.0 * order.minutes
-    for index in itertools.count(order.first):
-        count = index - order.first
-        if time.monotonic() >= deadline_s if order.schedules is None else count >= order.schedules:
+    async def judge(self) -> None:
+        """End the lab that runs, if one does, and keep its verdict."""
+        if self._lab is None:
             return
-        yield await play(run, index, schedule(order.seed, index, longest_pause_s=order.longest_pause_s))
+        await self._look_away()
+        validity, words = await self._lab.down()
+        self._say(words.rstrip())
+        self.labs.append(JudgedLab(run_folder=str(self._lab.run_folder), validity=validity))
+        self._lab = None
+
+    async def _look_away(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+            if not self._watching.cancelled():
+                self._watching.result()  # raises what ended it
+            self._watching = None
+
+    def end(self) -> None:
+        """Leave nothing running, whatever came in between."""
+        if self._lab is not None:
+            self._lab.end()
+
+    def report(self) -> Report:
+        """What was found; also written as ``soak.json`` into the last lab's run folder. Raises SettingsError."""
+        order = self._order
+        report = Report(
+            seed=order.seed,
+            command=order.command(drawn=max(0, len(self.played) - len(order.given))),
+            labs=self.labs,
+            validity=worst(lab.validity for lab in self.labs),
+            limit_s=order.limit_s,
+            seconds=round(time.monotonic() - self._began_s, 1),
+            schedules=self.played,
+            hits=hits_of(self.played),
+            convergence=convergence_of(self.played),
+            growth=growth(self._watch.samples),
+            failures=[
+                Failure(index=one.index, why=one.failure, command=order.command_alone(one.steps))
+                for one in self.played
+                if one.failure
+            ],
+        )
+        samples = [msgspec.structs.astuple(sample) for sample in self._watch.samples]
+        path = Path(self.labs[-1].run_folder) / SOAK_FILE_NAME
+        try:
+            path.write_bytes(msgspec.json.encode({**msgspec.to_builtins(report), "samples": samples}))
+        except OSError as error:
+            raise SettingsError(f"cannot write {path}: {error.strerror}") from error
+        return report
 
 
-def _failure(order: Order, played: Played) -> Failure:
-    command = order.command(first=played.index, schedules=1)
-    return Failure(index=played.index, why=played.failure, command=command)
+def soak(order: Order, runs: Path, say: Say) -> Report:
+    """Play, judge, report. Raises FleetError when it did not begin, and Stopped after a second Ctrl-C."""
+    with asyncio.Runner() as runner:
+        course = Soak(order, runs, runner, say)
+        try:
+            _play_all(course, say)
+            try:
+                runner.run(course.judge())
+            except KeyboardInterrupt:
+                raise Stopped from None
+        finally:
+            course.end()
+        return course.report()
 
 
-def _write(report: Report, samples: list[Sample], folder: Path) -> None:
-    value = {**msgspec.to_builtins(report), "samples": [msgspec.structs.astuple(sample) for sample in samples]}
+def list_drawn(order: Order, count: int, say: Say) -> None:
+    """Say the first schedules that the order's seed draws.
+
+    It stands here because Hypothesis also draws constants that it finds in the code that is loaded: a soak and a list of
+    its schedules have loaded the same.
+    """
+    said: list[str] = []
+
+    def show(steps: list[Step]) -> bool:
+        said.append(schedule_text(steps))
+        say(said[-1])
+        return True
+
+    play_drawn(show, root=order.seed, longest_pause_s=order.longest_pause_s, enough=lambda: len(said) >= count)
+
+
+def _play_all(course: Soak, say: Say) -> None:
+    """Until it is enough, or somebody interrupts it; raises FleetError or KeyboardInterrupt when nothing began."""
     try:
-        (folder / SOAK_FILE_NAME).write_bytes(msgspec.json.encode(value))
-    except OSError as error:
-        raise SettingsError(f"cannot write {SOAK_FILE_NAME} into {folder}: {error.strerror}") from error
+        course.run()
+    except KeyboardInterrupt:
+        if not course.has_begun:
+            raise
+        say("stopping: the lab drains and judges (Ctrl-C again ends it at once)")
+    except FleetError as error:
+        if not course.has_begun:
+            raise
+        say(f"no further schedule is played: {error}")
