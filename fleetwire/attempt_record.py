@@ -4,6 +4,8 @@ Only what is suspected is entered, for the moment in which it is worked on, so o
 time at most one thing is under suspicion. Whatever is still entered at the next start was in work when the process
 died: that death is counted. Suspects are messages that were delivered before (DUP), and what a feed gives first after
 a process did not end properly (``unclean``). What is worked on to its end is forgotten.
+
+Who notices the deaths of another process counts them itself, and keeps the count here (``remember``).
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ _BEGIN: Final = (
     " ON CONFLICT (message) DO UPDATE SET in_work = 1 RETURNING deaths"
 )
 _FORGET: Final = "DELETE FROM attempt WHERE message = ?"
+_REMEMBER: Final = "INSERT OR REPLACE INTO attempt (message, deaths, in_work) VALUES (?, ?, 0)"
+_REMEMBERED: Final = "SELECT message, deaths FROM attempt WHERE substr(message, 1, length(?1)) = ?1"
 _START: Final = "INSERT OR IGNORE INTO running (one) VALUES (1)"
 
 _log = logging.getLogger(__name__)
@@ -70,6 +74,18 @@ class AttemptRecord:
     def leave(self, name: bytes) -> None:
         """The work on it stopped, through no fault of its own, and we live; what it killed before is remembered."""
         self._try("UPDATE attempt SET in_work = 0 WHERE message = ?", name)
+
+    def remember(self, name: bytes, deaths: int) -> None:
+        """Keep how many deaths of another process the caller has counted for this; ``end`` forgets it."""
+        self._try(_REMEMBER, name, deaths)
+
+    def remembered(self, prefix: bytes) -> dict[bytes, int]:
+        """What ``remember`` has kept under names that begin so; empty when it cannot be read."""
+        try:
+            return dict(self._database.execute(_REMEMBERED, (prefix,)))
+        except sqlite3.Error as error:
+            _log.warning("%s: %s; going on without what it remembers", self._path, error)
+            return {}
 
     def close(self) -> None:
         """The process ends properly."""

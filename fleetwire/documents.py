@@ -12,9 +12,9 @@ no-op and another content under the same key is a 409.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 TRANSACTION_CHANNEL: Final = "transaction"
 STATUS_CHANNEL: Final = "status"
@@ -24,7 +24,11 @@ DEVICE_PREFIX: Final = "device:"
 
 
 class TransactionDocument(Struct, frozen=True, kw_only=True):
-    """A canonical event as a document; ``key`` is the document's id."""
+    """A canonical event as a document; ``key`` is the document's id.
+
+    ``attempt``: which sending of the event was the first to be stored; left out for the first. It is no part of the
+    revision, so that a later sending of the same content stays a no-op.
+    """
 
     channels: tuple[str, ...] = (TRANSACTION_CHANNEL,)
     type: str
@@ -33,6 +37,7 @@ class TransactionDocument(Struct, frozen=True, kw_only=True):
     time: str
     business_day_date: str
     data: Raw
+    attempt: Annotated[int, Meta(ge=1)] = 1
 
 
 class DeviceDocument(Struct, frozen=True, kw_only=True):

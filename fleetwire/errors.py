@@ -47,9 +47,15 @@ class StorageError(FleetError):
 
 
 class GatewayError(FleetError):
-    """The gateway answered with an error (definite), or not at all (not definite)."""
+    """The gateway answered with an error (definite), or not at all (not definite).
 
-    def __init__(self, message: str, *, status: int | None = None, definite: bool = True) -> None:
+    ``cut_off``: a connection stood, and ended before the answer was complete.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, definite: bool = True, cut_off: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.definite = definite
+        self.cut_off = cut_off

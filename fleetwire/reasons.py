@@ -20,5 +20,5 @@ REASONS: Final[dict[str, str]] = {
     "oversized": "the payload is larger than the stage accepts",
     "key_conflict": "another content is stored under the same key already",
     "stage_error": "the stage raised an exception that nobody foresaw",
-    "crash": "the stage died three times while it handled this message",
+    "crash": "the stage, or the process that it hands on to, died three times while it handled this message",
 }

@@ -39,5 +39,10 @@ def _feed(state: GatewayState, options: FeedOptions) -> Stream:
 
 
 def _stream(chunks: AsyncGenerator[bytes, None], media_type: str) -> Stream:
-    closing = BackgroundTask(chunks.aclose)  # a reader that goes away leaves the generator between two chunks
+    closing = BackgroundTask(_close, chunks)  # a reader that goes away leaves the generator between two chunks
     return Stream(chunks, media_type=media_type, headers=NEVER_CACHED, background=closing)
+
+
+async def _close(chunks: AsyncGenerator[bytes, None]) -> None:
+    """Litestar takes ``aclose`` itself for no coroutine function: it would call it in a thread and await nothing."""
+    await chunks.aclose()

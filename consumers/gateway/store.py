@@ -89,7 +89,11 @@ class DocumentStore:
         """Opens or creates the file. Raises StorageError when that fails or another process owns it."""
         with _as_storage_error(f"open {path}"):
             connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
-        return cls(connection)
+        try:
+            return cls(connection)
+        except StorageError:
+            connection.close()
+            raise
 
     def close(self) -> None:
         """Ends the feeds and closes the file; what was written stays written."""

@@ -1,7 +1,8 @@
 """From a canonical message to its document: pure, checks everything, since a foreign PARM may send anything.
 
-The document of an event is a function of the event's values alone: whoever transformed it, in whatever key order or
-number format, the same event has the same bytes and so the same first revision.
+The revision of a document is a function of the event's values alone: whoever transformed it, in whatever key order or
+number format, the same event has the same first revision. A sending after the first stands beside the values, so that
+whoever reads the document knows that no earlier one was stored.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 class Prepared(Struct, frozen=True):
-    """One event, ready to be written; ``document`` is raw JSON with ``_id`` and ``_rev``."""
+    """One event, ready to be written; ``document`` is raw JSON with ``_id`` and ``_rev``, its ``revision``."""
 
     key: Key
     attempt: int
     document: bytes
+    revision: str
 
 
 class _Claim(Struct):
@@ -55,7 +57,7 @@ def prepare(topics: Topics, message: Message, maximum_payload_bytes: int) -> Pre
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable(message.payload, error) from error
     key = _checked_key(topics, message, event)
-    return Prepared(key, attempt_of(message), _document(event, key, data))
+    return _prepared(event, key, attempt_of(message), data)
 
 
 def read_status(topics: Topics, message: Message) -> StoreStatus:
@@ -100,7 +102,7 @@ def _checked_key(topics: Topics, message: Message, event: CanonicalEvent) -> Key
     return key
 
 
-def _document(event: CanonicalEvent, key: Key, data: Struct) -> bytes:
+def _prepared(event: CanonicalEvent, key: Key, attempt: int, data: Struct) -> Prepared:
     document = TransactionDocument(
         type=event.type,
         source=event.source,
@@ -109,9 +111,13 @@ def _document(event: CanonicalEvent, key: Key, data: Struct) -> bytes:
         business_day_date=event.business_day_date,
         data=Raw(_encode_sorted(data)),
     )
-    canonical = canonical_json(msgspec.structs.asdict(document))
+    values = msgspec.structs.asdict(document)
+    del values["attempt"]
+    canonical = canonical_json(values)
     revision = revision_id_of_canonical(1, "", canonical)
-    return b'{"_id":"%b","_rev":"%b",%b' % (str(key).encode(), revision.encode(), canonical[1:])
+    again = b'"attempt":%d,' % attempt if attempt > 1 else b""
+    text = b'{"_id":"%b","_rev":"%b",%b%b' % (str(key).encode(), revision.encode(), again, canonical[1:])
+    return Prepared(key, attempt, text, revision)
 
 
 def _unreadable(payload: bytes, error: Exception) -> BadPayload:

@@ -19,8 +19,9 @@ from msgspec import Meta, Struct
 
 from consumers.sync_stage.applied_log import AppliedLog
 from consumers.sync_stage.canonical_documents import claimed_key, prepare, read_status
-from consumers.sync_stage.document_writer import DocumentWriter, Task
+from consumers.sync_stage.document_writer import DocumentWriter
 from consumers.sync_stage.status_writer import StatusWriter
+from consumers.sync_stage.suspects import Suspects, Task
 from fleetwire import vital_tasks
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.attempt_record import DEATHS_ALLOWED, FILE_NAME, AttemptRecord, message_name
@@ -75,12 +76,15 @@ class SyncStage:
             settings, backlog_limit=BACKLOG_LIMIT, session_expiry_s=self._options.session_expiry_s
         )
         self._gateway = GatewayClient(settings.gateway_url)
-        self._documents = DocumentWriter(self._gateway, self._stored, self._refused)
-        self._statuses = StatusWriter(self._gateway)
+        self._attempts = AttemptRecord(Path(settings.state_dir) / FILE_NAME)
+        quiet = asyncio.Lock()
+        self._documents = DocumentWriter(
+            self._gateway, Suspects(self._attempts), quiet, stored=self._stored, refused=self._refused
+        )
+        self._statuses = StatusWriter(self._gateway, quiet)
         self._delivery = Delivery(sessions.outbound)
         self._dead_letters = DeadLetterOffice(self._delivery, self._topics, STAGE, self.witness)
         self._in_hand = InHand(sessions.inbound)
-        self._attempts = AttemptRecord(Path(settings.state_dir) / FILE_NAME)
         self._applied = AppliedLog(Path(settings.state_dir)) if settings.outcomes else None
         self._answerer = self._make_answerer()
         sessions.outbound.on(TopicFilter(pattern=self._topics.all_of("canonical", "status")), self._receive_status)
@@ -190,7 +194,7 @@ class SyncStage:
                 self._answerer.applied_now(source)
 
     def _refused(self, task: Task, reason: str, detail: str) -> None:
-        self._bury(task.identity, task.message, reason, detail)
+        self._bury(task.identity, task.message, reason, detail, functools.partial(self._documents.buried, task))
 
     def _bury_unread(
         self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None

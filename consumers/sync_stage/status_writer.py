@@ -38,10 +38,11 @@ class _Stored(Struct, frozen=True):
 
 
 class StatusWriter:
-    """Statuses by store id; run it as a task."""
+    """Statuses by store id; run it as a task. While somebody else holds ``quiet``, nothing is written."""
 
-    def __init__(self, gateway: GatewayClient) -> None:
+    def __init__(self, gateway: GatewayClient, quiet: asyncio.Lock) -> None:
         self._gateway = gateway
+        self._quiet = quiet
         self._waiting: dict[str, StoreStatus] = {}
         self._stored: dict[str, _Stored] = {}
         self._added = asyncio.Event()
@@ -71,7 +72,8 @@ class StatusWriter:
                 self._added.clear()
                 await self._added.wait()
             try:
-                settled = await self._write(dict(itertools.islice(self._waiting.items(), BATCH_STATUSES)))
+                async with self._quiet:
+                    settled = await self._write(dict(itertools.islice(self._waiting.items(), BATCH_STATUSES)))
             except GatewayError as error:
                 settled = False
                 _log.warning("%d store statuses wait: %s", len(self._waiting), error)

@@ -3,11 +3,12 @@
 import asyncio
 import re
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from consumers.gateway import changes, store
+from consumers.gateway import changes, changes_routes, store
 from tests.gateway.running import DEADLINE_S, RunningGateway, until
 
 BY_CHANNEL = {"filter": "sync_gateway/bychannel"}
@@ -240,6 +241,25 @@ async def test_a_reader_that_leaves_frees_its_place(gateway: RunningGateway) -> 
     async with gateway.feed(include_docs="true") as feed:
         await feed.entry()
     await until(lambda: gateway.store.wakeups.open_feeds == 0)
+
+
+async def test_what_a_reader_leaves_is_closed() -> None:
+    """The feed's own end runs when its answer is over, not when somebody collects what is left of it."""
+    ended: list[bool] = []
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"1"
+            yield b"2"
+        finally:
+            ended.append(True)
+
+    feed = chunks()
+    assert await anext(feed) == b"1"
+    closing = changes_routes._stream(feed, "application/json").background
+    assert closing is not None
+    await closing()
+    assert ended == [True]
 
 
 async def test_a_slow_reader_holds_no_more_than_pages_in_memory(gateway: RunningGateway) -> None:

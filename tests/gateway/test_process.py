@@ -88,7 +88,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
 
 def write_until_killed(gateway: GatewayProcess, acknowledged: list[str], batches: list[int]) -> None:
     """Writes batches of 20 and notes what was acknowledged, until the connection breaks."""
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=DEADLINE_S) as client:
         for batch in range(10_000):
             names = [f"k{batch}.{number}" for number in range(20)]
             body = {"docs": [{"_id": name, "_rev": "1-x"} for name in names], "new_edits": False}
@@ -115,14 +115,14 @@ def test_kill_keeps_everything_that_was_acknowledged(start: Callable[..., Gatewa
     writer.join(DEADLINE_S)
     assert len(acknowledged) >= 400
     second = start().wait_until_it_listens()
-    changes = httpx.get(f"{second.url}/_changes", trust_env=False).json()
+    changes = httpx.get(f"{second.url}/_changes", trust_env=False, timeout=DEADLINE_S).json()
     stored = [entry["id"] for entry in changes["results"]]
     assert set(acknowledged) <= set(stored)
     assert len(stored) == len(set(stored))
     assert len(stored) % 20 == 0, "a batch is stored whole or not at all"
-    after = httpx.put(f"{second.url}/after", json={}, trust_env=False)
+    after = httpx.put(f"{second.url}/after", json={}, trust_env=False, timeout=DEADLINE_S)
     assert after.status_code == 201
-    assert httpx.get(f"{second.url}/", trust_env=False).json()["update_seq"] == len(stored) + 1
+    assert httpx.get(f"{second.url}/", trust_env=False, timeout=DEADLINE_S).json()["update_seq"] == len(stored) + 1
 
 
 def test_sigterm_ends_it_quickly_with_a_feed_open(start: Callable[..., GatewayProcess]) -> None:

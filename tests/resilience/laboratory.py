@@ -70,8 +70,9 @@ async def play(
     script: Callable[[Run], Awaitable[None]],
     *,
     prepare: Callable[[Path], None] = lambda _: None,
+    drain_s: float | None = None,
 ) -> Played:
-    """Bring the lab up, let the script break it, wait for recovery, judge."""
+    """Bring the lab up, let the script break it, wait for recovery (``drain_s``: so long only), judge."""
     async with _at_home(folder):
         run_folder = make_run_folder(Path(plan.runs_folder), plan.name)
         prepare(run_folder)
@@ -81,7 +82,7 @@ async def play(
             await run.lab.start(trade=True)
             run.enter("trading")
             await script(run)
-            return Played(run, await run.finish(drain_s=plan.deadline_s))
+            return Played(run, await run.finish(drain_s=plan.deadline_s if drain_s is None else drain_s))
 
 
 async def until(condition: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S) -> None:

@@ -10,10 +10,13 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+import consumers.gateway.__main__ as gateway
 import consumers.poseidon.stage as poseidon
 import consumers.sync_stage.stage as sync
 import consumers.views.stage as views
 from consumers.feed.event_journal import Event
+from consumers.gateway.database import Edit, LocalEdit, Outcome
+from consumers.gateway.store import DocumentStore
 from consumers.poseidon.fold import Fact, PoseidonFold
 from consumers.sync_stage.canonical_documents import Prepared, prepare
 from consumers.views.sales import SalesView
@@ -32,6 +35,17 @@ def die_of(text: object) -> None:
         os._exit(9)
     if SURPRISE in str(text):
         raise ZeroDivisionError("nobody foresaw this")
+
+
+class PoisonousStore(DocumentStore):
+    """The gateway's, before it stores anything of a request."""
+
+    async def write(
+        self, edits: Sequence[Edit], local_edits: Sequence[LocalEdit] = ()
+    ) -> tuple[list[Outcome], list[Outcome]]:
+        """As it is, but for poison."""
+        die_of([edit.body for edit in edits])
+        return await super().write(edits, local_edits)
 
 
 class PoisonousFold(PoseidonFold):
@@ -60,6 +74,9 @@ def poisonous_prepare(topics: Topics, message: Message, limit: int) -> Prepared:
 
 def build(settings: StageSettings) -> Any:
     """The poisonous stage of this name."""
+    if settings.stage == "gateway":
+        gateway.DocumentStore = PoisonousStore  # type: ignore[misc]
+        return gateway.GatewayStage(settings)
     if settings.stage == "poseidon":
         poseidon.PoseidonFold = PoisonousFold  # type: ignore[misc]
         return poseidon.PoseidonStage(settings)

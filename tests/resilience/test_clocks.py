@@ -36,7 +36,7 @@ time.time_ns = lambda: int((_time() + _offset_s()) * 1e9)
 """
 FLEET = """
 stores = 8
-keep_alive_s = 4
+keep_alive_s = 30
 heartbeat_interval_s = 3600
 first_business_day = "2026-03-07"
 opens = "20:00"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from fleetwire.settings import StageSettings
 from fleetwire.vital_tasks import EXIT_STATUS
 from tests.broker import Broker
+from tests.mqtt.peer import serving
 from tests.parm_live.running import process, stage_settings
 
 CONNECT, SUBSCRIBE = b"\x10", b"\x82"
@@ -41,20 +41,18 @@ async def test_dying_work_ends_the_process(broker: Broker, tmp_path: Path, stage
 
 async def refuse_subscriptions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A broker that lets everybody in, takes what is published, and answers each SUBSCRIBE with "not authorized"."""
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        while True:
-            packet, length = await reader.readexactly(1), 0
-            for shift in range(0, 28, 7):
-                (byte,) = await reader.readexactly(1)
-                length |= (byte & 0x7F) << shift
-                if byte < 0x80:
-                    break
-            body = await reader.readexactly(length)
-            if packet == CONNECT:
-                writer.write(b"\x20\x03\x00\x00\x00")
-            elif packet == SUBSCRIBE:
-                writer.write(b"\x90\x04" + body[:2] + b"\x00\x87")
-    writer.close()
+    while True:
+        packet, length = await reader.readexactly(1), 0
+        for shift in range(0, 28, 7):
+            (byte,) = await reader.readexactly(1)
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+        body = await reader.readexactly(length)
+        if packet == CONNECT:
+            writer.write(b"\x20\x03\x00\x00\x00")
+        elif packet == SUBSCRIBE:
+            writer.write(b"\x90\x04" + body[:2] + b"\x00\x87")
 
 
 @pytest.mark.parametrize(
@@ -67,11 +65,12 @@ async def refuse_subscriptions(reader: asyncio.StreamReader, writer: asyncio.Str
 )
 async def test_a_stage_that_may_hear_nothing_ends(tmp_path: Path, stage: str, module: str, status: int) -> None:
     """A refused SUBACK: one that waits for its broker does not get ready, one that does not ends later."""
-    server = await asyncio.start_server(refuse_subscriptions, "127.0.0.1", 0)
-    broker_url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    settings = StageSettings(
-        stage=stage, broker_url=broker_url, gateway_url="http://127.0.0.1:9/fleet", state_dir=str(tmp_path)
-    )
-    async with process(settings, "-m", module) as child, asyncio.timeout(DEADLINE_S):
-        assert await child.wait() == status
-    server.close()
+    async with serving(refuse_subscriptions) as port, asyncio.timeout(DEADLINE_S):
+        settings = StageSettings(
+            stage=stage,
+            broker_url=f"mqtt://127.0.0.1:{port}",
+            gateway_url="http://127.0.0.1:9/fleet",
+            state_dir=str(tmp_path),
+        )
+        async with process(settings, "-m", module) as child:
+            assert await child.wait() == status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,10 +13,11 @@ import httpx
 import pytest
 
 from consumers.sync_stage.canonical_documents import Prepared
-from consumers.sync_stage.document_writer import DocumentWriter, Task
-from fleetwire.attempt_record import DEATHS_ALLOWED
+from consumers.sync_stage.document_writer import DocumentWriter
+from consumers.sync_stage.suspects import Suspects, Task
+from fleetwire.attempt_record import DEATHS_ALLOWED, FILE_NAME, AttemptRecord
 from fleetwire.errors import GatewayError
-from fleetwire.gateway_client import BulkRow, GatewayClient
+from fleetwire.gateway_client import BulkRow, GatewayClient, GatewayDocument
 from fleetwire.identity import Key, Terminal
 from fleetwire.mqtt import Message
 from fleetwire.outcomes import Ask, encode
@@ -216,6 +218,14 @@ class IllGateway(GatewayClient):
     def __init__(self) -> None:
         self.stored: list[bytes] = []
 
+    async def opened_us(self) -> int:
+        """It lives, and goes on living."""
+        return 1
+
+    async def get(self, document_id: str) -> GatewayDocument | None:
+        """It holds what it has stored, and nothing of event 2."""
+        return GatewayDocument(document_id, "1-a", b"") if document_id.encode() in self.stored else None
+
     async def bulk_docs(self, docs: Sequence[bytes], *, new_edits: bool) -> list[BulkRow]:
         """One answer for all of them."""
         if any(doc.endswith(b".2") for doc in docs):
@@ -224,10 +234,12 @@ class IllGateway(GatewayClient):
         return [BulkRow(id=doc.decode(), rev="1-a") for doc in docs]
 
 
-async def test_a_document_on_which_the_gateway_fails_is_a_dead_letter_and_those_behind_it_are_stored() -> None:
+async def test_a_document_on_which_the_gateway_fails_is_a_dead_letter_and_those_behind_it_are_stored(
+    tmp_path: Path,
+) -> None:
     """It is tried alone, behind the others, and given up once others were stored meanwhile."""
     gateway, refused = IllGateway(), dict[int, str]()
-    writer = writer_of(gateway, refused)
+    writer = writer_of(gateway, refused, tmp_path)
     for sequence in (1, 2, 3, 4):
         writer.add(writer_task(sequence))
     async with running(writer.run()):
@@ -236,10 +248,10 @@ async def test_a_document_on_which_the_gateway_fails_is_a_dead_letter_and_those_
     assert refused == {2: "stage_error"}
 
 
-async def test_a_gateway_that_fails_on_everything_costs_no_event() -> None:
+async def test_a_gateway_that_fails_on_everything_costs_no_event(tmp_path: Path) -> None:
     """While nothing at all is stored, no document is to blame."""
     gateway, refused = IllGateway(), dict[int, str]()
-    writer = writer_of(gateway, refused)
+    writer = writer_of(gateway, refused, tmp_path)
     writer.add(writer_task(2))
     async with running(writer.run()):
         await until(lambda: writer.counters.gateway_errors > 5, "it has tried more often than is allowed")
@@ -249,13 +261,14 @@ async def test_a_gateway_that_fails_on_everything_costs_no_event() -> None:
     assert gateway.stored == [f"{SOURCE}.3".encode()]
 
 
-def writer_of(gateway: GatewayClient, refused: dict[int, str]) -> DocumentWriter:
+def writer_of(gateway: GatewayClient, refused: dict[int, str], folder: Path) -> DocumentWriter:
     """A writer that enters what it gives up."""
 
     def refuse(task: Task, reason: str, _: str) -> None:
         refused[task.prepared.key.sequence] = reason
 
-    return DocumentWriter(gateway, lambda _: None, refuse)
+    suspects = Suspects(AttemptRecord(folder / FILE_NAME))
+    return DocumentWriter(gateway, suspects, asyncio.Lock(), stored=lambda _: None, refused=refuse)
 
 
 def writer_task(sequence: int) -> Task:
@@ -265,4 +278,4 @@ def writer_task(sequence: int) -> Task:
         topic=TOPIC, payload=b"", qos=1, retain=False, duplicate=False, properties=[], content_type=None,
         response_topic=None, correlation_data=None, message_expiry_s=None, packet_id=sequence, connection=1,
     )  # fmt: skip
-    return Task((TOPIC, b"", ()), message, Prepared(key, 1, str(key).encode()))
+    return Task((TOPIC, b"", ()), message, Prepared(key, 1, str(key).encode(), "1-a"))

@@ -53,7 +53,7 @@ async def test_a_slow_stage_bounds_its_memory_keeps_its_connections_and_catches_
             await until(lambda: counter(run, "emulator", "unresolved") < RATE, f"{stage} catches up")
         await run.wait_recovery(30.0)
 
-    plan = plan_of(tmp_path, fleet={"stores": 32, "keep_alive_s": 4}, rate=f"{RATE}/s")
+    plan = plan_of(tmp_path, fleet={"stores": 32, "keep_alive_s": 12}, rate=f"{RATE}/s")
     played = await play(tmp_path, plan, script)
     for stage, figures in measured.items():
         shown = {name: round(value) for name, value in figures.items() if not name.endswith(".mb") and value}

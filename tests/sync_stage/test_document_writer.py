@@ -6,22 +6,39 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from consumers.sync_stage.canonical_documents import Prepared
-from consumers.sync_stage.document_writer import BATCH_BYTES, BATCH_DOCUMENTS, DocumentWriter, Task
+from consumers.sync_stage.document_writer import BATCH_BYTES, BATCH_DOCUMENTS, DocumentWriter
+from consumers.sync_stage.suspects import Suspects, Task
+from fleetwire.attempt_record import FILE_NAME, AttemptRecord
 from fleetwire.errors import GatewayError
-from fleetwire.gateway_client import BulkRow, GatewayClient
+from fleetwire.gateway_client import BulkRow, GatewayClient, GatewayDocument
 from fleetwire.identity import Key
 from fleetwire.mqtt import Message
 from tests.parm_live.running import SOURCE, until
 
 
 class ScriptedGateway(GatewayClient):
-    """Answers each request with the next of ``script``: an error for all of it, or a status by document id."""
+    """Answers each request with the next of ``script``: an error for all of it, or a status by document id.
+
+    ``held`` are the documents that it says it holds, ``lives`` what it says it is, the last for ever.
+    """
 
     def __init__(self, *script: GatewayError | dict[str, int]) -> None:
         self.script = deque(script)
         self.requests: list[list[str]] = []
+        self.held: dict[str, str] = {}
+        self.lives = deque([1])
+
+    async def opened_us(self) -> int:
+        """Which life this is."""
+        return self.lives.popleft() if len(self.lives) > 1 else self.lives[0]
+
+    async def get(self, document_id: str) -> GatewayDocument | None:
+        """One of ``held``, by the last part of its id."""
+        revision = self.held.get(document_id.rpartition(".")[2])
+        return GatewayDocument(document_id, revision, b"") if revision else None
 
     async def bulk_docs(self, docs: Sequence[bytes], *, new_edits: bool) -> list[BulkRow]:
         """The next answer; everything is stored after the last."""
@@ -36,16 +53,22 @@ class ScriptedGateway(GatewayClient):
 class Written:
     """What the writer reported."""
 
-    def __init__(self, gateway: GatewayClient) -> None:
+    def __init__(self, gateway: GatewayClient, folder: Path) -> None:
         self.stored: list[int] = []
         self.refused: list[tuple[int, str]] = []
-        self.writer = DocumentWriter(gateway, self._stored, self._refused)
+        self.given_up: list[Task] = []
+        self.quiet = asyncio.Lock()
+        self.attempts = AttemptRecord(folder / FILE_NAME)
+        self.writer = DocumentWriter(
+            gateway, Suspects(self.attempts), self.quiet, stored=self._stored, refused=self._refused
+        )
 
     def _stored(self, tasks: Sequence[Task]) -> None:
         self.stored += [task.prepared.key.sequence for task in tasks]
 
     def _refused(self, task: Task, reason: str, detail: str) -> None:
         self.refused.append((task.prepared.key.sequence, reason))
+        self.given_up.append(task)
 
     def add(self, *sequences: int, size: int = 0) -> None:
         """Tasks whose document is just the id, padded to a size."""
@@ -65,7 +88,8 @@ class Written:
                 packet_id=sequence,
                 connection=1,
             )
-            self.writer.add(Task(("t", b"", ()), message, Prepared(key, 1, str(key).encode().ljust(size))))
+            prepared = Prepared(key, 1, str(key).encode().ljust(size), "1-a")
+            self.writer.add(Task(("t", b"", ()), message, prepared))
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
@@ -77,12 +101,13 @@ class Written:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            self.attempts.close()
 
 
-async def test_rows_are_treated_one_by_one() -> None:
+async def test_rows_are_treated_one_by_one(tmp_path: Path) -> None:
     """Stored rows are reported at once, final refusals as such, and only the rest is tried again."""
     gateway = ScriptedGateway({"2": 409, "3": 503, "4": 403, "5": 400, "6": 413})
-    written = Written(gateway)
+    written = Written(gateway, tmp_path)
     written.add(1, 2, 3, 4, 5, 6)
     async with written.at_work():
         await until(lambda: len(written.stored) == 3, "everything that can be stored")
@@ -92,10 +117,10 @@ async def test_rows_are_treated_one_by_one() -> None:
     assert written.writer.counters.conflicts == 1
 
 
-async def test_a_gateway_that_fails_is_tried_again() -> None:
+async def test_a_gateway_that_fails_is_tried_again(tmp_path: Path) -> None:
     """A request without an answer, and one that is refused for now, is repeated whole and in order."""
     gateway = ScriptedGateway(GatewayError("no answer", definite=False), GatewayError("busy", status=503))
-    written = Written(gateway)
+    written = Written(gateway, tmp_path)
     written.add(1, 2)
     async with written.at_work():
         await until(lambda: written.stored == [1, 2], "both stored")
@@ -103,11 +128,11 @@ async def test_a_gateway_that_fails_is_tried_again() -> None:
     assert written.writer.counters.gateway_errors == 2
 
 
-async def test_a_document_that_spoils_the_request_is_found() -> None:
+async def test_a_document_that_spoils_the_request_is_found(tmp_path: Path) -> None:
     """A request refused for its content is repeated document by document, and only the bad one is given up."""
     bad = GatewayError("bad request", status=400)
     gateway = ScriptedGateway(bad, bad)
-    written = Written(gateway)
+    written = Written(gateway, tmp_path)
     written.add(1, 2, 3)
     async with written.at_work():
         await until(lambda: written.stored == [2, 3], "the others stored")
@@ -115,10 +140,10 @@ async def test_a_document_that_spoils_the_request_is_found() -> None:
     assert written.refused == [(1, "schema")]
 
 
-async def test_a_request_is_bounded_in_bytes() -> None:
+async def test_a_request_is_bounded_in_bytes(tmp_path: Path) -> None:
     """Large documents travel in smaller batches; one that is larger than a batch travels alone."""
     gateway = ScriptedGateway()
-    written = Written(gateway)
+    written = Written(gateway, tmp_path)
     written.add(1, 2, 3, size=BATCH_BYTES // 2)
     written.add(4, size=BATCH_BYTES + 1)
     async with written.at_work():
@@ -126,11 +151,11 @@ async def test_a_request_is_bounded_in_bytes() -> None:
     assert gateway.requests == [["1", "2"], ["3"], ["4"]]
 
 
-async def test_documents_refused_for_now_do_not_hold_up_the_others() -> None:
+async def test_documents_refused_for_now_do_not_hold_up_the_others(tmp_path: Path) -> None:
     """A whole batch that the gateway does not take yet goes behind what waits, and is tried again after it."""
     refused = range(1, BATCH_DOCUMENTS + 1)
     gateway = ScriptedGateway({str(sequence): 403 for sequence in refused})
-    written = Written(gateway)
+    written = Written(gateway, tmp_path)
     written.add(*refused, BATCH_DOCUMENTS + 1)
     async with written.at_work():
         await until(lambda: len(written.stored) == BATCH_DOCUMENTS + 1, "all of them")

@@ -19,9 +19,10 @@ from fleetwire.events import CanonicalEvent
 from fleetwire.gateway_client import GatewayClient
 from fleetwire.identity import Terminal
 from fleetwire.outcomes import Ask, encode
+from fleetwire.revisions import revision_id
 from fleetwire.settings import StageSettings
 from parm_stub.transform import Transformer, canonical_json
-from tests.broker import Broker, free_port
+from tests.broker import Broker
 from tests.parm_live.running import (
     ROOT,
     SOURCE,
@@ -75,9 +76,8 @@ def sync_settings(broker: Broker, folder: Path, port: int, **changes: Any) -> St
     return stage_settings("sync_stage", broker, folder, gateway_url=url, **changes)
 
 
-async def test_an_event_becomes_a_document(broker: Broker, tmp_path: Path) -> None:
-    """The document has the key as its id, all values of the event, its channel, and the deterministic revision."""
-    port = free_port()
+async def test_an_event_becomes_a_document(broker: Broker, tmp_path: Path, port: int) -> None:
+    """The document has the key as its id, all values of the event, its channel and sending, and its first revision."""
     async with gateway(tmp_path, port), wire(broker) as sender:
         stage = SyncStage(sync_settings(broker, tmp_path, port))
         async with running(stage), GatewayClient(f"http://127.0.0.1:{port}/fleet") as client:
@@ -95,14 +95,13 @@ async def test_an_event_becomes_a_document(broker: Broker, tmp_path: Path) -> No
     body = {name: value for name, value in document.items() if not name.startswith("_")}
     event = json.loads(canonical_json(sale))
     del event["key"]
-    assert body == {**event, "channels": ["transaction"]}
-    assert found.rev.startswith("1-")
+    assert body == {**event, "channels": ["transaction"], "attempt": 2}
+    assert found.rev == revision_id(1, "", {**event, "channels": ["transaction"]})
     assert stage.witness.first_taken_on_retry[SOURCE].to_list() == [(1, 1)]
 
 
-async def test_the_same_values_in_other_bytes_are_the_same_document(broker: Broker, tmp_path: Path) -> None:
+async def test_the_same_values_in_other_bytes_are_the_same_document(broker: Broker, tmp_path: Path, port: int) -> None:
     """A repeat with other key order and white space is a no-op, not a conflict."""
-    port = free_port()
     async with gateway(tmp_path, port) as store, wire(broker, "dead-letter/#") as sender:
         stage = SyncStage(sync_settings(broker, tmp_path, port))
         async with running(stage):
@@ -117,9 +116,8 @@ async def test_the_same_values_in_other_bytes_are_the_same_document(broker: Brok
     assert sender.seen == []
 
 
-async def test_other_content_under_a_stored_key_is_a_conflict(broker: Broker, tmp_path: Path) -> None:
+async def test_other_content_under_a_stored_key_is_a_conflict(broker: Broker, tmp_path: Path, port: int) -> None:
     """The second content becomes a dead letter without an outcome, the first stays, the next event passes."""
-    port = free_port()
     async with gateway(tmp_path, port), wire(broker, "dead-letter/#", "command/#") as sender:
         stage = SyncStage(sync_settings(broker, tmp_path, port))
         async with running(stage), GatewayClient(f"http://127.0.0.1:{port}/fleet") as client:
@@ -158,10 +156,11 @@ BAD_INPUT: dict[str, tuple[str, bytes, list[tuple[str, str]], bool]] = {
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-async def test_a_bad_canonical_message_becomes_a_dead_letter(broker: Broker, tmp_path: Path, case: str) -> None:
+async def test_a_bad_canonical_message_becomes_a_dead_letter(
+    broker: Broker, tmp_path: Path, case: str, port: int
+) -> None:
     """A foreign PARM may send anything: a letter with the original bytes, a word to the terminal, and on it goes."""
     reason, payload, properties, has_key = BAD_INPUT[case]
-    port = free_port()
     async with gateway(tmp_path, port), wire(broker, "dead-letter/#", "command/outcome/#") as sender:
         stage = SyncStage(sync_settings(broker, tmp_path, port, options='{"maximum_payload_bytes": 10000}'))
         async with running(stage):
@@ -177,9 +176,8 @@ async def test_a_bad_canonical_message_becomes_a_dead_letter(broker: Broker, tmp
     assert told == ([[{"sequence": 3, "stage": "sync_stage", "reason": reason}]] if has_key else [])
 
 
-async def test_nothing_is_lost_while_the_gateway_is_down(broker: Broker, tmp_path: Path) -> None:
+async def test_nothing_is_lost_while_the_gateway_is_down(broker: Broker, tmp_path: Path, port: int) -> None:
     """Nothing is acknowledged without the gateway; once it is up again, every event is in it."""
-    port = free_port()
     stage = SyncStage(sync_settings(broker, tmp_path, port))
     async with wire(broker) as sender, running(stage):
         for sequence in range(1, 51):
@@ -194,13 +192,12 @@ async def test_nothing_is_lost_while_the_gateway_is_down(broker: Broker, tmp_pat
             await until(lambda: not stage._sessions.inbound.backlog, "all are acknowledged")
 
 
-async def test_what_is_in_hand_is_bounded(broker: Broker, tmp_path: Path) -> None:
+async def test_what_is_in_hand_is_bounded(broker: Broker, tmp_path: Path, port: int) -> None:
     """While the gateway is down the stage stops reading at its limit; the rest stays in the broker, and comes later."""
     broker.stop()
     broker.add_line("max_queued_messages 0")
     broker.add_line("max_inflight_messages 0")
     broker.restart()
-    port = free_port()
     stage = SyncStage(sync_settings(broker, tmp_path, port))
     total = BACKLOG_LIMIT + 1_000
     async with wire(broker) as sender, running(stage):
@@ -214,9 +211,10 @@ async def test_what_is_in_hand_is_bounded(broker: Broker, tmp_path: Path) -> Non
             assert stage.witness.counters["batch_size_average"] > 100
 
 
-async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(broker: Broker, tmp_path: Path) -> None:
+async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(
+    broker: Broker, tmp_path: Path, port: int
+) -> None:
     """After SIGKILL a new process stores what was unacknowledged, and answers an ask for what the old one stored."""
-    port = free_port()
     settings = sync_settings(broker, tmp_path, port, outcomes=True)
     total = 300
     command = ("-m", "consumers.sync_stage")
@@ -230,7 +228,7 @@ async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(broker:
         terminal.seen.clear()
         async with process(settings, *command):
             await until(lambda: store.counters.documents_written == total, "every document")
-            await until(lambda: terminal.on("host/sync_stage"), "the second birth")
+            await until(lambda: any(one.json["online"] for one in terminal.on("host/sync_stage")), "the second birth")
             ask = encode(Ask(unresolved=[(1, total + 1)]))
             await terminal.publish(TOPICS.terminal("ask", TERMINAL), ask)
             await until(lambda: any(one.json["answer"] for one in terminal.on("command")), "the answer")
@@ -239,9 +237,8 @@ async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(broker:
     assert answer["by"] == "sync_stage"
 
 
-async def test_two_instances_share_the_events(broker: Broker, tmp_path: Path) -> None:
+async def test_two_instances_share_the_events(broker: Broker, tmp_path: Path, port: int) -> None:
     """With two instances every event is stored once, and both have worked."""
-    port = free_port()
     async with gateway(tmp_path, port) as store, wire(broker) as sender:
         pair = [
             SyncStage(sync_settings(broker, tmp_path / str(number), port, instance=number, instances=2))

@@ -12,13 +12,12 @@ import pytest
 
 from fleetwire.errors import GatewayError
 from fleetwire.gateway_client import GatewayClient
-from tests.broker import free_port
 from tests.sync_stage.test_events import gateway
 
 
 @contextlib.asynccontextmanager
-async def peer(answer: bytes | None) -> AsyncIterator[str]:
-    """A server that reads a request and says this, or nothing; its URL. Its connections are closed at the end."""
+async def peer(answer: bytes | None, end: bytes = b"false}") -> AsyncIterator[str]:
+    """A server that reads a request to this end and says this, or nothing; its URL. It closes its connections."""
     connections: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,7 +26,7 @@ async def peer(answer: bytes | None) -> AsyncIterator[str]:
             if answer is None:
                 await reader.read()
             else:
-                await reader.readuntil(b"false}")
+                await reader.readuntil(end)
                 writer.write(answer)
                 await writer.drain()
         with contextlib.suppress(OSError):
@@ -40,9 +39,8 @@ async def peer(answer: bytes | None) -> AsyncIterator[str]:
         await asyncio.gather(*filter(None, connections))
 
 
-async def test_documents_are_written_and_read(tmp_path: Path) -> None:
+async def test_documents_are_written_and_read(tmp_path: Path, port: int) -> None:
     """A put needs the current revision, a bulk write answers row by row, a get returns the whole document."""
-    port = free_port()
     async with gateway(tmp_path, port), GatewayClient(f"http://127.0.0.1:{port}/fleet/") as client:
         assert await client.get("status:a b/ü") is None
         first = await client.put("status:a b/ü", b'{"n":1}')
@@ -55,15 +53,14 @@ async def test_documents_are_written_and_read(tmp_path: Path) -> None:
         assert json.loads(found.body) == {"_id": "status:a b/ü", "_rev": found.rev, "n": 2}
         rows = await client.bulk_docs([b'{"_id":"x","_rev":"1-a"}', b'{"_id":"status:a b/\\u00fc"}'], new_edits=False)
         assert [(row.id, row.status) for row in rows] == [("x", 0), ("status:a b/ü", 400)]
-        assert (await client.database_info()).update_seq == 3
 
 
-async def test_a_gateway_that_is_not_there_is_a_definite_failure() -> None:
+async def test_a_gateway_that_is_not_there_is_a_definite_failure(port: int) -> None:
     """Nothing listens: nothing was stored."""
-    async with GatewayClient(f"http://127.0.0.1:{free_port()}/fleet") as client:
+    async with GatewayClient(f"http://127.0.0.1:{port}/fleet") as client:
         with pytest.raises(GatewayError) as refused:
             await client.bulk_docs([b"{}"], new_edits=False)
-    assert refused.value.definite
+    assert (refused.value.definite, refused.value.cut_off) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +81,52 @@ async def test_a_lost_or_strange_answer_is_no_definite_failure(answer: bytes) ->
         with pytest.raises(GatewayError) as refused:
             await client.bulk_docs([b"{}"], new_edits=False)
     assert not refused.value.definite
+    assert refused.value.cut_off is (answer == b"")
 
 
 async def test_silence_ends_at_the_timeout() -> None:
     """A gateway that takes the request and says nothing is given up, not definite."""
     async with peer(None) as url, GatewayClient(url, answer_timeout_s=0.1) as client:
         with pytest.raises(GatewayError) as refused:
-            await client.database_info()
-    assert not refused.value.definite
+            await client.opened_us()
+    assert (refused.value.definite, refused.value.cut_off) == (False, False)
+
+
+async def test_a_new_process_of_the_gateway_is_known_by_when_it_opened(tmp_path: Path, port: int) -> None:
+    """The same process says the same every time, the next one another."""
+    said = []
+    async with GatewayClient(f"http://127.0.0.1:{port}/fleet") as client:
+        for _ in range(2):
+            async with gateway(tmp_path, port):
+                said.append([await client.opened_us(), await client.opened_us()])
+    assert said[0][0] == said[0][1] > 0
+    assert said[1][0] == said[1][1] > said[0][0]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 500 Broken\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        b'HTTP/1.1 200 OK\r\ncontent-length: 31\r\n\r\n{"instance_start_time":"later"}',
+    ],
+    ids=["not found", "fails", "says nothing", "another type"],
+)
+async def test_a_gateway_that_does_not_say_when_it_opened_has_no_name(answer: bytes) -> None:
+    """It answers, so there is nothing to wait for."""
+    async with peer(answer, end=b"\r\n\r\n") as url, GatewayClient(url) as client:
+        assert await client.opened_us() == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "cut_off"),
+    [(b"HTTP/1.1 503 Starting\r\ncontent-length: 2\r\n\r\n{}", False), (b"", True)],
+    ids=["not yet", "closes"],
+)
+async def test_a_gateway_that_is_not_there_yet_cannot_say_when_it_opened(answer: bytes, *, cut_off: bool) -> None:
+    """Whoever asked has to ask again."""
+    async with peer(answer, end=b"\r\n\r\n") as url, GatewayClient(url) as client:
+        with pytest.raises(GatewayError) as refused:
+            await client.opened_us()
+    assert refused.value.cut_off is cut_off

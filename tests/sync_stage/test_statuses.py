@@ -14,7 +14,7 @@ from consumers.sync_stage.stage import SyncStage
 from consumers.sync_stage.status_writer import BATCH_STATUSES, StatusWriter
 from fleetwire.events import StoreStatus
 from fleetwire.gateway_client import BulkRow, GatewayClient
-from tests.broker import Broker, free_port
+from tests.broker import Broker
 from tests.parm_live.running import TOPICS, UTC_TIME, Wire, running, until, wire
 from tests.sync_stage.test_events import gateway, sync_settings
 
@@ -43,9 +43,8 @@ async def publish(client: Wire, value: StoreStatus) -> None:
     await client.publish(topic, msgspec.json.encode(value), retain=True)
 
 
-async def test_the_newest_status_is_the_document(broker: Broker, tmp_path: Path) -> None:
+async def test_the_newest_status_is_the_document(broker: Broker, tmp_path: Path, port: int) -> None:
     """Later revisions replace the document, an older one does not, and a restart finds its way on."""
-    port = free_port()
     url = f"http://127.0.0.1:{port}/fleet"
     async with gateway(tmp_path, port), wire(broker) as parm, GatewayClient(url) as client:
 
@@ -72,9 +71,8 @@ async def test_the_newest_status_is_the_document(broker: Broker, tmp_path: Path)
             await stored(5, second, 1)
 
 
-async def test_a_conflict_keeps_the_greater_revision(broker: Broker, tmp_path: Path) -> None:
+async def test_a_conflict_keeps_the_greater_revision(broker: Broker, tmp_path: Path, port: int) -> None:
     """Where somebody else wrote meanwhile, the document is read again, and only a newer status replaces it."""
-    port = free_port()
     url = f"http://127.0.0.1:{port}/fleet"
     async with gateway(tmp_path, port), wire(broker) as parm, GatewayClient(url) as client:
         await client.put(DOCUMENT, msgspec.json.encode(status(7)))
@@ -93,9 +91,8 @@ async def test_a_conflict_keeps_the_greater_revision(broker: Broker, tmp_path: P
             assert json.loads(found.body)["revision"] == 8
 
 
-async def test_a_bad_status_becomes_a_dead_letter(broker: Broker, tmp_path: Path) -> None:
+async def test_a_bad_status_becomes_a_dead_letter(broker: Broker, tmp_path: Path, port: int) -> None:
     """A status that cannot be read, or on another store's topic, is a dead letter; a cleared one is nothing."""
-    port = free_port()
     topic = TOPICS.status("taco", "west", "s0001")
     async with gateway(tmp_path, port), wire(broker, "dead-letter/#") as parm:
         stage = SyncStage(sync_settings(broker, tmp_path, port))
@@ -112,9 +109,8 @@ async def test_a_bad_status_becomes_a_dead_letter(broker: Broker, tmp_path: Path
     assert reasons == ["malformed_json", "schema", "topic_mismatch", "schema"]
 
 
-async def test_bad_statuses_do_not_stop_reading(broker: Broker, tmp_path: Path) -> None:
+async def test_bad_statuses_do_not_stop_reading(broker: Broker, tmp_path: Path, port: int) -> None:
     """More of them in one read than may be held: each is a letter, though the same session reads the PUBACKs."""
-    port = free_port()
     async with gateway(tmp_path, port), wire(broker, "dead-letter/#") as parm:
         stage = SyncStage(sync_settings(broker, tmp_path, port))
         async with running(stage):
@@ -129,18 +125,23 @@ async def test_bad_statuses_do_not_stop_reading(broker: Broker, tmp_path: Path) 
 class ForbiddingGateway(GatewayClient):
     """Refuses the status of every store but one."""
 
-    def __init__(self, allowed: str) -> None:
+    def __init__(self, allowed: str, quiet: asyncio.Lock) -> None:
         self.allowed = allowed
+        self.quiet = quiet
+        self.was_quiet: list[bool] = []
 
     async def bulk_docs(self, docs: Sequence[bytes], *, new_edits: bool) -> list[BulkRow]:
         """403 for all others."""
+        self.was_quiet.append(self.quiet.locked())
         stores = [json.loads(doc)["store"] for doc in docs]
         return [BulkRow(id=store, rev="1-a", status=0 if store == self.allowed else 403) for store in stores]
 
 
 async def test_refused_statuses_do_not_hold_up_the_others() -> None:
-    """More of them than a batch holds, and the status behind them is written all the same."""
-    writer = StatusWriter(ForbiddingGateway("last"))
+    """More of them than a batch holds, and the status behind them is written all the same, never beside a lone try."""
+    quiet = asyncio.Lock()
+    gateway = ForbiddingGateway("last", quiet)
+    writer = StatusWriter(gateway, quiet)
     for number in range(BATCH_STATUSES + 1):
         writer.add(status(1, f"s{number:04d}"))
     writer.add(status(1, "last"))
@@ -150,3 +151,4 @@ async def test_refused_statuses_do_not_hold_up_the_others() -> None:
     finally:
         work.cancel()
     assert len(writer) == BATCH_STATUSES + 1
+    assert all(gateway.was_quiet)
