@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from fleetwire.broker_endpoint import endpoint_of
 from fleetwire.host_presence import HostPresence
 from fleetwire.mqtt import SessionOptions, StageClient
 from fleetwire.settings import StageSettings
-from fleetwire.stage_sessions import endpoint_of
 
 SESSION_EXPIRY_S: Final = 30
 BACKLOG_LIMIT: Final = 5_000

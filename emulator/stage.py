@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
@@ -28,10 +27,12 @@ from emulator.running import RunningFleet
 from emulator.terminal import Terminal
 from emulator.trading import Trading
 from emulator.writing import EventWriter
+from fleetwire.broker_endpoint import endpoint_of
 from fleetwire.clock import heartbeat_interval_s
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, SettingsError
-from fleetwire.mqtt import Endpoint, SessionGroup, SessionOptions, TopicFilter
+from fleetwire.intervals import IntervalSet
+from fleetwire.mqtt import SessionGroup, SessionOptions, TopicFilter
 from fleetwire.mqtt.wheel import Wheel
 from fleetwire.settings import StageSettings
 from fleetwire.topics import Topics
@@ -63,7 +64,7 @@ class Emulator:
         self._options = read_options(settings.options)
         self._fleet = self._options.whole_fleet()
         self._topics = Topics(settings.topic_root)
-        self._endpoint = _endpoint(settings)
+        self._endpoint = endpoint_of(settings)
         self._password = settings.password()
         self._running: RunningFleet | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,6 +116,10 @@ class Emulator:
             Terminal(floor, plan, number, known)
             for number, (plan, known) in enumerate(zip(plans, remembered, strict=True), start=1)
         ]
+        committed = {
+            one.id: IntervalSet([(1, one.outbox.last_sequence)]) for one in terminals if one.outbox.last_sequence
+        }
+        self.witness.resume(committed, handed_on=False)
         return RunningFleet(
             terminals=terminals,
             group=group,
@@ -187,16 +192,6 @@ class Emulator:
             terminal.close_store(0.0)
         at_rest = {Life.OFF, Life.CLOSED}
         await _wait(lambda: all(terminal.life in at_rest for terminal in running.terminals), CLOSE_WAIT_S)
-
-
-def _endpoint(settings: StageSettings) -> Endpoint:
-    authority = settings.broker_ca_file
-    if not authority:
-        return Endpoint.parse(settings.broker_url)
-    try:
-        return Endpoint.parse(settings.broker_url, tls=ssl.create_default_context(cafile=authority))
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"STOREFLEET_BROKER_CA_FILE={authority}: {error}") from error
 
 
 async def _turn(wheel: Wheel[Terminal]) -> None:

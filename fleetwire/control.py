@@ -1,8 +1,9 @@
 """The control plane's wire: JSON-RPC 2.0, one object a line, over TCP, both ends may call.
 
 It is a plane of its own: it never crosses a hop proxy, and it begins with ``hello`` and the lab's token. A line is at
-most 64 MiB; at most 1,000 calls wait for their answers. When the connection ends, every waiting call fails with a
-ControlError that is not definite, because the peer may have done what was asked.
+most 64 MiB, in both directions (64 KiB until the lab has answered ``hello``): a longer one is not sent, and ends the
+connection over which it comes. At most 1,000 calls wait for their answers. When the connection ends, every waiting call
+fails with a ControlError that is not definite, because the peer may have done what was asked.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from fleetwire.errors import ControlError, FleetError
 
 LINE_LIMIT: Final = 64 * 1024 * 1024
+HELLO_LIMIT: Final = 64 * 1024
+"""What a line may have before its sender has said the token."""
 WAITING_LIMIT: Final = 1_000
+_READ_BYTES: Final = 256 * 1024
 _CALL_FAILED: Final = -32000
 _NO_SUCH_METHOD: Final = -32601
 
@@ -54,8 +58,15 @@ class Channel:
     """One control connection. ``await run()`` reads until it ends; calls and notifications may go out meanwhile."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Mapping[str, Handler]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        handlers: Mapping[str, Handler],
+        *,
+        line_limit: int = LINE_LIMIT,
     ) -> None:
+        """``line_limit``: bytes of the longest line that is read; it may be set anew at any time."""
+        self.line_limit = line_limit
         self._reader = reader
         self._writer = writer
         self._handlers = dict(handlers)
@@ -70,7 +81,7 @@ class Channel:
     async def run(self) -> None:
         """Serve until the peer closes or breaks the protocol; never raises for what the peer does."""
         try:
-            while line := await self._reader.readline():
+            async for line in self._lines():
                 self._receive(line)
         except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
             _log.info("control connection ended: %s", error)
@@ -97,7 +108,7 @@ class Channel:
             self._waiting.pop(number, None)
 
     def notify(self, method: str, params: object) -> None:
-        """Tell the peer, without an answer; does nothing on a closed connection."""
+        """Tell the peer, without an answer; does nothing on a closed connection. Raises ControlError when too long."""
         if not self._writer.is_closing():
             self._send({"jsonrpc": "2.0", "method": method, "params": params})
 
@@ -110,8 +121,29 @@ class Channel:
         """What waits in our buffer because the peer does not read."""
         return self._writer.transport.get_write_buffer_size()
 
+    async def _lines(self) -> AsyncIterator[bytes]:
+        """Lines without their ends, until the peer closes; raises ValueError for one that is too long."""
+        held = bytearray()
+        while chunk := await self._reader.read(_READ_BYTES):
+            *ends, rest = chunk.split(b"\n")
+            for end in ends:
+                held += end
+                self._check_length(len(held))
+                line = bytes(held)
+                held.clear()
+                yield line
+            held += rest
+            self._check_length(len(held))
+
+    def _check_length(self, length: int) -> None:
+        if length > self.line_limit:
+            raise ValueError(f"a line of more than {self.line_limit} bytes")
+
     def _send(self, message: object) -> None:
-        self._writer.write(_encoder.encode(message) + b"\n")
+        line = _encoder.encode(message)
+        if len(line) > LINE_LIMIT:
+            raise ControlError(f"{len(line):,} bytes do not fit into a control line of at most {LINE_LIMIT:,}")
+        self._writer.write(line + b"\n")
 
     def _receive(self, line: bytes) -> None:
         message = _decoder.decode(line)
@@ -148,7 +180,11 @@ class Channel:
                 _log.exception("control method %s failed", method)
                 answer["error"] = {"code": _CALL_FAILED, "message": f"{type(error).__name__}: {error}"}
         if number is not None and not self._writer.is_closing():
-            self._send(answer)
+            try:
+                self._send(answer)
+            except ControlError as error:
+                failure = {"code": _CALL_FAILED, "message": f"the answer to {method[:100]}: {error}"}
+                self._send({"jsonrpc": "2.0", "id": number, "error": failure})
 
     def _end(self) -> None:
         for future in self._waiting.values():
@@ -164,7 +200,7 @@ async def connect(address: tuple[str, int], handlers: Mapping[str, Handler], *, 
     """Open a control connection; the caller runs it and says ``hello`` first. Raises ControlError."""
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(*address, limit=LINE_LIMIT)
+            reader, writer = await asyncio.open_connection(*address)
     except (OSError, TimeoutError) as error:
         raise ControlError(f"control plane at {address[0]}:{address[1]}: {error or 'no answer'}") from error
     return Channel(reader, writer, handlers)

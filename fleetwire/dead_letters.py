@@ -55,10 +55,11 @@ class DeadLetterOffice:
         self.unwritten = 0
 
     def post_aside(self, letter: DeadLetter) -> None:
-        """Publish a letter about a register or an ask, which its receiver acknowledges at once.
+        """Publish a letter that nobody waits for, such as one about a register or an ask, acknowledged at once.
 
-        It often comes over the session that has to read the letter's own PUBACK, so it must not wait for that. Beyond
-        LETTERS_ASIDE on their way no letter is written: the message is counted as a reject and in ``unwritten``.
+        Those often come over the session that has to read the letter's own PUBACK, so they must not wait for it. Beyond
+        LETTERS_ASIDE on their way no letter is written: the message is counted as a reject and in ``unwritten``, which
+        the witness tells as ``dead_letters_unwritten_total``.
         """
         if self._aside < LETTERS_ASIDE:
             self._aside += 1
@@ -72,6 +73,7 @@ class DeadLetterOffice:
                 letter.topic,
             )
         self.unwritten += 1
+        self._witness.counters["dead_letters_unwritten_total"] = self.unwritten
         source, sequence = self._key(letter)
         self._witness.reject(letter.reason, source, sequence)
 

@@ -99,6 +99,11 @@ class IntervalSet:
         """The greatest number; 0 when empty."""
         return self._lasts[-1] if self._lasts else 0
 
+    def touches(self, number: int) -> bool:
+        """Whether the number is here, or next to one that is: adding it makes no new interval."""
+        index = bisect_right(self._firsts, number + 1) - 1
+        return index >= 0 and self._lasts[index] >= number - 1
+
     def __contains__(self, number: int) -> bool:
         index = bisect_right(self._firsts, number) - 1
         return index >= 0 and self._lasts[index] >= number

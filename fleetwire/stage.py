@@ -91,7 +91,7 @@ class _Frame:
         finally:
             for task in background:
                 task.cancel()
-            self._tell("snapshot", self._snapshot(full=True))
+            self._tell_snapshot(full=True)
             await self._leave_lab(reader)
 
     async def _stop_stage(self) -> None:
@@ -167,7 +167,17 @@ class _Frame:
                     await self._interval_changed.wait()
             self._interval_changed.clear()
             if self._channel is None or self._channel.unsent_bytes < UNSENT_LIMIT_BYTES:
-                self._tell("snapshot", self._snapshot(full=False))
+                self._tell_snapshot(full=False)
+
+    def _tell_snapshot(self, *, full: bool) -> None:
+        try:
+            self._tell("snapshot", self._snapshot(full=full))
+        except (
+            ControlError
+        ) as error:  # too long for a line: what changed is shorter, and says that something is missing
+            self._stage.witness.leave_unnoted(f"a snapshot is not sent: {error}")
+            if full:
+                self._tell_snapshot(full=False)
 
     def _snapshot(self, *, full: bool) -> Snapshot:
         self._stage.measure()

@@ -9,16 +9,15 @@ back-pressure would not read the PUBACKs either for which its backlog waits.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
 from fleetwire import vital_tasks
-from fleetwire.errors import SettingsError
+from fleetwire.broker_endpoint import endpoint_of
 from fleetwire.host_presence import HostPresence
-from fleetwire.mqtt import Endpoint, SessionOptions, StageClient
-from fleetwire.settings import PREFIX, StageSettings
+from fleetwire.mqtt import SessionOptions, StageClient
+from fleetwire.settings import StageSettings
 
 SESSION_EXPIRY_S: Final = 30
 READY_TIMEOUT_S: Final = 30.0
@@ -97,17 +96,6 @@ class StageSessions:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._presence.leave(self.outbound)
         await self._stack.aclose()
-
-
-def endpoint_of(settings: StageSettings) -> Endpoint:
-    """The broker of these settings; raises SettingsError or InvalidEndpoint."""
-    if not settings.broker_ca_file:
-        return Endpoint.parse(settings.broker_url)
-    try:
-        context = ssl.create_default_context(cafile=settings.broker_ca_file)
-    except OSError as error:
-        raise SettingsError(f"{PREFIX}BROKER_CA_FILE={settings.broker_ca_file!r}: {error}") from error
-    return Endpoint.parse(settings.broker_url, tls=context)
 
 
 def _options(settings: StageSettings, suffix: str, *, session_expiry_s: int, receive_maximum: int) -> SessionOptions:

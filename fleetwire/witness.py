@@ -3,10 +3,15 @@
 A witness only grows, so a late or missing snapshot can understate what a stage saw, never overstate it. Snapshots carry
 only the sources that changed since the one before, each with its whole set, so that a lost one heals with the next full
 one. The journey ring keeps the last 20,000 events' times for ``storefleet trace``; it forgets the oldest first.
+
+Anybody may publish under any source, so a witness has room for 200,000 sources and 1,000,000 intervals in each of its
+sets, and for 200,000 registers a view. What finds no room is counted in ``unnoted_total``; from then on the witness
+proves what it holds, and not that anything else did not pass.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, OrderedDict
 from typing import Final
@@ -16,9 +21,14 @@ from msgspec import Struct, field
 from fleetwire.intervals import Interval, IntervalSet
 
 JOURNEY_LIMIT: Final = 20_000
+SOURCE_LIMIT: Final = 200_000
+INTERVAL_LIMIT: Final = 1_000_000
+REGISTER_LIMIT: Final = 200_000
 SET_NAMES: Final = ("taken", "handed_on", "first_taken_on_retry")
 
 SourceSets = dict[str, list[Interval]]
+
+_log = logging.getLogger(__name__)
 
 
 class Snapshot(Struct, kw_only=True):
@@ -34,6 +44,8 @@ class Snapshot(Struct, kw_only=True):
     handed_on: SourceSets = field(default_factory=dict)
     first_taken_on_retry: SourceSets = field(default_factory=dict)
     duplicates_absorbed: int = 0
+    unnoted_total: int = 0
+    """What found no room in this witness, or no way to the lab: it proves no absence any more when this is not 0."""
     rejects: dict[str, int] = field(default_factory=dict)
     """Dead letters by reason (:data:`fleetwire.reasons.REASONS`)."""
     counters: dict[str, float] = field(default_factory=dict)
@@ -53,13 +65,50 @@ class Step(Struct, kw_only=True):
     did: str = ""
 
 
+class BoundedSets(dict[str, IntervalSet]):
+    """Interval sets by source, with room for SOURCE_LIMIT sources and INTERVAL_LIMIT intervals in all."""
+
+    __slots__ = ("_intervals",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._intervals = 0
+
+    def add(self, source: str, sequence: int) -> bool | None:
+        """Enter a number; False when it is there already, None when there is no room for it."""
+        seen = self.get(source)
+        if seen is None:
+            if len(self) >= SOURCE_LIMIT or self._intervals >= INTERVAL_LIMIT:
+                return None
+            seen = self[source] = IntervalSet()
+        elif self._intervals >= INTERVAL_LIMIT and not seen.touches(sequence):
+            return None
+        before = len(seen)
+        fresh = seen.add(sequence)
+        self._intervals += len(seen) - before
+        return fresh
+
+    def unite(self, source: str, numbers: IntervalSet) -> bool:
+        """Enter all these numbers; False when there is no room for them."""
+        seen = self.get(source)
+        if self._intervals + len(numbers) > INTERVAL_LIMIT or (seen is None and len(self) >= SOURCE_LIMIT):
+            return False
+        if seen is None:
+            seen = self[source] = IntervalSet()
+        before = len(seen)
+        seen.update(numbers)
+        self._intervals += len(seen) - before
+        return True
+
+
 class Witness:
     """The interval sets and counts of this process; cheap enough to be called for every event."""
 
     def __init__(self) -> None:
-        self.taken: dict[str, IntervalSet] = {}
-        self.handed_on: dict[str, IntervalSet] = {}
-        self.first_taken_on_retry: dict[str, IntervalSet] = {}
+        self.taken = BoundedSets()
+        self.handed_on = BoundedSets()
+        self.first_taken_on_retry = BoundedSets()
+        self.unnoted_total = 0
         self.duplicates_absorbed = 0
         self.rejects: Counter[str] = Counter()
         self.counters: dict[str, float] = {"taken_total": 0, "handed_on_total": 0}
@@ -72,16 +121,16 @@ class Witness:
     def take(self, source: str, sequence: int, attempt: int = 1) -> bool:
         """The stage received this event; False when it had received it before."""
         self.counters["taken_total"] += 1
-        seen = self.taken.get(source)
-        if seen is None:
-            seen = self.taken[source] = IntervalSet()
-        fresh = seen.add(sequence)
+        fresh = self.taken.add(source, sequence)
+        if fresh is None:
+            self.leave_unnoted(f"no room for {source}.{sequence}")
+            return True
         if not fresh:
             self.duplicates_absorbed += 1
             return False
         self._changed.add(source)
-        if attempt > 1:
-            self.first_taken_on_retry.setdefault(source, IntervalSet()).add(sequence)
+        if attempt > 1 and self.first_taken_on_retry.add(source, sequence) is None:
+            self.leave_unnoted(f"no room for {source}.{sequence}")
         self._journeys[source, sequence] = Step(taken_ms=time.time_ns() // 1_000_000, attempt=attempt)
         if len(self._journeys) > JOURNEY_LIMIT:
             self._journeys.popitem(last=False)
@@ -90,15 +139,36 @@ class Witness:
     def hand_on(self, source: str, sequence: int, did: str = "") -> None:
         """The next party has it by its own word (PUBACK, HTTP 201, commit)."""
         self.counters["handed_on_total"] += 1
-        sets = self.handed_on.get(source)
-        if sets is None:
-            sets = self.handed_on[source] = IntervalSet()
-        if sets.add(sequence):
+        fresh = self.handed_on.add(source, sequence)
+        if fresh is None:
+            self.leave_unnoted(f"no room for {source}.{sequence}")
+        elif fresh:
             self._changed.add(source)
         step = self._journeys.get((source, sequence))
         if step is not None and not step.handed_on_ms:
             step.handed_on_ms = time.time_ns() // 1_000_000
             step.did = did
+
+    def resume(self, known: dict[str, IntervalSet], *, handed_on: bool = True) -> None:
+        """What earlier incarnations have on disk counts as taken, and as handed on, by this one too."""
+        for source, numbers in known.items():
+            self._changed.add(source)
+            for sets in (self.taken, self.handed_on) if handed_on else (self.taken,):
+                if not sets.unite(source, numbers):
+                    self.leave_unnoted(f"no room for {numbers.count} events of {source}")
+
+    def leave_unnoted(self, why: str) -> None:
+        """Something is not noted, or does not come to the lab: counted each time, said once."""
+        if not self.unnoted_total:
+            _log.error(
+                "this witness is full: %s; its room is %d sources, %d intervals, %d registers; more is counted only, and"
+                " the verdict says so",
+                why,
+                SOURCE_LIMIT,
+                INTERVAL_LIMIT,
+                REGISTER_LIMIT,
+            )
+        self.unnoted_total += 1
 
     def reject(self, reason: str, source: str, sequence: int, did: str = "") -> None:
         """The stage put it into a dead letter. ``sequence`` 0: the message had no usable key."""
@@ -109,7 +179,11 @@ class Witness:
 
     def register(self, view: str, name: str, value: object) -> None:
         """A register of a view has this value now; it goes out with the next snapshot."""
-        self._state.setdefault(view, {})[name] = value
+        registers = self._state.setdefault(view, {})
+        if name not in registers and len(registers) >= REGISTER_LIMIT:
+            self.leave_unnoted(f"no room for register {name} of {view}")
+            return
+        registers[name] = value
         self._state_changed.setdefault(view, set()).add(name)
 
     def journey(self, source: str, sequence: int) -> Step | None:
@@ -137,6 +211,7 @@ class Witness:
             handed_on=_lists(self.handed_on, sources),
             first_taken_on_retry=_lists(self.first_taken_on_retry, sources),
             duplicates_absorbed=self.duplicates_absorbed,
+            unnoted_total=self.unnoted_total,
             rejects=dict(self.rejects),
             counters={name: float(value) for name, value in self.counters.items()},
             state=self._state_report(full=full),

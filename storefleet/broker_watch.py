@@ -20,10 +20,14 @@ TOPICS: Final = (DROPPED, CONNECTED, STORED)
 class BrokerWatch:
     """Give ``receive`` the messages of TOPICS; ``incarnation`` says how often the broker was started by now."""
 
-    def __init__(self, incarnation: Callable[[], int]) -> None:
+    def __init__(self, incarnation: Callable[[], int], before: BrokerAccount | None = None) -> None:
+        """``before``: the account of the incarnations that an earlier lab of the run has watched."""
         self._incarnation = incarnation
         self._dropped: dict[int, int] = {}
         self._most: dict[str, int] = {}
+        if before is not None:
+            self._dropped[0] = before.dropped
+            self._most = {CONNECTED: before.most_clients_connected, STORED: before.most_messages_stored}
 
     def receive(self, message: Message) -> None:
         """One figure."""

@@ -19,6 +19,7 @@ from fleetwire.events import EVENT_TYPES, CanonicalEvent, Heartbeat, StoreStatus
 from fleetwire.outcomes import Ask, Outcome, Rejection
 from fleetwire.settings import PREFIX, VARIABLES
 from fleetwire.witness import Snapshot, Step, ViewRead
+from storefleet.limits_table import LIMITS
 from storefleet.plan import JOURNEY, STAGES, TERMINALS_HOP
 from storefleet.verdict import run_format
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS
@@ -55,6 +56,9 @@ def _parts() -> Iterator[str]:
     yield _stages()
     yield _section("Witnesses", witness)
     yield from map(_shape, (Snapshot, ViewRead, Step))
+    yield "## Limits\n\nWhat comes over the network is bounded; what is given up for a bound is counted or said.\n"
+    limits = ((limit.what, f"{limit.number:,}", limit.beyond, limit.told) for limit in LIMITS)
+    yield _table(("limit", "number", "beyond it", "told by"), limits)
     yield _section("The ledger", ledger_format)
     yield f"```sql{ledger_format.DDL}```\n"
     yield _section("The run folder", run_format)

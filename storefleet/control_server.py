@@ -1,6 +1,7 @@
 """The lab's end of the control plane: stages join it, commands come to it; both must say the token first.
 
-Bound to loopback. A connection that does not say ``hello`` with the right token within five seconds is closed.
+Bound to loopback. A connection that does not say ``hello`` with the right token within five seconds is closed, and until
+then none of its lines may be longer than HELLO_LIMIT; at most STRANGER_LIMIT connections are in that state.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fleetwire.control import LINE_LIMIT, Channel, Handler, Params
+from fleetwire.control import HELLO_LIMIT, LINE_LIMIT, Channel, Handler, Params
 from fleetwire.errors import ControlError
 
 HELLO_TIMEOUT_S: Final = 5.0
 CONNECTION_LIMIT: Final = 200
+STRANGER_LIMIT: Final = 50
 
 _log = logging.getLogger(__name__)
 
@@ -45,13 +47,14 @@ class ControlServer:
         self._client_handlers = client_handlers
         self._server: asyncio.Server | None = None
         self._connections: set[Channel] = set()
+        self._strangers: set[Channel] = set()
         self.members: dict[tuple[str, int], Member] = {}
         self.changed = asyncio.Event()
         """Set whenever a member joins, becomes ready or leaves."""
 
     async def start(self) -> str:
         """Listen; returns ``host:port``."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=LINE_LIMIT)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"{host}:{port}"
 
@@ -80,23 +83,28 @@ class ControlServer:
             member.channel.notify(method, params)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= CONNECTION_LIMIT:
-            _log.warning("control plane: more than %d connections; refusing one", CONNECTION_LIMIT)
+        if len(self._connections) >= CONNECTION_LIMIT or len(self._strangers) >= STRANGER_LIMIT:
+            _log.warning(
+                "control plane: more than %d connections, or %d without hello; refusing one",
+                CONNECTION_LIMIT,
+                STRANGER_LIMIT,
+            )
             writer.close()
             return
-        greeted = asyncio.Event()
-        visitor = _Visitor(self, greeted)
-        channel = Channel(reader, writer, {"hello": visitor.on_hello})
+        visitor = _Visitor(self)
+        channel = Channel(reader, writer, {"hello": visitor.on_hello}, line_limit=HELLO_LIMIT)
         visitor.channel = channel
         self._connections.add(channel)
+        self._strangers.add(channel)
         timer = asyncio.get_running_loop().call_later(
-            HELLO_TIMEOUT_S, lambda: None if greeted.is_set() else channel.close()
+            HELLO_TIMEOUT_S, lambda: channel.close() if channel in self._strangers else None
         )
         try:
             await channel.run()
         finally:
             timer.cancel()
             self._connections.discard(channel)
+            self._strangers.discard(channel)
             self._left(visitor.member)
 
     def _left(self, member: Member | None) -> None:
@@ -108,8 +116,9 @@ class ControlServer:
         """Check the token and open the door that fits; raises ControlError."""
         if not hmac.compare_digest(str(params.get("token", "")).encode(), self.token.encode()):
             raise ControlError("wrong token: read it from the lab's control.json")
-        visitor.greeted.set()
         assert visitor.channel is not None
+        self._strangers.discard(visitor.channel)
+        visitor.channel.line_limit = LINE_LIMIT
         if "stage" not in params:
             visitor.channel.add_handlers(self._client_handlers)
             return
@@ -135,9 +144,8 @@ class ControlServer:
 class _Visitor:
     """One connection, before and after it said who it is."""
 
-    def __init__(self, server: ControlServer, greeted: asyncio.Event) -> None:
+    def __init__(self, server: ControlServer) -> None:
         self._server = server
-        self.greeted = greeted
         self.channel: Channel | None = None
         self.member: Member | None = None
 

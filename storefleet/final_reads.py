@@ -25,6 +25,7 @@ from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.altered_documents import AlteredDocuments, ledger_or_nothing
+from storefleet.feed_positions import Unreached, read_positions
 from storefleet.lab import Lab
 from storefleet.packed_reads import pack
 from storefleet.verdict.run_format import FinalRead, Reads
@@ -62,9 +63,10 @@ _decode_document = msgspec.json.Decoder(TransactionDocument).decode
 async def read_all(lab: Lab, ledger: Path, now_ms: Callable[[], int]) -> Reads:
     """Read every view that is present; ``now_ms`` is the clock of the run."""
     reads = Reads()
+    positions: dict[str, int] = {}
     for stage in READ_STAGES:
         before = _truth(ledger)
-        found = await _stage_views(lab, stage)
+        found = await _stage_views(lab, stage, positions)
         truths = (before, _truth(ledger))
         for view, content in found.items():
             read = final_read(view, content, truths, at_ms=now_ms())
@@ -73,7 +75,10 @@ async def read_all(lab: Lab, ledger: Path, now_ms: Callable[[], int]) -> Reads:
     if "gateway" in lab.plan.stages and "gateway" not in lab.plan.commands:
         try:
             altered = AlteredDocuments(await asyncio.to_thread(ledger_or_nothing, ledger))
-            events = await read_gateway(lab.gateway_url, altered.look)
+            unreached = Unreached(positions)
+            events = await read_gateway(lab.gateway_url, altered.look, unreached.look)
+            for view, one in reads.views.items():
+                one.unreached = unreached.of(view) if one.events is not None else None
             reads.views[GATEWAY_VIEW] = FinalRead(at_ms=now_ms(), events=events, altered=altered.bodies)
         except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
             _log.warning("no final read of the gateway: %s", error)
@@ -92,13 +97,15 @@ def _truth(ledger: Path) -> Expected | None:
         return None
 
 
-async def _stage_views(lab: Lab, stage: str) -> dict[str, Any]:
+async def _stage_views(lab: Lab, stage: str, positions: dict[str, int]) -> dict[str, Any]:
+    """What the stage says that its views hold; how far their feeds were is entered into ``positions``."""
     if stage not in lab.plan.stages or stage in lab.plan.commands:
         return {}
     views: dict[str, Any] = {}
     try:
         for answer in await lab.stage_call(stage, "final_read", timeout_s=_READ_TIMEOUT_S):
             views.update(answer["views"])
+            positions.update(read_positions(answer))
     except ControlError as error:
         _log.warning("no final read of %s: %s", stage, error)
     return views
@@ -135,8 +142,14 @@ def expected_of(found: dict[str, object], truths: Sequence[dict[str, object]]) -
     return expected
 
 
-async def read_gateway(url: str, look: Callable[[Key, bytes, bytes], None] = lambda *_: None) -> dict[str, ViewRead]:
-    """Every transaction document, by value, by source; ``look`` sees each key with its hash and its JSON.
+async def read_gateway(
+    url: str,
+    look: Callable[[Key, bytes, bytes], None] = lambda *_: None,
+    look_at_place: Callable[[Key, object], None] = lambda *_: None,
+) -> dict[str, ViewRead]:
+    """Every transaction document, by value, by source.
+
+    ``look`` sees each key with its hash and its JSON, ``look_at_place`` with its place in the feed.
 
     Raises aiohttp.ClientError, OSError (TimeoutError), msgspec.DecodeError.
     """
@@ -155,7 +168,9 @@ async def read_gateway(url: str, look: Callable[[Key, bytes, bytes], None] = lam
                 page = _decode_page(await answer.read())
             for entry in page.results:
                 if entry.doc is not msgspec.UNSET and not entry.deleted:
-                    _enter(hashes, entry.id, entry.doc, look)
+                    key = _enter(hashes, entry.id, entry.doc, look)
+                    if key is not None:
+                        look_at_place(key, entry.seq)
             if not page.results:
                 return {source: pack(numbers) for source, numbers in hashes.items()}
             since = page.last_seq
@@ -166,19 +181,23 @@ def _enter(
     document_id: str,
     document: msgspec.Raw,
     look: Callable[[Key, bytes, bytes], None],
-) -> None:
-    """One document by its key; one that cannot be read is there all the same, with a content that nobody sent."""
+) -> Key | None:
+    """One document by its key, which is returned.
+
+    One that cannot be read is there all the same, with a content that nobody sent.
+    """
     try:
         key = Key.parse(document_id)
     except BadPayload:
         _log.warning("the gateway holds %.200r in channel %s: no key of an event", document_id, TRANSACTION_CHANNEL)
-        return
+        return None
     try:
         digest = document_hash(_decode_document(document))
     except msgspec.DecodeError:
         digest = UNREADABLE
     hashes[key.source][key.sequence] = digest
     look(key, digest, bytes(document))
+    return key
 
 
 def document_hash(document: TransactionDocument) -> bytes:

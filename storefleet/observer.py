@@ -3,18 +3,20 @@
 It proves that the broker is one before anything else is started, and it is the final read of a lab that ends at PARM:
 then it remembers the content hash of every canonical event that it sees. A lab that ends at the broker has no canonical
 events: then it remembers the keys of the raw ones. What it missed while it was not connected it cannot know, so there
-is no final read any more once that has happened.
+is no final read any more once that has happened, nor once there was more than REMEMBERED_LIMIT to remember.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from fleetwire.broker_endpoint import trust
 from fleetwire.content import content_hash
 from fleetwire.errors import FleetError, SettingsError
 from fleetwire.events import CanonicalEvent
@@ -29,17 +31,21 @@ from storefleet.plan import EXTERNAL, LabPlan
 
 OBSERVED_VIEWS: Final = {"parm": "canonical", "broker": "raw"}
 """Who answers outcomes in a lab -> the view that only the observer can read."""
+REMEMBERED_LIMIT: Final = 2_000_000
+"""Canonical events by value, or intervals of raw ones."""
+HOST_LIMIT: Final = 1_000
 ANSWER_TIMEOUT_S: Final = 5.0
 CLEAR_QUIET_S: Final = 0.5
 """Retained messages arrive at once after subscribing: so long a silence means that there are no more."""
 CLEAR_TIMEOUT_S: Final = 10.0
 
 _decode = msgspec.json.Decoder(CanonicalEvent).decode
+_log = logging.getLogger(__name__)
 
 
-def endpoint(host: str, port: int, *, tls: bool) -> Endpoint:
-    """The broker's endpoint, with the system's certificate authorities when it speaks TLS."""
-    return Endpoint(host=host, port=port, tls=ssl.create_default_context() if tls else None)
+def endpoint(host: str, port: int, *, tls: bool, ca_file: str = "") -> Endpoint:
+    """The broker's endpoint; when it speaks TLS, with this certificate authority, or the system's. SettingsError."""
+    return Endpoint(host=host, port=port, tls=trust(ca_file) if tls else None)
 
 
 class Observer:
@@ -54,17 +60,24 @@ class Observer:
         self._remembers = remembers
         self._hashes: dict[str, dict[int, bytes]] = {}
         self._keys: dict[str, IntervalSet] = {}
+        self._remembered = 0
         self._gap = False
 
     @classmethod
-    async def open(cls, plan: LabPlan, broker: Endpoint, *, username: str, password: bytes | None) -> Observer:
-        """Connect; raises SettingsError in one line when this is no broker, or one that does not let us in."""
+    async def open(
+        cls, plan: LabPlan, broker: Endpoint, *, username: str, password: bytes | None, missed_some: bool = False
+    ) -> Observer:
+        """Connect; raises SettingsError in one line when this is no broker, or one that does not let us in.
+
+        ``missed_some``: an earlier observer of this run has died with all that it remembered.
+        """
         topics = Topics(plan.topic_root)
         options = SessionOptions(
             client_id=f"{plan.name}.lab", username=username or None, password=password, clean_start=True
         )
         client = StageClient(broker, options, ready_timeout_s=6.0, on_disconnected=lambda _: observer._on_gap())
         observer = cls(client, topics, remembers=OBSERVED_VIEWS.get(plan.outcome_stage, ""))
+        observer._gap = missed_some
         client.on(TopicFilter(pattern=f"{topics.root}/host/#"), observer._on_host)
         if plan.outcome_stage == "parm" or plan.commands.get("parm") == EXTERNAL:
             client.on(TopicFilter(pattern=topics.all_of("canonical", "transaction")), observer._on_canonical)
@@ -103,21 +116,29 @@ class Observer:
 
     def _on_gap(self) -> None:
         self._gap = True
+        self._hashes.clear()
+        self._keys.clear()
 
     def _on_host(self, message: Message) -> None:
-        self.hosts["/".join(message.topic.split("/")[-2:])] = message.payload
         self._client.acknowledge(message)
+        name = "/".join(message.topic.split("/")[-2:])
+        if name in self.hosts or len(self.hosts) < HOST_LIMIT:
+            self.hosts[name] = message.payload
 
     def _on_raw(self, message: Message) -> None:
         self._client.acknowledge(message)
         key = key_of(message)
-        if key is not None:
-            self._keys.setdefault(key.source, IntervalSet()).add(key.sequence)
+        if key is None or not self._remembers_more():
+            return
+        keys = self._keys.setdefault(key.source, IntervalSet())
+        before = len(keys)
+        keys.add(key.sequence)
+        self._remembered += len(keys) - before
 
     def _on_canonical(self, message: Message) -> None:
         self._client.acknowledge(message)
         self.heard_canonical.set()
-        if not self._remembers:
+        if not self._remembers or not self._remembers_more():
             return
         try:
             event = _decode(message.payload)
@@ -125,12 +146,28 @@ class Observer:
             return
         data = msgspec.json.decode(event.data)
         digest = content_hash(event.type, event.time, event.business_day_date, data)
-        self._hashes.setdefault(event.source, {}).setdefault(event.sequence, digest)
+        hashes = self._hashes.setdefault(event.source, {})
+        self._remembered += event.sequence not in hashes
+        hashes.setdefault(event.sequence, digest)
+
+    def _remembers_more(self) -> bool:
+        """Whether there is room; from the first time that there is none, all is forgotten."""
+        if self._remembered >= REMEMBERED_LIMIT and not self._gap:
+            _log.error(
+                "the lab remembers no more than %d %s events: there will be no final read of them, and the verdict is"
+                " unknown; end the run earlier",
+                REMEMBERED_LIMIT,
+                self._remembers,
+            )
+            self._on_gap()
+        return not self._gap
 
 
 def _advice(error: MqttError) -> str:
     if isinstance(error, ConnectRefused):
         return "check the user name in --broker, and STOREFLEET_BROKER_PASSWORD or --broker-password-file"
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return "check --broker, or name its certificate authority by --broker-ca-file"
     return "check --broker"
 
 

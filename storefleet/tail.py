@@ -10,8 +10,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fleetwire.broker_endpoint import broker_endpoint
 from fleetwire.errors import SettingsError
-from fleetwire.mqtt import Endpoint, Message, SessionOptions, StageClient, TopicFilter
+from fleetwire.mqtt import Message, SessionOptions, StageClient, TopicFilter
 from storefleet import home
 from storefleet.lab_options import take_password
 
@@ -49,7 +50,8 @@ async def follow(
         clean_start=True,
     )
     handlers = [(TopicFilter(pattern=chosen, qos=0), show)]
-    async with StageClient(Endpoint.parse(lab["broker"]["url"]), options, handlers=handlers, backlog_limit=HELD_LIMIT):
+    broker = broker_endpoint(lab["broker"]["url"], lab["broker"]["ca_file"])
+    async with StageClient(broker, options, handlers=handlers, backlog_limit=HELD_LIMIT):
         await done.wait()
 
 

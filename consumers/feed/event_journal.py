@@ -45,7 +45,10 @@ _Sequence = Annotated[int, Meta(ge=1, le=MAXIMUM_SEQUENCE)]
 
 
 class Event(Struct, frozen=True, gc=False):
-    """A transaction document that can be used; ``data`` is its decoded data, ``raw_data`` the same as JSON."""
+    """A transaction document that can be used; ``data`` is its decoded data, ``raw_data`` the same as JSON.
+
+    ``attempt``: which sending of it was the first to be stored.
+    """
 
     source: str
     sequence: int
@@ -54,6 +57,7 @@ class Event(Struct, frozen=True, gc=False):
     data: dict[str, object]
     raw_data: bytes
     hash: bytes
+    attempt: int
 
 
 class AppliedTimes(TypedDict):
@@ -70,6 +74,7 @@ class _Document(Struct, gc=False):
     time: UtcTime
     business_day_date: LocalDate
     data: Raw
+    attempt: Annotated[int, Meta(ge=1)] = 1
 
 
 _decode_document = msgspec.json.Decoder(_Document).decode
@@ -93,7 +98,16 @@ def read_event(change: Change) -> Event:
         raise BadPayload("schema", f"nested too deep, or a number too large: {error}") from error
     if change.id != f"{document.source}.{document.sequence}":
         raise BadPayload("no_key", f"the document is of {document.source[:100]}.{document.sequence}, not of its id")
-    return Event(document.source, document.sequence, document.type, document.business_day_date, data, raw_data, digest)
+    return Event(
+        document.source,
+        document.sequence,
+        document.type,
+        document.business_day_date,
+        data,
+        raw_data,
+        digest,
+        document.attempt,
+    )
 
 
 class EventJournal:

@@ -4,7 +4,8 @@
 survives the death of the process (power loss is not promised). A change that a fold cannot use goes to the table
 ``skipped`` and those behind it go on, even when the fold raises something that nobody foresaw, or kills the process:
 after an unclean end the first CAUTIOUS_CHANGES are applied one by one, each entered in the attempt record before, and
-one on which DEATHS_ALLOWED processes died is skipped.
+one on which DEATHS_ALLOWED processes died is skipped. Of more than MAXIMUM_SKIPPED_ROWS different ones no row is kept:
+``on_skipped`` hears of them all the same, and ``unkept_total`` counts them.
 """
 
 from __future__ import annotations
@@ -48,11 +49,15 @@ _PUT_SKIPPED: Final = """
 INSERT INTO skipped (id, revision, reason, detail, line, times, first_at_ms, last_at_ms) VALUES (?, ?, ?, ?, ?, 1, ?, ?)
 ON CONFLICT DO UPDATE SET times = times + 1, last_at_ms = excluded.last_at_ms
 """
+_REPEAT_SKIPPED: Final = """
+UPDATE skipped SET times = times + 1, last_at_ms = ? WHERE id = ? AND revision = ? AND reason = ?
+"""
 _SKIPPED: Final = "SELECT '', id, revision, reason, detail, line FROM skipped ORDER BY first_at_ms, id"
 _UNTOLD: Final = "SELECT '', id, revision, reason, detail, line FROM skipped WHERE told = 0 ORDER BY first_at_ms, id"
 _TOLD: Final = "UPDATE skipped SET told = 1 WHERE id = ? AND revision = ? AND reason = ?"
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
@@ -100,12 +105,13 @@ class FoldFile(Generic[Item]):
     """The file of one fold. All methods run on the loop's own thread, where SQLite is fast enough not to be felt."""
 
     def __init__(self, path: Path, fold: Fold[Item], on_skipped: Callable[[Unusable], None] = lambda _: None) -> None:
-        """Open or create the file; raises StorageError. ``on_skipped`` hears of what was skipped, once it is kept."""
+        """Open or create the file; raises StorageError. ``on_skipped`` hears of what was skipped, once that is durable."""
         self.path = path
         self.fold = fold
         self._on_skipped = on_skipped
         self.skipped: Counter[str] = Counter()
         self.applied_total = 0
+        self.unkept_total = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
@@ -211,45 +217,61 @@ class FoldFile(Generic[Item]):
     def _write(self, items: Sequence[Item], noted: Sequence[Unusable], checkpoint: str) -> None:
         if not (items or noted or checkpoint):
             return
-        kept: list[Unusable] = []
-        self._transact(lambda: self._write_rows(items, noted, checkpoint, kept))
+        unkept = self._transact(lambda: self._write_rows(items, noted, checkpoint))
         if checkpoint:
             self.checkpoint, self.checkpoint_at_ms = checkpoint, now_ms()
         self.skipped.update(entry.reason for entry in noted)
-        for entry in kept:
+        if unkept:
+            self._count_unkept(unkept)
+        for entry in noted:
             self._on_skipped(entry)
 
-    def _write_rows(
-        self, items: Sequence[Item], noted: Sequence[Unusable], checkpoint: str, kept: list[Unusable]
-    ) -> None:
+    def _write_rows(self, items: Sequence[Item], noted: Sequence[Unusable], checkpoint: str) -> int:
+        """Inside a transaction; returns how many of ``noted`` found no room for a row."""
         if items:
             self.fold.apply(self.connection, items)
-        if noted:
-            kept += self._note(noted)
+        unkept = self._note(noted) if noted else 0
         if checkpoint:
             self.connection.execute(_PUT_CHECKPOINT, (self.fold.name, checkpoint, now_ms()))
+        return unkept
 
-    def _note(self, noted: Sequence[Unusable]) -> Sequence[Unusable]:
+    def _note(self, noted: Sequence[Unusable]) -> int:
         at_ms = now_ms()
         rows: int = self.connection.execute("SELECT count(*) FROM skipped").fetchone()[0]
-        if rows >= MAXIMUM_SKIPPED_ROWS:
-            _log.warning("fold %s: %d rows in skipped; more are counted only", self.fold.name, rows)
-            return []
+        room = max(0, MAXIMUM_SKIPPED_ROWS - rows)
         self.connection.executemany(
             _PUT_SKIPPED,
-            [(entry.id, entry.revision, entry.reason, entry.detail, entry.line, at_ms, at_ms) for entry in noted],
+            [
+                (entry.id, entry.revision, entry.reason, entry.detail, entry.line, at_ms, at_ms)
+                for entry in noted[:room]
+            ],
         )
-        return noted
+        beyond = noted[room:]
+        if not beyond:
+            return 0
+        repeats = self.connection.executemany(
+            _REPEAT_SKIPPED, [(at_ms, entry.id, entry.revision, entry.reason) for entry in beyond]
+        )
+        return len(beyond) - repeats.rowcount
+
+    def _count_unkept(self, unkept: int) -> None:
+        if not self.unkept_total:
+            _log.error(
+                "%s: %d rows in skipped, no more are kept; later skips are told and counted (skipped_unkept_total)",
+                self.path,
+                MAXIMUM_SKIPPED_ROWS,
+            )
+        self.unkept_total += unkept
 
     def _forget(self) -> None:
         self.fold.rebuild(self.connection)
         self.connection.execute("DELETE FROM checkpoint")
         self.connection.execute("DELETE FROM skipped")
 
-    def _transact(self, work: Callable[[], None]) -> None:
+    def _transact(self, work: Callable[[], Result]) -> Result:
         try:
             self.connection.execute("BEGIN IMMEDIATE")
-            work()
+            result = work()
             self.connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             self._roll_back()
@@ -260,6 +282,7 @@ class FoldFile(Generic[Item]):
         except BaseException:
             self._roll_back()
             raise
+        return result
 
     def _roll_back(self) -> None:
         if self.connection.in_transaction:

@@ -61,7 +61,6 @@ class Follower:
         self.connected = False
         self.reconnects_total = 0
         self.failures_total = 0
-        self.oversized_total = 0
         self._url = f"{url.rstrip('/')}/_changes"
         self._silence_s = silence_s
         self._retry_cap_s = retry_cap_s
@@ -132,8 +131,6 @@ class Follower:
                 self._heard_s = time.monotonic()
                 self._failures = 0
                 await self._apply([read_line(line) for line in splitter.split(chunk)], beginning)
-                self.oversized_total += splitter.oversized
-                splitter.oversized = 0
                 if beginning != self._beginnings:
                     return
                 if (early_s := began_s + GATHER_S - loop.time()) > 0:

@@ -5,6 +5,7 @@ Sequences are opaque texts (couchbase.md 2.2): kept and handed back as they came
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -47,6 +48,16 @@ class Unusable(NamedTuple):
 Entry = Change | Mark | Unusable
 
 
+class CutLine(NamedTuple):
+    """A line that is longer than ``limit`` bytes: all that is kept of it is its beginning."""
+
+    beginning: bytes
+    limit: int
+
+
+Line = bytes | CutLine
+
+
 class _Revision(Struct, gc=False):
     rev: str
 
@@ -61,32 +72,39 @@ class _Line(Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Line).decode
+_decode_word = msgspec.json.Decoder(int | str).decode
+_WORD: Final = rb'"(?:[^"\\]|\\.)*"'
+_BEGINNING: Final = re.compile(rb'\s*\{\s*"seq"\s*:\s*(\d+|%b)\s*,\s*"id"\s*:\s*(%b)' % (_WORD, _WORD))
+"""How every gateway begins a line."""
 _CAUGHT_UP: Final = Mark("")
 
 
 class LineSplitter:
     """Cuts a stream into lines without their ends; holds at most ``limit`` bytes of an unfinished one.
 
-    A longer line is dropped to its end and counted in ``oversized``, so that it costs memory once, not for ever.
+    A longer line is given out as a CutLine as soon as it is known for one, and the rest of it dropped.
     """
 
     def __init__(self, limit: int = MAXIMUM_LINE_BYTES) -> None:
-        self.oversized = 0
         self._limit = limit
         self._pieces: list[bytes] = []
         self._held = 0
         self._dropping = False
 
-    def split(self, chunk: bytes) -> list[bytes]:
-        """The lines that this chunk completes; ``\\r`` before the end is no part of a line."""
+    def split(self, chunk: bytes) -> Sequence[Line]:
+        """The lines that this chunk completes or makes too long; ``\\r`` before the end is no part of a line."""
         lines = chunk.split(b"\n")
         rest = lines.pop()
+        result: Sequence[Line] = lines
         if lines:
             lines[0] = self._complete(lines[0])
             if self._dropping or len(max(lines, key=len)) > self._limit:
-                lines = self._without_oversized(lines)
+                result = self._cut(lines)
         self._hold(rest)
-        return lines
+        if self._held > self._limit:
+            self._dropping = True
+            result = [*result, CutLine(self._complete(b"")[:KEPT_BYTES], self._limit)]
+        return result
 
     def _complete(self, end: bytes) -> bytes:
         if not self._pieces:
@@ -97,28 +115,25 @@ class LineSplitter:
         self._held = 0
         return line
 
-    def _without_oversized(self, lines: list[bytes]) -> list[bytes]:
+    def _cut(self, lines: list[bytes]) -> list[Line]:
         if self._dropping:
             self._dropping = False
             lines = lines[1:]
-        kept = [line for line in lines if len(line) <= self._limit]
-        self.oversized += len(lines) - len(kept)
-        return kept
+        return [line if len(line) <= self._limit else CutLine(line[:KEPT_BYTES], self._limit) for line in lines]
 
     def _hold(self, rest: bytes) -> None:
         if self._dropping or not rest:
             return
         self._pieces.append(rest)
         self._held += len(rest)
-        if self._held > self._limit:
-            self._pieces.clear()
-            self._held = 0
-            self._dropping = True
-            self.oversized += 1
 
 
-def read_line(line: bytes) -> Entry:
+def read_line(line: Line) -> Entry:
     """What a line says; never raises. Pseudo entries of Sync Gateway (ids with ``_`` in front) are marks."""
+    return _read_cut(line) if isinstance(line, CutLine) else _read_whole(line)
+
+
+def _read_whole(line: bytes) -> Entry:
     if not line or line.isspace():
         return _CAUGHT_UP
     try:
@@ -135,6 +150,27 @@ def read_line(line: bytes) -> Entry:
         return Mark(sequence)
     document = b"" if entry.doc is UNSET else bytes(entry.doc)
     return Change(sequence, entry.id, entry.changes[0].rev, entry.deleted, document)
+
+
+def _read_cut(line: CutLine) -> Entry:
+    """Whose line it was stands at its beginning, so that it can be rejected like any other poison."""
+    sequence, document_id = _beginning(line.beginning)
+    if document_id.startswith("_"):
+        return Mark(sequence)
+    detail = f"a line of the feed is longer than {line.limit} bytes"
+    return Unusable(sequence, document_id, "", "oversized", detail, line.beginning)
+
+
+def _beginning(line: bytes) -> tuple[str, str]:
+    """``seq`` and ``id`` of a line that begins with them; "" for what cannot be known."""
+    match = _BEGINNING.match(line)
+    if match is None:
+        return "", ""
+    try:
+        sequence, document_id = (str(_decode_word(word)) for word in match.groups())
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return "", ""
+    return ("", "") if max(len(sequence), len(document_id)) > MAXIMUM_TEXT else (sequence, document_id)
 
 
 def _fault(entry: _Line, sequence: str) -> str:

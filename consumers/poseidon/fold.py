@@ -91,9 +91,7 @@ class PoseidonFold:
     def load(self, connection: sqlite3.Connection) -> None:
         """What was applied before counts as taken and handed on by this incarnation too."""
         self.journal.load(connection)
-        for source, applied in self.journal.applied.items():
-            self._witness.taken[source] = applied.copy()
-            self._witness.handed_on[source] = applied.copy()
+        self._witness.resume(self.journal.applied)
 
     def read(self, change: Change) -> Fact:
         """The event with its typed data; raises BadPayload."""
@@ -125,7 +123,7 @@ class PoseidonFold:
         fresh, repeats = self.journal.committed()
         witness = self._witness
         for event in fresh:
-            witness.take(event.source, event.sequence)
+            witness.take(event.source, event.sequence, event.attempt)
             witness.hand_on(event.source, event.sequence, "applied")
         for event in repeats:
             witness.take(event.source, event.sequence)

@@ -103,6 +103,7 @@ class PoseidonStage:
         self.witness.counters.update(
             applied_total=self._file.applied_total,
             skipped_total=self._file.skipped.total(),
+            skipped_unkept_total=self._file.unkept_total,
             backlog=self._follower.backlog,
             feed_connected=self._follower.connected,
             feed_age_ms=self._follower.age_ms or 0,
@@ -119,8 +120,9 @@ class PoseidonStage:
         return {"final_read": self._final_read, "applied_times": self._applied_times}
 
     async def _final_read(self, _: Params) -> Any:
+        position = self._file.checkpoint if self._file is not None else ""
         sources = await asyncio.to_thread(event_journal.final_read, self._path)
-        return {"views": {"orders": {"sources": sources}}}
+        return {"views": {"orders": {"sources": sources}}, "positions": {"orders": position}}
 
     async def _applied_times(self, params: Params) -> Any:
         """With ``source``: {sequence: applied_at_ms}; without: intervals and times as arrays, for every source."""

@@ -123,6 +123,7 @@ class HostedView:
         figures = {
             "applied_total": state.applied_total,
             "skipped_total": sum(state.skipped.values()),
+            "skipped_unkept_total": self._file.unkept_total if self._file else 0,
             "feed_connected": int(state.feed_connected),
             "feed_age_ms": state.age_ms or 0,
             "feed_reconnects_total": follower.reconnects_total,

@@ -63,9 +63,7 @@ class SalesView:
     def load(self, connection: sqlite3.Connection) -> None:
         """What was applied before counts as taken and handed on by this incarnation too."""
         self._journal.load(connection)
-        for source, applied in self._journal.applied.items():
-            self._witness.taken[source] = applied.copy()
-            self._witness.handed_on[source] = applied.copy()
+        self._witness.resume(self._journal.applied)
 
     def read(self, change: Change) -> Event:
         """The event; raises BadPayload, also for an amount that no till can take."""
@@ -91,7 +89,7 @@ class SalesView:
         """Tell the witness."""
         fresh, repeats = self._journal.committed()
         for event in fresh:
-            self._witness.take(event.source, event.sequence)
+            self._witness.take(event.source, event.sequence, event.attempt)
             self._witness.hand_on(event.source, event.sequence, "counted in sales")
         for event in repeats:
             self._witness.take(event.source, event.sequence)

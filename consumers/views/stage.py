@@ -81,14 +81,16 @@ class ViewsStage:
         self.witness.reject(skip.reason, source or skip.id, int(sequence) if sequence.isdecimal() else 0)
 
     async def _final_read(self, _: Params) -> Any:
-        """Every view that can be read; one that cannot is left out, which the verdict says."""
+        """Every view that can be read, and how far its feed was before; one that cannot is left out: the verdict says so."""
         views: dict[str, Any] = {}
+        positions: dict[str, str] = {}
         for hosted in self._hosted:
+            positions[hosted.view.name] = hosted.state.checkpoint
             try:
                 views[hosted.view.name] = await hosted.final_read()
             except StorageError as error:
                 _log.warning("no final read of %s: %s", hosted.view.name, error)
-        return {"views": views}
+        return {"views": views, "positions": positions}
 
     async def _rebuild(self, params: Params) -> Any:
         """Parameter ``view``: its name."""

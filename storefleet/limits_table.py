@@ -1,0 +1,61 @@
+"""What is bounded, at which number, and how a user hears of it: a table of ``docs/contract.md`` by the code's constants."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from consumers.feed import fold_file, lines
+from consumers.sync_stage import stage as sync_stage
+from consumers.views import view
+from fleetwire import control, dead_letters, outcomes, witness
+from parm_stub import register_publisher, store_status
+from parm_stub import stage as parm
+from storefleet import control_server, observer
+
+
+class Limit(NamedTuple):
+    """``told``: the counter or the class that says that the limit was hit; "" where nothing is given up for it."""
+
+    what: str
+    number: int
+    beyond: str
+    told: str = ""
+
+
+LIMITS: Final = (
+    Limit(
+        "unresolved events of a terminal on the wire", outcomes.WINDOW, "the others wait in its outbox", "`unresolved`"
+    ),
+    Limit("events in PARM's hands", parm.BACKLOG_LIMIT, "it stops reading", "`in_hand`, `paused`"),
+    Limit("events in the sync stage's hands", sync_stage.BACKLOG_LIMIT, "it stops reading", "`in_hand`, `paused`"),
+    Limit(
+        "terminals that PARM knows",
+        store_status.MAXIMUM_TERMINALS,
+        "their state is ignored",
+        "`terminals_refused_total`",
+    ),
+    Limit("registers on PARM's way to the broker", register_publisher.UNDER_WAY_LIMIT, "they follow one by one"),
+    Limit(
+        "dead letters under way that nobody waits for",
+        dead_letters.LETTERS_ASIDE,
+        "counted as rejects, not written",
+        "`dead_letters_unwritten_total`",
+    ),
+    Limit("bytes of a line of the changes feed", lines.MAXIMUM_LINE_BYTES, "skipped, by its id", "`oversized`"),
+    Limit(
+        "rows of `skipped` in the file of Poseidon or of a view",
+        fold_file.MAXIMUM_SKIPPED_ROWS,
+        "dead letter and outcome as ever, no row",
+        "`skipped_unkept_total`",
+    ),
+    Limit("rows that a view shows", view.MAXIMUM_ROWS, "not shown"),
+    Limit("sources in each set of a witness", witness.SOURCE_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
+    Limit("intervals in each set of a witness", witness.INTERVAL_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
+    Limit("registers of a view in a witness", witness.REGISTER_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
+    Limit("events whose times a stage keeps for `trace`", witness.JOURNEY_LIMIT, "the oldest are forgotten"),
+    Limit("events of the broker's own final read", observer.REMEMBERED_LIMIT, "there is none", "`no_final_read`"),
+    Limit("bytes of a control line", control.LINE_LIMIT, "an error instead of it"),
+    Limit("bytes of a control line before `hello`", control.HELLO_LIMIT, "the connection ends"),
+    Limit("control connections", control_server.CONNECTION_LIMIT, "closed at once"),
+    Limit("control connections before `hello`", control_server.STRANGER_LIMIT, "closed at once"),
+)
