@@ -1,82 +1,74 @@
 """Your own transformer in PARM's place, on paho-mqtt alone: storefleet up --fleet examples/one_brand.toml \
 --stage 'parm=python examples/my_parm.py'. It turns raw events of the POSLog-like dialect "burger" into canonical ones; a
-raw event is acknowledged once the broker has accepted the canonical one, or the dead letter of what cannot be read."""
+raw event is acknowledged once the broker has accepted the canonical one, or the rejection of what cannot be read."""
 
 import json
 import os
 import re
-import time
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 
 ROOT = os.environ["STOREFLEET_TOPIC_ROOT"]
-WORDS = """ItemType=transaction_type ReceiptNumber=receipt_number OperatorID=operator_id TillID=till_id GTIN=- POSIDType=-
-ChannelTypeCode=service_mode BeginDateTime=begin_time EndDateTime=end_time TrainingModeFlag=training_mode Tender=tenders
-LineItem=line_items TransactionNetAmount=net_cents TransactionTaxAmount=tax_cents TransactionGrandAmount=grand_cents
-ItemID=item_id POSItemID=gtin Description=description Quantity=quantity RegularSalesUnitPrice=unit_price_cents
-ExtendedDiscountAmount=discount_cents ExtendedAmount=extended_cents TaxAmount=tax_cents TenderType=tender_type
-Amount=amount_cents EntryMethod=entry_mode CardNumberMasked=masked_pan AuthorizationCode=authorization_code
-ApproverID=manager_id ReasonCode=reason_code ControlTypeCode=control_type ExpectedAmount=expected_cents
-CountedAmount=counted_cents Device=component FromState=from_state ToState=to_state Severity=severity"""
+WORDS = """ItemType=transaction_type ChannelTypeCode=service_mode BeginDateTime=begin_time EndDateTime=end_time
+TrainingModeFlag=training_mode LineItem=line_items Tender=tenders TransactionNetAmount=net_cents Amount=amount_cents
+TransactionTaxAmount=tax_cents TransactionGrandAmount=grand_cents POSIDType=- POSItemID=gtin TaxAmount=tax_cents
+RegularSalesUnitPrice=unit_price_cents ExtendedDiscountAmount=discount_cents ExtendedAmount=extended_cents
+EntryMethod=entry_mode CardNumberMasked=masked_pan ApproverID=manager_id ControlTypeCode=control_type Device=component
+ExpectedAmount=expected_cents CountedAmount=counted_cents"""
 NAMES = dict(pair.split("=") for pair in WORDS.split())
+OF_KIND = {"RetailTransaction": {"SequenceNumber": "original_key"},
+           "VoidTransaction": {"VoidedSequenceNumber": "voided_key", "Amount": "grand_cents"}}  # fmt: skip
 CODES = {"transaction_type", "service_mode", "tender_type", "entry_mode", "control_type", "severity"}
 
 
-def code(text):
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).upper().removeprefix("OPERATOR_").removeprefix("TENDER_")
-    return words.replace("_DAY", "_OF_DAY")
+def snake(text):
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower()
 
 
-def fields(body, **names):
+def fields(body, names):
     found = {}
     for theirs, value in body.items():
-        ours = names.get(theirs) or NAMES[theirs] if not isinstance(value, dict) else "-"
+        ours = names.get(theirs, snake(theirs))
         if isinstance(value, dict):
-            found |= fields(value, **names)  # our records are flatter than theirs
+            found |= fields(value, names)  # our records are flatter than theirs
+        elif isinstance(value, list):
+            found[ours] = [fields(one, NAMES | {"SequenceNumber": "line"}) for one in value]
+        elif ours in CODES:
+            found[ours] = re.sub("^(OPERATOR|TENDER)_", "", snake(value).upper()).replace("_DAY", "_OF_DAY")
         elif ours != "-":
-            lines = isinstance(value, list) and [fields(one, SequenceNumber="line") for one in value]
-            found[ours] = lines or (code(value) if ours in CODES else value)
+            found[ours] = value
     return found
 
 
 def canonical(raw, source):
     kind = raw["TransactionTypeCode"]
-    special = {"VoidedSequenceNumber": "voided_key", "SequenceNumber": "original_key"}
-    data = fields(raw[kind], **special, **({"Amount": "grand_cents"} if kind == "VoidTransaction" else {}))
-    data |= {name: f"{source}.{data[name]}" for name in ("voided_key", "original_key") if name in data}
-    if kind == "RetailTransaction":
-        data.setdefault("original_key", "")
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Transaction")).lower()
+    data = {"original_key": ""} if kind == "RetailTransaction" else {}
+    for name, value in fields(raw[kind], NAMES | OF_KIND.get(kind, {})).items():
+        data[name] = f"{source}.{value}" if name in ("original_key", "voided_key") else value
+    event = "terminal.alert" if kind == "WorkstationAlert" else f"transaction.{snake(kind.removesuffix('Transaction'))}"
     return {"key": f"{source}.{raw['SequenceNumber']}", "source": source, "sequence": raw["SequenceNumber"],
-            "type": "terminal.alert" if kind == "WorkstationAlert" else f"transaction.{name}", "data": data,
-            "time": raw["PostedDateTime"], "business_day_date": raw["BusinessDayDate"]}  # fmt: skip
+            "type": event, "time": raw["PostedDateTime"], "business_day_date": raw["BusinessDayDate"],
+            "data": data}  # fmt: skip
 
 
 def on_message(client, waiting, message):
     place, source = message.topic.removeprefix(f"{ROOT}/terminal/transaction/"), message.topic.rpartition("/")[2]
+    topic, properties = f"{ROOT}/canonical/transaction/{place}", message.properties
     try:
-        event = json.dumps(canonical(json.loads(message.payload), source))
-        send(client, waiting, message, f"{ROOT}/canonical/transaction/{place}", event, message.properties)
+        said = canonical(json.loads(message.payload), source)
     except (ValueError, LookupError, TypeError, AttributeError):
         client.publish(f"{ROOT}/dead-letter/parm/schema/{source}", message.payload, qos=1)
         sequence = int(dict(message.properties.UserProperty)["sequence"])
-        told = {"by": "parm", "rejected": [{"sequence": sequence, "stage": "parm", "reason": "schema"}]}
-        send(client, waiting, message, f"{ROOT}/command/outcome/{place}", json.dumps(told), None)
-
-
-def send(client, waiting, message, *publication):
-    topic, payload, properties = publication
-    waiting[client.publish(topic, payload, qos=1, properties=properties).mid] = message, *publication
+        said = {"by": "parm", "rejected": [{"sequence": sequence, "stage": "parm", "reason": "schema"}]}
+        topic, properties = f"{ROOT}/command/outcome/{place}", None
+    waiting[client.publish(topic, json.dumps(said), qos=1, properties=properties).mid] = message
 
 
 def on_publish(client, waiting, number, reason, _):
-    message, *publication = waiting.pop(number, (None,))
-    if message is not None and reason.value == 0:
+    message = waiting.pop(number, None)
+    if message is not None and reason.value == 0:  # else nobody has it: its terminal asks, and sends it again
         client.ack(message.mid, message.qos)
-    elif message is not None:  # refused, or nobody subscribes yet: that is no acceptance
-        time.sleep(0.1)
-        send(client, waiting, message, *publication)
 
 
 def main():
@@ -85,9 +77,7 @@ def main():
                          protocol=mqtt.MQTTv5, manual_ack=True)  # fmt: skip
     client.on_connect = lambda *_: client.subscribe(f"$share/parm/{ROOT}/terminal/transaction/#", qos=1)
     client.on_message, client.on_publish = on_message, on_publish
-    session = mqtt.Properties(mqtt.PacketTypes.CONNECT)
-    session.SessionExpiryInterval = 30
-    client.connect(broker.hostname, broker.port, clean_start=False, properties=session)
+    client.connect(broker.hostname, broker.port)
     client.loop_forever()
 
 

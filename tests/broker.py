@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,12 +23,24 @@ def find_mosquitto() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path=_SYSTEM_FOLDERS)
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+class ReservedPort:
+    """A loopback port that no other process is given, before a server listens there and while it is away.
+
+    A socket stays bound to it without listening; a server that sets SO_REUSEADDR, as all do, listens beside it. Linux
+    allows that; elsewhere the port was merely free a moment ago.
+    """
+
+    def __init__(self) -> None:
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._holder.bind(("127.0.0.1", 0))
+        self.number: int = self._holder.getsockname()[1]
+        if sys.platform != "linux":
+            self.close()
+
+    def close(self) -> None:
+        """Give it back."""
+        self._holder.close()
 
 
 class Broker:
@@ -38,7 +51,8 @@ class Broker:
 
     def __init__(self, lines: Sequence[str] = (), *, anonymous: bool = True, persistence: bool = False) -> None:
         self.host = "127.0.0.1"
-        self.port = 0
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self.folder = Path(tempfile.mkdtemp(prefix="storefleet-broker-"))
         self.folder.chmod(0o777 if persistence else 0o755)
         self._lines = [
@@ -77,11 +91,13 @@ class Broker:
         self._lines.append(line)
 
     def start(self) -> Broker:
-        """Start on a free port, another one when somebody takes it meanwhile; returns once it answers a CONNECT."""
+        """Start on its port, another one where that could not be reserved; returns once it answers a CONNECT."""
         for _ in range(_ATTEMPTS):
-            self.port = free_port()
             if self._start():
                 return self
+            self._reserved.close()
+            self._reserved = ReservedPort()
+            self.port = self._reserved.number
         raise RuntimeError(f"Mosquitto did not start:\n{self.log}")
 
     def restart(self) -> None:
@@ -141,6 +157,7 @@ class Broker:
             self.kill()
 
     def close(self) -> None:
-        """Stop it and remove its folder."""
+        """Stop it, remove its folder and give its port back."""
         self.stop()
+        self._reserved.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,12 +1,19 @@
-"""Fixtures of all tests: a real broker, for each test its own."""
+"""Fixtures of all tests: a real broker and a port, for each test its own.
+
+Drawn examples have no time limit of their own: a busy machine is no failure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.broker import Broker
+from tests.broker import Broker, ReservedPort
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture
@@ -21,6 +28,14 @@ def make_broker() -> Iterator[Callable[..., Broker]]:
     yield make
     for broker in brokers:
         broker.close()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A loopback port that no other process gets; nothing listens there but what the test starts."""
+    reserved = ReservedPort()
+    yield reserved.number
+    reserved.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.bad_input.refusal import refusal
-from tests.broker import Broker, free_port
+from tests.broker import Broker
 from tests.lab.command_line import CommandLine
 
 PASSWORD = "open-sesame-4711"
@@ -53,9 +53,8 @@ def test_without_confirmation(command_line: CommandLine) -> None:
     ("address", "reason"),
     [("127.0.0.1", "Connection refused"), ("no-such-host.invalid", "not known|resolution")],
 )
-def test_nobody_there(command_line: CommandLine, address: str, reason: str) -> None:
+def test_nobody_there(command_line: CommandLine, address: str, reason: str, port: int) -> None:
     """A refused connection and an unknown host end the start at once, with the address."""
-    port = free_port()
     line = refusal(command_line, "up", "--stores", 2, "--broker", f"mqtt://{address}:{port}", "--yes-external")
     assert f"broker {address}:{port}" in line
     assert any(word in line for word in reason.split("|")), line

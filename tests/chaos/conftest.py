@@ -22,7 +22,7 @@ async def echo() -> AsyncIterator[EchoServer]:
     server = EchoServer()
     await server.start()
     yield server
-    await server.stop()
+    await server.close()
 
 
 @pytest.fixture

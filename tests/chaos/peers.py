@@ -12,6 +12,7 @@ import msgspec
 
 from chaos.hops import Hops
 from fleetwire.settings import StageSettings
+from tests.broker import ReservedPort
 
 HOP = "terminals-broker"
 CONNACK = b"\x20\x03\x00\x00\x00"
@@ -26,7 +27,8 @@ class EchoServer:
         self.ends: list[str] = []
         self.open = 0
         self._server: asyncio.Server | None = None
-        self._port = 0
+        self._reserved = ReservedPort()
+        self._port = self._reserved.number
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -35,12 +37,11 @@ class EchoServer:
         return f"127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        """Listen, on the same port as before."""
+        """Listen, on the same port every time."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, backlog=4096)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Close everything."""
+        """Close everything but the port, which stays reserved."""
         if self._server is not None:
             self._server.close()
             for writer in list(self._writers):
@@ -48,6 +49,11 @@ class EchoServer:
             await self._server.wait_closed()
             self._server = None
         await until(lambda: self.open == 0, "all echo connections ended")
+
+    async def close(self) -> None:
+        """Stop for good."""
+        await self.stop()
+        self._reserved.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         log = bytearray()

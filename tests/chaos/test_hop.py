@@ -15,6 +15,7 @@ from chaos.hops import Hops
 from fleetwire.errors import SettingsError
 from fleetwire.settings import StageSettings
 from tests.chaos.peers import HOP, EchoServer, HopBench, descriptors, resident_bytes, until
+from tests.mqtt.peer import serving
 
 MakeHop = Callable[..., HopBench]
 MEGABYTE = 1024 * 1024
@@ -57,17 +58,15 @@ async def test_half_close_goes_through(make_hop: MakeHop) -> None:
 
     async def answer_at_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"got %d" % len(await reader.read()))
-        writer.close()
 
-    server = await asyncio.start_server(answer_at_end, "127.0.0.1", 0)
-    hop = await make_hop(f"127.0.0.1:{server.sockets[0].getsockname()[1]}").start()
-    reader, writer = await hop.connect()
-    writer.write(b"hello")
-    writer.write_eof()
-    assert await reader.read() == b"got 5"
-    writer.close()
-    await until(lambda: hop.count("links_open") == 0, "the link ended")
-    server.close()
+    async with serving(answer_at_end) as port:
+        hop = await make_hop(f"127.0.0.1:{port}").start()
+        reader, writer = await hop.connect()
+        writer.write(b"hello")
+        writer.write_eof()
+        assert await reader.read() == b"got 5"
+        writer.close()
+        await until(lambda: hop.count("links_open") == 0, "the link ended")
 
 
 async def test_reset_goes_through(echo: EchoServer, make_hop: MakeHop) -> None:

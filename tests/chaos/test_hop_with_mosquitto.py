@@ -30,7 +30,7 @@ async def test_a_region_is_cut_off_and_comes_back(broker: Broker, make_hop: Call
     ):
         await observer.subscribe("#", qos=1)
         collector = asyncio.create_task(_collect(observer, log))
-        west = aiomqtt.Client("127.0.0.1", hop.port, identifier=WEST, keepalive=1, will=will)
+        west = aiomqtt.Client("127.0.0.1", hop.port, identifier=WEST, keepalive=4, will=will)
         await west.__aenter__()
         await west.publish("sales/west", b"1", qos=1)
         await hop.call("add_fault", name="cut", type="partition", attributes={"region": "west"})
@@ -59,7 +59,7 @@ async def test_a_region_is_cut_off_and_comes_back(broker: Broker, make_hop: Call
 
 
 async def _publish_anew(port: int) -> None:
-    async with aiomqtt.Client("127.0.0.1", port, identifier=WEST, timeout=20) as west:
+    async with aiomqtt.Client("127.0.0.1", port, identifier=WEST, timeout=40) as west:
         await west.publish("sales/west", b"3", qos=1)
 
 

@@ -89,8 +89,10 @@ class Answerer:
         self.events: list[tuple[str, int, int, bytes]] = []
         """(source, sequence, attempt, payload), as they came."""
         self.asks: list[tuple[str, list[tuple[int, int]]]] = []
+        self.heard: list[tuple[str, int]] = []
+        """(source, attempt) of events and asks together, as they came; an ask has attempt 0."""
         self.applied: dict[str, IntervalSet] = {}
-        self.takes = True
+        self.takes_from_attempt = 1
         self.tells = True
         self.answers = True
         self.rejects: dict[tuple[str, int], str] = {}
@@ -118,10 +120,12 @@ class Answerer:
     def _event(self, message: Message) -> None:
         source, sequence = message.user_property("source"), int(message.user_property("sequence") or 0)
         assert source is not None
-        self.events.append((source, sequence, int(message.user_property("attempt") or 0), message.payload))
+        attempt = int(message.user_property("attempt") or 0)
+        self.events.append((source, sequence, attempt, message.payload))
+        self.heard.append((source, attempt))
         self.client.acknowledge(message)
         reason = self.rejects.get((source, sequence), "")
-        if self.takes and not reason:
+        if attempt >= self.takes_from_attempt and not reason:
             self.applied.setdefault(source, IntervalSet()).add(sequence)
         if self.tells:
             self._tell(source, answer=False, rejected=[Rejection(sequence, "parm", reason)] if reason else [])
@@ -129,6 +133,7 @@ class Answerer:
     def _ask(self, message: Message) -> None:
         source = self._topics.source_of(message.topic)
         self.asks.append((source, read_ask(message.payload).unresolved))
+        self.heard.append((source, 0))
         self.client.acknowledge(message)
         if self.answers:
             self._tell(source, answer=True)

@@ -17,9 +17,9 @@ from tests.emulator_live.lab import answering, call, rows, running, settings_for
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Terminals ask after tenths of a second, so that a test need not wait."""
+    """Terminals ask after tenths of a second, so that a test need not wait; for the answer they have time."""
     monkeypatch.setattr(outbox, "OVERDUE_S", 0.3)
-    monkeypatch.setattr(outbox, "ANSWER_S", 0.2)
+    monkeypatch.setattr(outbox, "ANSWER_S", 600.0)
 
 
 async def test_outcomes_empty_the_outbox_and_are_entered_in_the_ledger(broker: Broker, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ async def test_a_lost_outcome_is_healed_by_asking(broker: Broker, tmp_path: Path
         await call(emulator, "burst", events=20)
         await until_drained(emulator)
         assert {attempt for _, _, attempt, _ in answerer.events} == {1}
-        assert len(answerer.asks) == 4
+        assert {source for source, _ in answerer.asks} == {terminal.id for terminal in emulator.running.terminals}
     assert rows(tmp_path, "SELECT count(*) FROM attempt") == [(0,)]
 
 
@@ -71,10 +71,8 @@ async def test_a_lost_outcome_is_healed_by_asking(broker: Broker, tmp_path: Path
 async def test_an_event_that_the_answer_does_not_cover_is_sent_again(broker: Broker, tmp_path: Path) -> None:
     """What was asked and is not covered goes out once more with attempt 2, which the ledger knows."""
     async with answering(broker) as answerer, running(settings_for(broker, tmp_path)) as emulator:
-        answerer.takes = False
+        answerer.takes_from_attempt = 2
         await call(emulator, "burst", events=4)
-        await until(lambda: len(answerer.keys) == 4, "4 events came")
-        answerer.takes = True
         await until_drained(emulator)
         first = {(source, sequence): body for source, sequence, attempt, body in answerer.events if attempt == 1}
         second = {(source, sequence): body for source, sequence, attempt, body in answerer.events if attempt == 2}
@@ -84,14 +82,19 @@ async def test_an_event_that_the_answer_does_not_cover_is_sent_again(broker: Bro
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_without_an_answerer_everything_asked_is_sent_again(broker: Broker, tmp_path: Path) -> None:
+async def test_without_an_answerer_everything_asked_is_sent_again(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After three unanswered asks the terminal sends again all the same."""
+    monkeypatch.setattr(outbox, "ANSWER_S", 0.2)
     async with answering(broker) as answerer, running(settings_for(broker, tmp_path)) as emulator:
         answerer.tells = answerer.answers = False
         await call(emulator, "burst", events=4)
         await until(lambda: len(answerer.keys) == 4, "4 events came")
         await until(lambda: Counter(event[2] for event in answerer.events)[2] == 4, "4 events came again")
-        assert len(answerer.asks) == 4 * outbox.UNANSWERED_LIMIT
+        for terminal in emulator.running.terminals:
+            heard = [attempt for source, attempt in answerer.heard if source == terminal.id]
+            assert heard[: heard.index(2)] == [1, *[0] * outbox.UNANSWERED_LIMIT]
         answerer.tell_all()
         await until_drained(emulator)
 
@@ -113,7 +116,7 @@ async def test_a_puback_without_subscribers_is_not_acceptance(broker: Broker, tm
     """PUBACK 0x10 leaves an event unresolved; it reaches the subscriber that comes later."""
     async with running(settings_for(broker, tmp_path)) as emulator:
         await call(emulator, "burst", events=4)
-        await until(lambda: emulator.witness.counters["pubacks_refused_total"] == 4, "4 PUBACKs with 0x10")
+        await until(lambda: emulator.witness.counters["pubacks_refused_total"] >= 4, "4 PUBACKs with 0x10")
         assert emulator.witness.handed_on == {}
         assert (await call(emulator, "drained"))["unresolved"] == 4
     async with answering(broker) as answerer, running(settings_for(broker, tmp_path)) as emulator:

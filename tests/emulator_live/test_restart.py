@@ -80,6 +80,7 @@ async def test_a_killed_process_goes_on_without_gap_or_change(broker: Broker, tm
         quiet = settings_for(broker, tmp_path)
         async with running(quiet) as emulator:
             await until_drained(emulator)
+            assert sum(numbers.count for numbers in emulator.witness.taken.values()) == committed(tmp_path)
         counts = {
             str(source): int(str(count))
             for source, count in rows(

@@ -30,7 +30,7 @@ async def topics_until(broker: Broker, *, enough: int) -> set[str]:
     topics: set[str] = set()
     seen = 0
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(60),
         aiomqtt.Client("127.0.0.1", broker.port, username=USER, password=PASSWORD, identifier="watch") as client,
     ):
         await client.subscribe("#", qos=0)

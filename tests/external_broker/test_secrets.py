@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -30,9 +31,12 @@ def started(request: pytest.FixtureRequest, command_line: CommandLine, make_brok
     return command_line, lab, allowed
 
 
-def readable_files(*folders: Path) -> Iterator[Path]:
-    """Every file below the folders."""
-    return (path for folder in folders for path in folder.rglob("*") if path.is_file())
+def files_below(folder: Path) -> Iterator[tuple[Path, bytes, int]]:
+    """Path, content and mode of every file; one that its process removes meanwhile is passed over."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with contextlib.suppress(FileNotFoundError):
+                yield path, path.read_bytes(), path.stat().st_mode
 
 
 def test_no_secret_gets_out(started: Started) -> None:
@@ -56,13 +60,12 @@ def test_no_secret_gets_out(started: Started) -> None:
     )
     assert PASSWORD not in answers
     assert token not in answers
-    for path in readable_files(command_line.folder):
-        content = path.read_bytes()
+    for path, content, mode in files_below(command_line.folder):
         if PASSWORD.encode() in content or token.encode() in content:
-            assert path.stat().st_mode & 0o077 == 0, path
+            assert mode & 0o077 == 0, path
             assert path.parent == home or path in secret_files, path
     lab.down()
-    for path in readable_files(command_line.folder):
+    for path, content, _ in files_below(command_line.folder):
         if path not in secret_files:
-            assert PASSWORD.encode() not in path.read_bytes(), path
-            assert token.encode() not in path.read_bytes(), path
+            assert PASSWORD.encode() not in content, path
+            assert token.encode() not in content, path

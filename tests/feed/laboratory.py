@@ -16,7 +16,7 @@ import msgspec
 from fleetwire.control import LINE_LIMIT, Channel, Params
 from fleetwire.gateway_client import GatewayClient
 from fleetwire.settings import StageSettings
-from tests.broker import free_port
+from tests.broker import ReservedPort
 from tests.feed.events import Written
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,17 +63,19 @@ class Laboratory:
     def __init__(self, folder: Path, broker_url: str = "mqtt://127.0.0.1:1") -> None:
         self.folder = folder
         self.broker_url = broker_url
-        self.gateway_port = free_port()
+        self._reserved = ReservedPort()
+        self.gateway_port = self._reserved.number
         self.gateway_url = f"http://127.0.0.1:{self.gateway_port}/fleet"
         self.client = GatewayClient(self.gateway_url)
         self._stages: dict[int, RunningStage] = {}
         self._server: asyncio.Server | None = None
+        self._conversations: set[asyncio.Task[None]] = set()
         self._token = folder / "token"
 
     async def __aenter__(self) -> Laboratory:
         self._token.touch(0o600)
         self._token.write_text("secret")
-        self._server = await asyncio.start_server(self._joined, "127.0.0.1", 0, limit=LINE_LIMIT)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=LINE_LIMIT)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,6 +84,8 @@ class Laboratory:
         await self.client.close()
         assert self._server is not None
         self._server.close()
+        await asyncio.gather(*self._conversations)
+        self._reserved.close()
 
     async def start_gateway(self) -> RunningStage:
         """The real gateway, always at the same port with the same file."""
@@ -113,6 +117,9 @@ class Laboratory:
         for start in range(0, len(documents), BULK):
             rows = await self.client.bulk_docs(documents[start : start + BULK], new_edits=False)
             assert not [row for row in rows if row.status], rows
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._conversations.add(asyncio.create_task(self._joined(reader, writer), name="control"))
 
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stage: list[RunningStage] = []

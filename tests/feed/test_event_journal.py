@@ -31,6 +31,13 @@ def test_the_hash_is_of_the_values_that_the_document_has() -> None:
     assert read_event(change(written, data=altered)).hash != written.hash
 
 
+def test_a_document_says_which_sending_was_stored_first() -> None:
+    """Where it says nothing it was the first; it is no part of the content."""
+    written = sale(SOURCE, 1)
+    first, third = read_event(change(written)), read_event(change(written, attempt=3))
+    assert (first.attempt, third.attempt, third.hash) == (1, 3, written.hash)
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from consumers.feed import fold_file
 from consumers.feed.fold_file import FoldFile
-from consumers.feed.lines import Change, Unusable, read_line
+from consumers.feed.lines import Change, Unusable, read_line, unusable
 from fleetwire.errors import BadPayload, StorageError
 
 
@@ -113,6 +114,23 @@ def test_the_same_unusable_line_is_counted_and_kept_once(tmp_path: Path) -> None
     assert state(path) == ([], "0", {"malformed_json": 3})
     file.close()
     assert FoldFile(path, Letters()).skipped == {"malformed_json": 3}
+
+
+def test_beyond_the_limit_of_rows_a_skip_is_told_and_counted_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only its row is not kept, which is said once; a skip that has its row already is counted there."""
+    monkeypatch.setattr(fold_file, "MAXIMUM_SKIPPED_ROWS", 2)
+    path, heard = tmp_path / "letters.sqlite", list[str]()
+    file = FoldFile(path, Letters(), lambda skip: heard.append(skip.id))
+    bad = [unusable(change(number, f"letter-{number}"), "schema", "bad") for number in range(1, 5)]
+    file.commit([], bad[:3], "3")
+    file.commit([], [bad[3], bad[0]], "4")
+    assert heard == [*(skip.id for skip in bad), bad[0].id]
+    assert file.skips(untold=False) == [Unusable("", *skip[1:]) for skip in bad[:2]]
+    assert (file.unkept_total, file.skipped, state(path)) == (2, {"schema": 5}, ([], "4", {"schema": 3}))
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "no more are kept" in caplog.text
 
 
 def test_forgetting_begins_again_at_the_beginning(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import pytest
 from consumers.feed.fold_file import FoldFile
 from consumers.feed.follower import Follower
 from consumers.feed.lines import read_line
-from tests.broker import free_port
 from tests.feed.events import sale
 from tests.feed.laboratory import Laboratory, running, until
 from tests.feed.test_fold_file import Letters
@@ -113,21 +112,28 @@ async def _reconnected(follower: Follower, times: int) -> bool:
     return follower.reconnects_total >= times
 
 
+async def _skipped(file: FoldFile[str], times: int) -> bool:
+    return file.skipped.total() >= times
+
+
 async def _holds(file: FoldFile[str], wanted: list[str]) -> bool:
     return letters(file) == wanted
 
 
-async def test_hostile_lines_are_kept_with_their_reason_and_an_oversized_one_is_counted(tmp_path: Path) -> None:
+async def test_hostile_lines_are_kept_with_their_reason_and_an_oversized_one_with_its_id(tmp_path: Path) -> None:
     """What cannot be used does not vanish, and what stands behind it is applied."""
     bad = line(2, "bad")
-    answer = sends(HEAD, b"{\n", b"y" * 600 + b"\n", bad, line(3, "c"))
+    large = line(4, "large").replace(b'"_id"', b'"text":"%b","_id"' % (b"y" * 600))
+    answer = sends(HEAD, b"{\n", b"y" * 600 + b"\n", bad, line(3, "c"), large)
     file = FoldFile(tmp_path / "letters.sqlite", Letters())
     async with FakeGateway(answer).serving() as url:
         follower = Follower(url, file, line_limit=500)
         async with running(follower.run()):
-            await until(lambda: _holds(file, ["c"]), "the letter behind")
-    assert file.skipped == {"malformed_json": 1, "schema": 1}
-    assert follower.oversized_total == 1
+            await until(lambda: _skipped(file, 4), "all that cannot be used")
+    assert letters(file) == ["c"]
+    assert file.skipped == {"malformed_json": 1, "schema": 1, "oversized": 2}
+    assert {(skip.id, skip.reason) for skip in file.skips(untold=False)} >= {("", "oversized"), ("large", "oversized")}
+    assert file.checkpoint == "s4"
 
 
 async def test_a_silent_connection_is_replaced(tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ async def test_a_silent_connection_is_replaced(tmp_path: Path) -> None:
 
     fake = FakeGateway(mute, sends(HEAD, line(2, "b")))
     file = FoldFile(tmp_path / "letters.sqlite", Letters())
-    async with fake.serving() as url, running(Follower(url, file, silence_s=0.2).run()):
+    async with fake.serving() as url, running(Follower(url, file, silence_s=1.0).run()):
         await until(lambda: _holds(file, ["a", "b"]), "the letter behind the silence")
     assert fake.since[:2] == ["0", "s1"]
 
@@ -154,7 +160,7 @@ async def test_asking_anew_because_nothing_happened_is_not_counted_as_a_reconnec
     fake = FakeGateway(*(partial(idle, number=number) for number in (1, 2, 3)))
     file = FoldFile(tmp_path / "letters.sqlite", Letters())
     async with fake.serving() as url:
-        follower = Follower(url, file, silence_s=0.1)
+        follower = Follower(url, file, silence_s=1.0)
         async with running(follower.run()):
             await until(lambda: _holds(file, ["a", "b", "c"]), "three feeds, one after the other")
             assert follower.reconnects_total == 0
@@ -181,10 +187,10 @@ async def test_a_full_disk_is_waited_out(tmp_path: Path) -> None:
             await until(lambda: _holds(file, names), "all letters")
 
 
-async def test_a_gateway_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
+async def test_a_gateway_that_is_not_there_is_waited_for(tmp_path: Path, port: int) -> None:
     """A refused connection is only a reason to come again."""
     file = FoldFile(tmp_path / "letters.sqlite", Letters())
-    follower = Follower(f"http://127.0.0.1:{free_port()}/fleet", file, retry_cap_s=0.05)
+    follower = Follower(f"http://127.0.0.1:{port}/fleet", file, retry_cap_s=0.05)
 
     async def tried() -> bool:
         return follower.failures_total >= 3

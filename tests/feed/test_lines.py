@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.feed.lines import Change, LineSplitter, Mark, Unusable, last_sequence, read_line
+from consumers.feed.lines import Change, CutLine, Line, LineSplitter, Mark, Unusable, last_sequence, read_line
 
 LINE = b'{"seq":7,"id":"a.b.c.d.1","changes":[{"rev":"1-abc"}],"doc":{"_id":"a.b.c.d.1","n":1}}'
 
@@ -15,7 +15,7 @@ LINE = b'{"seq":7,"id":"a.b.c.d.1","changes":[{"rev":"1-abc"}],"doc":{"_id":"a.b
 def test_lines_are_the_same_however_the_stream_is_cut(lines: list[bytes], data: st.DataObject) -> None:
     """Chunks of any size give the same lines."""
     stream = b"".join(line + b"\n" for line in lines)
-    splitter, found, at = LineSplitter(), [], 0
+    splitter, found, at = LineSplitter(), list[Line](), 0
     while at < len(stream):
         size = data.draw(st.integers(1, len(stream) - at))
         found += splitter.split(stream[at : at + size])
@@ -25,21 +25,57 @@ def test_lines_are_the_same_however_the_stream_is_cut(lines: list[bytes], data: 
 
 @given(st.integers(1, 50))
 def test_a_line_beyond_the_limit_is_dropped_and_the_next_one_is_read(size: int) -> None:
-    """Memory stays bounded, the drop is counted once, and the feed goes on."""
-    splitter, found = LineSplitter(limit=100), []
+    """Memory stays bounded, its beginning is given out once, and the feed goes on."""
+    splitter, found = LineSplitter(limit=100), list[Line]()
     stream = b"first\n" + b"x" * 1_000 + b"\nlast\n"
     for start in range(0, len(stream), size):
         found += splitter.split(stream[start : start + size])
-    assert found == [b"first", b"last"]
-    assert splitter.oversized == 1
+    first, cut, last = found
+    assert (first, last) == (b"first", b"last")
+    assert isinstance(cut, CutLine)
+    assert cut.beginning.startswith(b"x" * 101)
 
 
-def test_several_lines_beyond_the_limit_in_one_chunk_are_counted_each() -> None:
-    """Whole oversized lines are dropped too."""
+def test_several_lines_beyond_the_limit_in_one_chunk_are_cut_each() -> None:
+    """Each in its place among the others, the last one before its end has come."""
     splitter = LineSplitter(limit=10)
-    assert splitter.split(b"a" * 11 + b"\nok\n" + b"b" * 11 + b"\nalso\n" + b"c" * 11) == [b"ok", b"also"]
+    a, b, c = (CutLine(letter * 11, 10) for letter in (b"a", b"b", b"c"))
+    assert splitter.split(b"a" * 11 + b"\nok\n" + b"b" * 11 + b"\nalso\n" + b"c" * 11) == [a, b"ok", b, b"also", c]
     assert splitter.split(b"c\nend\n") == [b"end"]
-    assert splitter.oversized == 3
+
+
+def test_what_is_kept_of_a_line_beyond_the_limit_is_short() -> None:
+    """Whether it came whole or in pieces."""
+    whole = LineSplitter(limit=5_000).split(b"x" * 9_000 + b"\n")
+    pieces = LineSplitter(limit=5_000).split(b"x" * 9_000)
+    assert whole == pieces == [CutLine(b"x" * 2_048, 5_000)]
+
+
+@pytest.mark.parametrize(
+    ("beginning", "sequence", "document_id"),
+    [
+        (b'{"seq":7,"id":"a.b.c.d.1","changes":[', "7", "a.b.c.d.1"),
+        (b' { "seq" : "5::9" , "id" : "\\u0061\\"b" ,"doc":', "5::9", 'a"b'),
+        (b'{"id":"a.b.c.d.1","seq":7', "", ""),
+        (b'{"seq":7,"id":"a.b.c', "", ""),
+        (b'{"seq":7,"id":"' + b"a" * 251 + b'"', "", ""),
+        (b'{"seq":' + b"9" * 2_000 + b',"id":"a"', "", ""),
+        (b'{"seq":7,"id":"\xff"', "", ""),
+        (b"x" * 2_048, "", ""),
+    ],
+)
+def test_a_line_beyond_the_limit_is_unusable_under_the_id_at_its_beginning(
+    beginning: bytes, sequence: str, document_id: str
+) -> None:
+    """So its event can be rejected by name; without a readable beginning it is unusable all the same."""
+    assert read_line(CutLine(beginning, 100)) == Unusable(
+        sequence, document_id, "", "oversized", "a line of the feed is longer than 100 bytes", beginning
+    )
+
+
+def test_a_pseudo_entry_beyond_the_limit_is_a_mark() -> None:
+    """As it is below the limit."""
+    assert read_line(CutLine(b'{"seq":9,"id":"_user/poseidon","x', 100)) == Mark("9")
 
 
 def test_an_unfinished_line_is_never_given_out() -> None:

@@ -33,7 +33,7 @@ async def listen(
     """A server whose connections become channels that are run by nobody yet."""
     accepted: asyncio.Queue[Channel] = asyncio.Queue()
     server = await asyncio.start_server(
-        lambda reader, writer: accepted.put_nowait(Channel(reader, writer, handlers)), "127.0.0.1", 0, limit=limit
+        lambda reader, writer: accepted.put_nowait(Channel(reader, writer, handlers, line_limit=limit)), "127.0.0.1", 0
     )
     return server, accepted
 
@@ -209,6 +209,50 @@ async def test_answers_that_nobody_waits_for(pair: Pair, line: bytes) -> None:
     """An answer to no call of ours is passed over."""
     pair.there._writer.write(line + b"\n")
     assert await pair.there.call("echo", {"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+async def test_the_longest_line_may_change(end: bytes) -> None:
+    """A line ends its connection as soon as it is too long by the limit of that moment, finished or not."""
+    heard: asyncio.Queue[Params] = asyncio.Queue()
+
+    async def hear(params: Params) -> None:
+        heard.put_nowait(params)
+
+    server, accepted = await listen({"hear": hear}, limit=100)
+    long = b'{"method":"hear","params":{"text":"%b"}}' % (b"x" * 500_000)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        channel = await asyncio.wait_for(accepted.get(), DEADLINE_S)
+        running = asyncio.create_task(channel.run())
+        channel.line_limit = len(long)
+        writer.write(long + b"\n")
+        assert len((await asyncio.wait_for(heard.get(), DEADLINE_S))["text"]) == 500_000
+        channel.line_limit = len(long) - 1
+        writer.write(long + end)
+        await asyncio.wait_for(running, DEADLINE_S)
+        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+        writer.close()
+    assert heard.empty()
+
+
+async def test_what_is_too_long_is_not_sent(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call, a notification and an answer beyond the limit are errors of one line, and the connection goes on."""
+
+    async def tell_much(_: Params) -> str:
+        return "x" * 1_000
+
+    pair.there.add_handlers({"tell_much": tell_much})
+    monkeypatch.setattr(control, "LINE_LIMIT", 500)
+    with pytest.raises(ControlError, match="do not fit into a control line of at most 500"):
+        await pair.here.call("echo", {"text": "x" * 1_000})
+    with pytest.raises(ControlError, match="do not fit into a control line of at most 500"):
+        pair.here.notify("hear", {"text": "x" * 1_000})
+    with pytest.raises(ControlError, match=r"the answer to tell_much: 1,\d+ bytes do not fit") as caught:
+        await pair.here.call("tell_much")
+    assert caught.value.definite
+    assert await pair.here.call("echo", {"a": 1}) == {"a": 1}
+    assert pair.heard.empty()
 
 
 async def test_the_wire_form() -> None:

@@ -45,3 +45,4 @@ def test_letters_aside_are_bounded() -> None:
     assert len(broker.parcels) == 1
     broker.accept_all()
     assert witness.rejects == {"schema": LETTERS_ASIDE + 6}
+    assert witness.counters["dead_letters_unwritten_total"] == 5

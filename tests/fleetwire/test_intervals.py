@@ -51,6 +51,15 @@ def test_single_numbers(steps: list[tuple[int, int]], numbers: list[int]) -> Non
         check(found, model)
 
 
+@given(STEPS, NUMBERS)
+def test_touching(steps: list[tuple[int, int]], number: int) -> None:
+    """A number touches the set exactly when adding it makes no new interval."""
+    found, _ = built(steps)
+    before, touches = len(found), found.touches(number)
+    found.add(number)
+    assert touches == (len(found) <= before)
+
+
 @given(STEPS, STEPS)
 def test_set_arithmetic(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> None:
     """Difference, intersection and update are those of sets; the first two change nothing."""

@@ -191,3 +191,67 @@ def test_the_ring_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     witness.hand_on(TILL, 1)
     assert witness.journey(TILL, 1) is None
     assert witness.taken[TILL].to_list() == [(1, 5)]
+
+
+def test_sources_are_limited(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A source beyond the limit is counted and said once; those that have room go on being noted."""
+    monkeypatch.setattr(module, "SOURCE_LIMIT", 2)
+    witness = Witness()
+    for source in (TILL, OTHER, "stranger.a.b.c", "stranger.a.b.d"):
+        witness.take(source, 1)
+        witness.hand_on(source, 1)
+    witness.take(TILL, 2)
+    found = report(witness)
+    assert (found.taken, found.handed_on) == ({TILL: [(1, 2)], OTHER: [(1, 1)]}, {TILL: [(1, 1)], OTHER: [(1, 1)]})
+    assert (found.unnoted_total, found.counters["taken_total"]) == (4, 5.0)
+    assert ["this witness is full: no room for stranger.a.b.c.1;" in record.message for record in caplog.records] == [
+        True
+    ]
+
+
+def test_intervals_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit, over all sources, only numbers that make no new interval are noted; closing a gap makes room."""
+    monkeypatch.setattr(module, "INTERVAL_LIMIT", 3)
+    witness = Witness()
+    for source, sequence in ((TILL, 1), (TILL, 5), (OTHER, 1), (TILL, 9), ("taco.west.s0001.r03", 1)):
+        witness.take(source, sequence, attempt=2)
+    assert report(witness).unnoted_total == 2
+    for sequence in (2, 4, 3, 9):
+        witness.take(TILL, sequence)
+    found = report(witness)
+    assert found.taken == {TILL: [(1, 5), (9, 9)]}
+    assert (found.unnoted_total, found.duplicates_absorbed) == (2, 0)
+
+
+def test_first_takings_on_a_retry_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scattered retries of numbers that make one interval together have their own gaps."""
+    monkeypatch.setattr(module, "INTERVAL_LIMIT", 2)
+    witness = Witness()
+    for sequence in range(1, 7):
+        witness.take(TILL, sequence, attempt=1 + sequence % 2)
+    found = report(witness)
+    assert (found.taken, found.first_taken_on_retry) == ({TILL: [(1, 6)]}, {TILL: [(1, 1), (3, 3)]})
+    assert found.unnoted_total == 1
+
+
+def test_registers_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A register beyond the limit of its view is counted; those that are there still change."""
+    monkeypatch.setattr(module, "REGISTER_LIMIT", 1)
+    witness = Witness()
+    for name, value in (("s1", "OPEN"), ("s2", "OPEN"), ("s1", "OFFLINE")):
+        witness.register("store_board", name, value)
+    found = report(witness)
+    assert (found.state, found.unnoted_total) == ({"store_board": {"s1": "OFFLINE"}}, 1)
+
+
+def test_what_was_applied_before_has_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A witness that goes on from earlier incarnations keeps its own sets, within the same limits."""
+    monkeypatch.setattr(module, "SOURCE_LIMIT", 1)
+    witness, before = Witness(), {TILL: IntervalSet([(1, 3)]), OTHER: IntervalSet([(1, 1)])}
+    witness.resume(before)
+    witness.resume({TILL: before[TILL]})
+    witness.take(TILL, 4)
+    found = report(witness, full=True)
+    assert (found.taken, found.handed_on) == ({TILL: [(1, 4)]}, {TILL: [(1, 3)]})
+    assert found.unnoted_total == 2
+    assert before[TILL].to_list() == [(1, 3)]

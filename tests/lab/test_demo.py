@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -48,6 +49,21 @@ def assert_readable(folder: Path) -> None:
         (count,) = ledger.execute("SELECT count(*) FROM event").fetchone()
     assert (verdict["validity"], verdict["counts"]["ok"], verdict["sent"]) == ("valid", count, count)
     assert "VALID" in (folder / "report.txt").read_text(encoding="utf-8")
+    assert_machine_watched(folder)
+
+
+def assert_machine_watched(folder: Path) -> None:
+    """Plan, verdict and report say what was measured of the machine; on Linux that is all there is."""
+    plan, verdict = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("plan.json", "verdict.json"))
+    measured = (
+        {"stopped", "cpu_steal", "disk_wait", "event_loop"} if sys.platform == "linux" else {"event_loop", "disk_wait"}
+    )
+    assert set(plan["machine"]["measured"]) == measured
+    assert plan["machine"]["watched_ms"] > 10_000
+    assert verdict["machine"].items() >= plan["machine"].items()
+    assert verdict["machine"]["stalled_ms"] == sum(verdict["machine"]["stalled_by_cause"].values())
+    report = " ".join((folder / "report.txt").read_text(encoding="utf-8").split())
+    assert "measured: " in report.partition("Machine: ")[2]
 
 
 def assert_traceable(command_line: CommandLine, folder: Path) -> None:

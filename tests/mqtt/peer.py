@@ -1,6 +1,10 @@
-"""The other end of a sans-io session: what a server would send, written with the codec, and what it would read."""
+"""The other end of a session: what a server would send, written with the codec, and what it would read."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import mqtt5
 
@@ -34,6 +38,41 @@ def publish(number: int, *, qos: int = 1, topic: str = "a/b", payload: bytes | N
 def puback(packet_id: int) -> bytes:
     """A PUBACK with success."""
     return mqtt5.PubAckPacket(packet_id).write()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """The port of a peer that treats every connection so and hangs up; at the end none of them is left open."""
+    conversations: set[asyncio.Task[None]] = set()
+
+    async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await converse(reader, writer)
+        with contextlib.suppress(OSError):
+            writer.close()
+            await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversations.add(asyncio.create_task(whole(reader, writer), name="peer"))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*conversations)
+
+
+def saying(answer: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """A conversation: read something, say ``answer``."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(answer)
+
+    return converse
 
 
 class CorePeer:

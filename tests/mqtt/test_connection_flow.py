@@ -24,7 +24,8 @@ from fleetwire.mqtt import (
     SessionOptions,
     TopicFilter,
 )
-from tests.broker import Broker, find_mosquitto, free_port
+from tests.broker import Broker, find_mosquitto
+from tests.mqtt.peer import saying, serving
 from tests.mqtt.recorder import Recorder
 
 
@@ -87,7 +88,7 @@ async def test_tls_checks_the_certificate(make_broker: Callable[..., Broker]) ->
     session.publish("a", b"x" * 100_000)
     await trusted.until("message", lambda: trusted.payloads == [b"x" * 100_000])
     _open(groups[1], untrusted)
-    await untrusted.until("failed", lambda: len(untrusted.errors) == 1)
+    await untrusted.until("failed", lambda: len(untrusted.errors) >= 1)
     assert isinstance(untrusted.errors[0], ConnectFailed)
     assert "not trusted" in str(untrusted.errors[0])
     for group in groups:
@@ -97,8 +98,9 @@ async def test_tls_checks_the_certificate(make_broker: Callable[..., Broker]) ->
 async def test_keep_alive_holds_an_idle_connection(group: SessionGroup) -> None:
     """An idle session outlives the broker's patience of one and a half keep-alives."""
     recorder = Recorder()
-    session = _open(group, recorder, keep_alive_s=2)
-    await recorder.until("three pings", lambda: group.statistics.pings == 3)
+    # Of the broker's patience, and of ours with its answer, three seconds are left for a machine that stalls.
+    session = _open(group, recorder, keep_alive_s=6)
+    await recorder.until("two pings", lambda: group.statistics.pings >= 2)
     assert session.connected
     assert recorder.errors == []
 
@@ -106,16 +108,16 @@ async def test_keep_alive_holds_an_idle_connection(group: SessionGroup) -> None:
 async def test_broker_that_hangs_is_given_up(broker: Broker, group: SessionGroup) -> None:
     """A broker that stops answering is noticed after two keep-alives, and found again when it goes on."""
     recorder = Recorder()
-    session = _open(group, recorder, keep_alive_s=1)
+    session = _open(group, recorder, keep_alive_s=4)
     await recorder.until("connected", lambda: session.connected)
     broker.signal(signal.SIGSTOP)
     try:
-        await recorder.until("given up", lambda: len(recorder.errors) == 1)
+        await recorder.until("given up", lambda: len(recorder.errors) >= 1)
     finally:
         broker.signal(signal.SIGCONT)
     assert isinstance(recorder.errors[0], ConnectionLost)
     assert "PINGREQ" in str(recorder.errors[0])
-    await recorder.until("back", lambda: len(recorder.connected) == 2)
+    await recorder.until("back", lambda: len(recorder.connected) >= 2)
 
 
 async def test_take_over_by_the_same_client_id(group: SessionGroup) -> None:
@@ -154,24 +156,15 @@ async def test_killed_broker_gets_its_sessions_back(broker: Broker, make_group: 
 
 
 async def test_a_web_server_is_told_from_a_broker() -> None:
-    """A peer that answers HTTP is named as no broker, well within the timeout."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(10)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    group, recorder = _local(server.sockets[0].getsockname()[1]), Recorder()
-    _open(group, recorder)
-    await recorder.until("failed", lambda: len(recorder.errors) >= 1, 2.0)
-    assert isinstance(recorder.errors[0], ConnectFailed)
-    assert "no MQTT broker" in str(recorder.errors[0])
-    assert group.statistics.connect_failures["no broker"] >= 1
-    await group.close()
-    server.close()
-    await server.wait_closed()
+    """A peer that answers HTTP is named as no broker, without waiting for the timeout."""
+    async with serving(saying(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")) as port:
+        group, recorder = _local(port, connect_timeout_s=600.0), Recorder()
+        _open(group, recorder)
+        await recorder.until("failed", lambda: len(recorder.errors) >= 1)
+        assert isinstance(recorder.errors[0], ConnectFailed)
+        assert "no MQTT broker" in str(recorder.errors[0])
+        assert group.statistics.connect_failures["no broker"] >= 1
+        await group.close()
 
 
 async def test_a_silent_peer_times_out() -> None:
@@ -181,15 +174,15 @@ async def test_a_silent_peer_times_out() -> None:
         silent.listen(8)
         group, recorder = _local(silent.getsockname()[1], connect_timeout_s=0.3), Recorder()
         _open(group, recorder)
-        await recorder.until("failed", lambda: len(recorder.errors) == 1, 2.0)
+        await recorder.until("failed", lambda: len(recorder.errors) >= 1)
         assert isinstance(recorder.errors[0], ConnectFailed)
         assert "0.3 s" in str(recorder.errors[0])
         await group.close()
 
 
-async def test_nobody_listening_fails_and_is_tried_again(broker: Broker) -> None:
+async def test_nobody_listening_fails_and_is_tried_again(port: int) -> None:
     """A refused connection names address and client, is counted, and the session goes on trying."""
-    group, recorder = _local(free_port()), Recorder()
+    group, recorder = _local(port), Recorder()
     session = _open(group, recorder)
     await recorder.until("three attempts", lambda: len(recorder.errors) >= 3)
     error = recorder.errors[0]
@@ -266,32 +259,17 @@ async def test_forgetful_abort_drops_what_was_not_acknowledged(broker: Broker, g
 
 async def test_final_refusal_is_not_tried_again() -> None:
     """An answer in MQTT 3 is final: the session comes to rest by itself."""
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(10)
-        writer.write(b"\x20\x02\x00\x01")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    group, recorder = _local(server.sockets[0].getsockname()[1]), Recorder()
-    session = _open(group, recorder)
-    await asyncio.wait_for(session.closed(), 40)
-    assert [error.final for error in recorder.errors] == [True]
-    assert "MQTT 3" in str(recorder.errors[0])
-    await group.close()
-    server.close()
-    await server.wait_closed()
+    async with serving(saying(b"\x20\x02\x00\x01")) as port:
+        group, recorder = _local(port, connect_timeout_s=600.0), Recorder()
+        session = _open(group, recorder)
+        await asyncio.wait_for(session.closed(), 40)
+        assert [error.final for error in recorder.errors] == [True]
+        assert "MQTT 3" in str(recorder.errors[0])
+        await group.close()
 
 
 async def test_a_connection_that_ends_at_once_keeps_backing_off() -> None:
     """A peer that accepts and hangs up does not reset the back-off: its bound goes on doubling."""
-
-    async def accept_and_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(10)
-        writer.write(b"\x20\x03\x00\x00\x00")
-        await writer.drain()
-        writer.close()
 
     class Recording(random.Random):
         bounds: list[float] = []  # noqa: RUF012 - one test, one list
@@ -300,16 +278,14 @@ async def test_a_connection_that_ends_at_once_keeps_backing_off() -> None:
             self.bounds.append(b)
             return 0.0
 
-    server = await asyncio.start_server(accept_and_end, "127.0.0.1", 0)
-    endpoint = Endpoint(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
-    group, recorder = SessionGroup(endpoint, random=Recording()), Recorder()
-    _open(group, recorder)
-    await recorder.until("four losses", lambda: len(recorder.errors) >= 4)
-    assert Recording.bounds[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8])
-    assert group.statistics.connections_lost >= 4
-    await group.close()
-    server.close()
-    await server.wait_closed()
+    async with serving(saying(b"\x20\x03\x00\x00\x00")) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port)
+        group, recorder = SessionGroup(endpoint, random=Recording(), connect_timeout_s=600.0), Recorder()
+        _open(group, recorder)
+        await recorder.until("four losses", lambda: len(recorder.errors) >= 4)
+        assert Recording.bounds[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8])
+        assert group.statistics.connections_lost >= 4
+        await group.close()
 
 
 async def test_will_that_cannot_be_made_is_final(broker: Broker, group: SessionGroup) -> None:

@@ -138,7 +138,7 @@ async def test_delayed_will_is_withheld_by_a_return(group: SessionGroup) -> None
 
     def will(name: str) -> Will:
         asked.append(name)
-        delay_s = {"back": 60, "gone": 1}[name]
+        delay_s = {"back": 60, "gone": 3}[name]
         return Will(topic="will", payload=b"%s %d" % (name.encode(), asked.count(name)), delay_s=delay_s)
 
     back = group.open(SessionOptions(client_id="back", session_expiry_s=30), recorder, lambda: will("back"))

@@ -77,7 +77,7 @@ async def test_a_state_becomes_a_document_an_answer_and_a_register(tmp_path: Pat
         assert snapshot["state"]["olympus_dgs"] == {TILL.id: [False, 2, 0], TILLS[1].id: [True, 1, 0]}
         read = await olympus.call("final_read")
         assert read["views"]["olympus_dgs"]["registers"] == snapshot["state"]["olympus_dgs"]
-        async with httpx.AsyncClient(base_url=olympus.endpoints["http"], trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=olympus.endpoints["http"], trust_env=False, timeout=DEADLINE_S) as http:
             one = (await http.get(f"/devices/{TILL.id}")).json()
             assert (one["online"], one["reason"], one["model"]) == (False, "lost", "m")
             assert (await http.get("/devices", params={"store": TILL.store_id})).json() == [one]
@@ -189,4 +189,4 @@ async def test_bad_registers_do_not_stop_reading(tmp_path: Path, broker: Broker)
         await stage._client.subscribed.wait()
         await asyncio.gather(*(parm.publish(TOPICS.canonical("device", till), b"[") for till in TILLS))
         await until_seen(lambda: len(parm.seen) == len(TILLS), "a letter for each")
-        assert stage._client.backlog == 0
+        await until_seen(lambda: stage._client.backlog == 0, "everything is acknowledged")

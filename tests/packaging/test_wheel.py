@@ -16,6 +16,8 @@ from storefleet.process_identity import end_all, identify
 from tests.lab.command_line import REPOSITORY, CommandLine
 
 OLD_PAHO = "paho-mqtt==1.6.1"
+pytestmark = pytest.mark.timeout(900)
+"""Building the wheel and filling an environment from the network is part of the first test's time."""
 
 
 class InstalledCommandLine(CommandLine):

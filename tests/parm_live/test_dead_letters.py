@@ -65,6 +65,7 @@ async def test_bad_input_becomes_a_dead_letter(broker: Broker, tmp_path: Path, r
         await observer.send(raw_control(4), 4)
         await until(lambda: observer.on("canonical/transaction"), "the next event")
         await until(lambda: not len(parm._in_hand), "nothing in hand")
+        await until(lambda: len(observer.seen) == 2 + has_key, "letter, outcome and next event")
     (letter,) = observer.on("dead-letter")
     assert letter.topic == f"{ROOT}/dead-letter/parm/{reason}/{source}"
     assert letter.payload == payload

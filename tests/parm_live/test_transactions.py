@@ -91,6 +91,7 @@ async def test_an_acknowledged_event_does_not_come_again(broker: Broker, tmp_pat
             await observer.send(raw_control(2), 2)
             await until(lambda: second.witness.counters["handed_on_total"] == 1, "the second is handed on")
         assert second.witness.taken[SOURCE].to_list() == [(2, 2)]
+        await until(lambda: len(observer.seen) >= 2, "both canonical events")
     assert keys(observer) == [f"{SOURCE}.1", f"{SOURCE}.2"]
 
 

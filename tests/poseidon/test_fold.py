@@ -96,7 +96,9 @@ def test_a_settlement_empties_the_drawer_and_a_sign_off_the_counter(counter: Cou
     assert register.expected_cash_cents == 10_100
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(order=st.permutations(range(len(MORNING))), repeated=st.lists(st.integers(0, len(MORNING) - 1), max_size=8))
 def test_order_and_repetition_change_nothing(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], repeated: list[int]

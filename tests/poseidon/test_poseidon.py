@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 from fleetwire.identity import Terminal
 from fleetwire.outcomes import Ask, Outcome, encode, read_outcome
 from fleetwire.topics import Topics
-from tests.broker import Broker, free_port
+from tests.broker import Broker
 from tests.feed.events import sale, void
 from tests.feed.laboratory import DEADLINE_S, Laboratory, RunningStage, held, truth, until
 
@@ -50,6 +51,21 @@ async def next_outcome(client: aiomqtt.Client, wanted: Callable[[Outcome], bool]
     raise AssertionError("the connection ended")
 
 
+async def asked(client: aiomqtt.Client, ask: Ask, wanted: Callable[[Outcome], bool]) -> Outcome:
+    """The first outcome on which ``wanted`` agrees; asked for again and again, for Poseidon may not be connected yet."""
+    found: list[Outcome] = []
+
+    async def answered() -> bool:
+        await client.publish(TOPICS.terminal("ask", TILL), encode(ask), qos=1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                found.append(await next_outcome(client, wanted))
+        return bool(found)
+
+    await until(answered, "an outcome for what was asked")
+    return found[0]
+
+
 async def test_an_event_in_the_gateway_becomes_an_outcome_a_register_and_an_order(
     tmp_path: Path, broker: Broker
 ) -> None:
@@ -76,7 +92,7 @@ async def test_an_event_in_the_gateway_becomes_an_outcome_a_register_and_an_orde
 
 async def check_http(url: str) -> None:
     """What Poseidon serves after two sales and a void."""
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=DEADLINE_S) as http:
         register = (await http.get(f"/registers/{TILL.id}")).json()
         cents = [register[name] for name in ("gross_cents", "voided_cents", "expected_cash_cents")]
         assert cents == [1_000, -300, 700]
@@ -100,16 +116,14 @@ async def test_an_ask_is_answered_from_what_is_durable(tmp_path: Path, broker: B
         await applied(first, 3)
         await first.kill()
         await start(lab)
-        await terminal.publish(TOPICS.terminal("ask", TILL), encode(Ask(unresolved=[(2, 9)])), qos=1)
-        answer = await next_outcome(terminal, lambda outcome: outcome.answer)
+        answer = await asked(terminal, Ask(unresolved=[(2, 9)]), lambda outcome: outcome.answer)
         assert answer.applied == [(2, 2), (4, 4)]
 
 
 async def test_the_feed_goes_on_while_the_broker_is_away(tmp_path: Path, make_broker: Callable[..., Broker]) -> None:
     """What is applied meanwhile is told when the broker is there, on asking at the latest."""
     broker = make_broker()
-    broker.port = free_port()
-    async with Laboratory(tmp_path, f"mqtt://127.0.0.1:{broker.port}") as lab:
+    async with Laboratory(tmp_path, broker.url) as lab:
         await lab.start_gateway()
         poseidon = await start(lab)
         await lab.write([sale(TILL.id, number) for number in range(1, 50)])
@@ -117,17 +131,7 @@ async def test_the_feed_goes_on_while_the_broker_is_away(tmp_path: Path, make_br
         broker.restart()
         async with aiomqtt.Client(broker.host, broker.port) as terminal:
             await terminal.subscribe(TOPICS.command("outcome", TILL), qos=1)
-
-            async def answered() -> bool:
-                await terminal.publish(TOPICS.terminal("ask", TILL), encode(Ask(unresolved=[(1, 49)])), qos=1)
-                try:
-                    async with asyncio.timeout(0.5):
-                        await next_outcome(terminal, lambda outcome: outcome.applied == [(1, 49)])
-                except TimeoutError:
-                    return False
-                return True
-
-            await until(answered, "an outcome after the broker came")
+            await asked(terminal, Ask(unresolved=[(1, 49)]), lambda outcome: outcome.applied == [(1, 49)])
 
 
 async def test_it_says_that_it_is_there_and_that_it_is_gone(tmp_path: Path, broker: Broker) -> None:
@@ -164,7 +168,7 @@ async def test_killed_under_load_it_loses_nothing_and_doubles_nothing(tmp_path: 
         await applied(poseidon, len(events))
         final = await poseidon.call("final_read")
         assert held(final["views"]["orders"]) == truth(events)
-        async with httpx.AsyncClient(base_url=poseidon.endpoints["http"], trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=poseidon.endpoints["http"], trust_env=False, timeout=DEADLINE_S) as http:
             register = (await http.get(f"/registers/{sources[3]}")).json()
         assert register["sales_count"] == 150
         assert register["gross_cents"] == sum(100 + number for number in range(1, 151))

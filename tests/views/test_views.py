@@ -14,7 +14,7 @@ import pytest
 
 from fleetwire.errors import ControlError
 from tests.feed.events import DAY, sale
-from tests.feed.laboratory import Laboratory, RunningStage, held, truth, until
+from tests.feed.laboratory import DEADLINE_S, Laboratory, RunningStage, held, truth, until
 from tests.views.test_folds import EVENTS, TILL, TOTALS, device, status
 
 MODULE = "consumers.views"
@@ -89,7 +89,7 @@ async def test_three_views_show_what_is_in_the_gateway(tmp_path: Path) -> None:
 
 async def check_http(url: str) -> None:
     """Every view is served and says how far it is."""
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=DEADLINE_S) as http:
         states = (await http.get("/views")).json()
         assert set(states) == {"store-board", "sales", "device-inventory"}
         board = (await http.get("/views/store-board", params={"region": "west"})).json()
@@ -142,7 +142,7 @@ async def test_a_view_whose_file_is_unusable_does_not_stop_the_others(tmp_path: 
         await write_registers(lab)
         await counted(views, len(EVENTS))
         assert "store_board" not in await final(views)
-        async with httpx.AsyncClient(base_url=views.endpoints["http"], trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=views.endpoints["http"], trust_env=False, timeout=DEADLINE_S) as http:
             assert "store_board.sqlite" in (await http.get("/views")).json()["store-board"]["error"]
         broken.unlink()
 
