@@ -24,7 +24,7 @@ from emulator.ledger import Remembered, StoredEvent, WrittenEvent
 from emulator.life import LIVES, ONLINE, SELLING, Happening, Life
 from emulator.outbox import NEVER_S, Outbox
 from fleetwire import outcomes
-from fleetwire.clock import now_ms, utc_text
+from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms, utc_text
 from fleetwire.envelope import JSON, Envelope
 from fleetwire.errors import BadPayload
 from fleetwire.identity import Key
@@ -32,7 +32,6 @@ from fleetwire.mqtt import Message, MqttError, PacketTooLarge, Session, Will
 from fleetwire.mqtt.reason_codes import PACKET_TOO_LARGE, SUCCESS
 
 GOODBYE_S: Final = 2.0
-WILL_DELAY_S: Final = 1
 CONFLICT_LIMIT: Final = 64
 _FAILURE_CODES: Final = 0x80
 
@@ -170,7 +169,9 @@ class Terminal:
         """What the broker says when we are gone; asked at every CONNECT, so every connection has its own number."""
         self.bd_seq += 1
         payload = self._state("lost", None)
-        return Will(topic=self._topic("state"), payload=payload, retain=True, delay_s=WILL_DELAY_S, content_type=JSON)
+        return Will(
+            topic=self._topic("state"), payload=payload, retain=True, delay_s=TERMINAL_WILL_DELAY_S, content_type=JSON
+        )
 
     def _topic(self, kind: str) -> str:
         return self._floor.topics.terminal(kind, self.plan.terminal)

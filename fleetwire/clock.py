@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class BusinessClock(NamedTuple):
@@ -49,6 +49,10 @@ class SteadyClock:
 
 
 SHORTEST_HEARTBEAT_S = 1.0
+
+
+TERMINAL_WILL_DELAY_S: Final = 1
+"""So long after a terminal's connection broke the broker publishes its will; one that is back by then publishes none."""
 
 
 def heartbeat_interval_s(business_interval_s: float, time_scale: float) -> float:

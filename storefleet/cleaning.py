@@ -8,7 +8,7 @@ from typing import Any
 from fleetwire.errors import FleetError, SettingsError
 from storefleet import home, processes
 from storefleet.broker import BrokerAddress
-from storefleet.observer import clear_retained, end_sessions, endpoint
+from storefleet.observer import WILLS_QUIET_S, clear_retained, end_sessions, endpoint
 from storefleet.past_run import unfinished_run, way_on
 
 
@@ -92,5 +92,10 @@ async def _clear(name: str, lab: dict[str, Any], password: bytes | None) -> int:
     username = lab["broker"].get("username") or None
     await end_sessions(broker, lab.get("stage_client_ids", ()), username=username, password=password)
     return await clear_retained(
-        broker, lab["topic_root"], client_id=f"{name}.clean", username=username, password=password
+        broker,
+        lab["topic_root"],
+        client_id=f"{name}.clean",
+        username=username,
+        password=password,
+        quiet_s=WILLS_QUIET_S,
     )

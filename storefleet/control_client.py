@@ -18,8 +18,8 @@ async def open_channel(name: str) -> tuple[Channel, asyncio.Task[None]]:
     folder = home.lab_folder(name)
     if not is_live(folder):
         run = unfinished_run(folder)
-        advice = "tidy up with: storefleet clean" if run is None else way_on(run)
-        raise SettingsError(f"lab {name} is not running any more (it crashed?); {advice}")
+        advice = "" if run is None else f"{way_on(run)}; "
+        raise SettingsError(f"lab {name} is not running any more (it crashed?); {advice}tidy up with: storefleet clean")
     control = folder / "control.json"
     if not control.exists():
         raise SettingsError(f"lab {name} is just starting; try again in a moment")

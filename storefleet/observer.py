@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from fleetwire.broker_endpoint import trust
+from fleetwire.clock import TERMINAL_WILL_DELAY_S
 from fleetwire.content import content_hash
 from fleetwire.errors import FleetError, SettingsError
 from fleetwire.events import CanonicalEvent
@@ -37,7 +38,9 @@ HOST_LIMIT: Final = 1_000
 ANSWER_TIMEOUT_S: Final = 5.0
 CLEAR_QUIET_S: Final = 0.5
 """Retained messages arrive at once after subscribing: so long a silence means that there are no more."""
-CLEAR_TIMEOUT_S: Final = 10.0
+WILLS_QUIET_S: Final = TERMINAL_WILL_DELAY_S + 2.0
+"""After a crash the wills of terminals may still be under way; a broker's clock has whole seconds."""
+CLEAR_TIMEOUT_S: Final = 20.0
 
 _decode = msgspec.json.Decoder(CanonicalEvent).decode
 _log = logging.getLogger(__name__)
@@ -197,32 +200,41 @@ async def end_sessions(
 
 
 async def clear_retained(
-    where: Endpoint, root: str, *, client_id: str, username: str | None, password: bytes | None
+    where: Endpoint,
+    root: str,
+    *,
+    client_id: str,
+    username: str | None,
+    password: bytes | None,
+    quiet_s: float = CLEAR_QUIET_S,
 ) -> int:
-    """Delete every retained message below the root; returns how many there were. Raises FleetError."""
+    """Delete every retained message below the root, a will's too that is published within ``quiet_s`` of the last one.
+
+    Returns how many topics had one. Raises FleetError.
+    """
     topics: set[str] = set()
+    waiting: set[str] = set()
     heard = asyncio.Event()
 
     def note(message: Message) -> None:
         if message.retain and message.payload:
             topics.add(message.topic)
+            waiting.add(message.topic)
             heard.set()
 
     options = SessionOptions(client_id=client_id, username=username, password=password, clean_start=True)
     everything = TopicFilter(pattern=f"{root}/#", qos=0)
     async with StageClient(where, options, handlers=[(everything, note)], ready_timeout_s=6.0) as client:
         deadline_s = asyncio.get_running_loop().time() + CLEAR_TIMEOUT_S
-        cleared: set[str] = set()
         while asyncio.get_running_loop().time() < deadline_s:
             heard.clear()
-            for topic in topics - cleared:
-                await client.publish(topic, b"", qos=1, retain=True)
-                cleared.add(topic)
+            while waiting:
+                await client.publish(waiting.pop(), b"", qos=1, retain=True)
             try:
-                async with asyncio.timeout(CLEAR_QUIET_S):
+                async with asyncio.timeout(quiet_s):
                     await heard.wait()
             except TimeoutError:
-                return len(cleared)
+                return len(topics)
     raise FleetError(
         f"retained messages below {root} keep coming after {CLEAR_TIMEOUT_S:g} s; is the lab still running?"
     )

@@ -11,7 +11,7 @@ from tests.lab.command_line import CommandLine, until
 def test_a_fit_machine(command_line: CommandLine) -> None:
     """Every check is named, by doctor and doctor --json alike, and the number of terminals that fit is told."""
     found = {finding["check"]: finding for finding in command_line.json("doctor")}
-    assert list(found) == ["python", "mosquitto", "descriptors", "ports", "disk", "memory", "labs"]
+    assert list(found) == ["python", "mosquitto", "descriptors", "ports", "disk", "memory", "labs", "standstills"]
     assert "terminals fit here" in found["descriptors"]["found"]
     lines = command_line.run("doctor").stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [["ok", check] for check in found]
