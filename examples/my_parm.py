@@ -52,14 +52,23 @@ def canonical(raw, source):
             "data": data}  # fmt: skip
 
 
+def on_connect(client, waiting, *_):
+    waiting.clear()  # their packet identifiers belong to the connection that is gone
+    client.subscribe(f"$share/parm/{ROOT}/terminal/transaction/#", qos=1)
+
+
 def on_message(client, waiting, message):
     place, source = message.topic.removeprefix(f"{ROOT}/terminal/transaction/"), message.topic.rpartition("/")[2]
     topic, properties = f"{ROOT}/canonical/transaction/{place}", message.properties
     try:
+        sequence = int(dict(properties.UserProperty)["sequence"])
+    except (ValueError, LookupError, AttributeError):
+        client.ack(message.mid, message.qos)  # no terminal has sent this: there is nobody to answer
+        return
+    try:
         said = canonical(json.loads(message.payload), source)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         client.publish(f"{ROOT}/dead-letter/parm/schema/{source}", message.payload, qos=1)
-        sequence = int(dict(message.properties.UserProperty)["sequence"])
         said = {"by": "parm", "rejected": [{"sequence": sequence, "stage": "parm", "reason": "schema"}]}
         topic, properties = f"{ROOT}/command/outcome/{place}", None
     waiting[client.publish(topic, json.dumps(said), qos=1, properties=properties).mid] = message
@@ -75,8 +84,7 @@ def main():
     broker = urlsplit(os.environ["STOREFLEET_BROKER_URL"])
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, os.environ["STOREFLEET_CLIENT_ID"], userdata={},
                          protocol=mqtt.MQTTv5, manual_ack=True)  # fmt: skip
-    client.on_connect = lambda *_: client.subscribe(f"$share/parm/{ROOT}/terminal/transaction/#", qos=1)
-    client.on_message, client.on_publish = on_message, on_publish
+    client.on_connect, client.on_message, client.on_publish = on_connect, on_message, on_publish
     client.connect(broker.hostname, broker.port)
     client.loop_forever()
 

@@ -2,8 +2,8 @@
 
 Two losses under trade: a network that is away from all terminals at once, every hop proxied; and the broker killed
 with its memory, bare hops. Full jitter spreads the terminals over time, so the baseline is what they take without it:
-the emulator's process ended in the same run and started again. Online is the terminals' own word, read each 100 ms;
-the broker's loss counts from its answering again.
+the emulator's process ended in the same run and started again. Online again is the terminals' own word, each 100 ms,
+once each of them has connected anew; the broker's loss counts from its answering again.
 """
 
 from __future__ import annotations
@@ -59,31 +59,35 @@ class Return:
 
     async def script(self, run: Run) -> None:
         """The baseline, then the loss, both from a fleet that is whole and trades."""
-        run.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
-        await self._until_whole(run)
+        await self._until_whole(run, 0)
         child = run.lab.processes.children["emulator-1"]
         incarnation = child.incarnation
         run.lab.processes.terminate("emulator-1")
         await _until(lambda: child.incarnation > incarnation and child.running, "the emulator runs again")
-        self.restarted_s = await self._until_whole(run)
+        self.restarted_s = await self._until_whole(run, 0)
         await trade(run, self._rate_per_s)
         await run.wait_recovery(PATIENCE_S)
+        connects = int(run.lab.observatory.total("emulator", "connects_total"))
         healed_s = await self._lose(run)
-        await self._until_whole(run)
+        await self._until_whole(run, connects)
         self.online_s = time.monotonic() - healed_s
         recovery = await run.wait_recovery(PATIENCE_S)
         if not recovery.views - recovery.converged_ms.keys():
             self.converged_s = time.monotonic() - healed_s
 
-    async def _until_whole(self, run: Run) -> float:
+    async def _until_whole(self, run: Run, connects: int) -> float:
+        """Until all are online, each with a connection of its own after the first ``connects`` of this incarnation."""
         began_s = time.monotonic()
         child = run.lab.processes.children["emulator-1"]
+        await _until(lambda: bool(run.lab.control.stage("emulator")), "the emulator speaks to the lab")
+        run.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
 
         def whole() -> bool:
             figures = run.lab.observatory.instances.get(("emulator", 1))
             if figures is None or figures.incarnation != child.incarnation:
                 return False
-            return figures.counters.get("online", 0) == self._terminals
+            connected = figures.counters.get("connects_total", 0) - connects
+            return figures.counters.get("online", 0) == self._terminals <= connected
 
         await _until(whole, f"all {self._terminals:,} terminals are online")
         return time.monotonic() - began_s
