@@ -35,7 +35,7 @@ _BEGIN: Final = (
 )
 _FORGET: Final = "DELETE FROM attempt WHERE message = ?"
 _REMEMBER: Final = "INSERT OR REPLACE INTO attempt (message, deaths, in_work) VALUES (?, ?, 0)"
-_REMEMBERED: Final = "SELECT message, deaths FROM attempt WHERE substr(message, 1, length(?1)) = ?1"
+_REMEMBERED: Final = "SELECT message, deaths FROM attempt WHERE substr(message, 1, length(?1)) = ?1 ORDER BY rowid"
 _START: Final = "INSERT OR IGNORE INTO running (one) VALUES (1)"
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class AttemptRecord:
         self._try(_REMEMBER, name, deaths)
 
     def remembered(self, prefix: bytes) -> dict[bytes, int]:
-        """What ``remember`` has kept under names that begin so; empty when it cannot be read."""
+        """What ``remember`` has kept under names that begin so, the latest last; empty when it cannot be read."""
         try:
             return dict(self._database.execute(_REMEMBERED, (prefix,)))
         except sqlite3.Error as error:

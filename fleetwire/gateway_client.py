@@ -78,6 +78,7 @@ class GatewayClient:
         self.url = url.rstrip("/")
         self._answer_timeout_s = answer_timeout_s
         self._session: aiohttp.ClientSession | None = None
+        self._has_said_when_it_opened = False
 
     async def __aenter__(self) -> GatewayClient:
         return self
@@ -131,16 +132,20 @@ class GatewayClient:
         """When the process that answers opened the database, in microseconds of its own clock: a name for its life.
 
         0 where a gateway does not say; Sync Gateway and ours do, as ``instance_start_time`` of ``GET /{database}/``.
-        Raises GatewayError while nobody answers, or only that it is not ready (503).
+        Raises GatewayError while nobody answers, or only that it is not ready: 503, or 404 from one that has said it
+        before, since Sync Gateway does not know its databases while they load.
         """
         try:
-            return msgspec.json.decode(await self._request("GET", ""), type=_Opened).instance_start_time
+            opened_us = msgspec.json.decode(await self._request("GET", ""), type=_Opened).instance_start_time
         except GatewayError as error:
-            if error.status in (None, _REFUSED_UNSTORED):
+            is_loading = error.status == _NOT_FOUND and self._has_said_when_it_opened
+            if is_loading or error.status in (None, _REFUSED_UNSTORED):
                 raise
             return 0
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return 0
+        self._has_said_when_it_opened |= opened_us != 0
+        return opened_us
 
     async def _request(self, method: str, path: str, content: bytes | None = None) -> bytes:
         url = URL(f"{self.url}/{path}", encoded=True)

@@ -12,14 +12,15 @@ A row that is stored, known already, or refused for good is reported. A request 
 | 500, or we raised | each is tried alone | a failure |
 | cut off, and the process that answers then is a new one | each is tried alone | a failure |
 | cut off, and the same process answers: the network's fault | again | again, alone |
-| not connected, silent, any other status | again | again, alone |
+| silent, or its answer cannot be read | each is tried alone | again, alone |
+| not connected, any other status | again | again, alone |
 
-Tried alone are documents in turn with the others, and while no other request of this stage is under way. A document with
-FAILURES_ALLOWED counted failures (see :mod:`consumers.sync_stage.suspects`) is refused, unless the gateway turns out to
-hold it. Everything else is tried again with full-jitter back-off, for as long as it takes.
+Tried alone are documents in turn with the others, and while no other request of this instance is under way. A document
+with FAILURES_ALLOWED counted failures (see :mod:`consumers.sync_stage.suspects`) is refused, unless the gateway turns out
+to hold it. Everything else is tried again for as long as it takes, with full-jitter back-off while nothing succeeds.
 
-Whether a process ended is told by when it opened the database, asked before each lone try and after each cut. What was
-cut off waits until somebody answers that question; where a gateway does not say when it opened, no process has ended.
+Whether a process ended is told by when it opened the database, asked before each lone try and after each cut or silence.
+Everything waits until somebody answers that question; where a gateway does not say when it opened, no process has ended.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ CONFLICT: Final = 409
 FAILED: Final = 500
 REFUSED_FOR_GOOD: Final[dict[int, str]] = {400: "schema", CONFLICT: "key_conflict", 413: "oversized"}
 """Row status -> reason of the dead letter. 401, 403 and 404 are not here: a wrong configuration gets mended."""
+OTHER_CONTENT: Final = "the gateway holds another content under this key"
 GATEWAY_ENDED: Final = (
     f"the gateway's process ended {FAILURES_ALLOWED} times while it was storing this document alone; "
     "the last line of its own log before each end says why"
@@ -71,7 +73,7 @@ class WriterCounters(Struct):
 
 
 class Request(Struct, frozen=True):
-    """The documents of one request; ``alone``: one suspect, and nothing else of this stage under way."""
+    """The documents of one request; ``alone``: one suspect, and nothing else of this instance under way."""
 
     tasks: list[Task]
     alone: bool
@@ -108,7 +110,7 @@ class DocumentWriter:
 
     def add(self, task: Task) -> None:
         """Write this as soon as possible."""
-        if task.prepared.key in self._suspects:
+        if task.prepared in self._suspects:
             self._suspects.extend([task])
         else:
             self._waiting.append(task)
@@ -158,7 +160,7 @@ class DocumentWriter:
             await self._fail(cut_off.tasks[0], "crash", GATEWAY_ENDED)
         elif cut_off.tasks:
             _log.warning("the gateway's process ended with %d documents: each is tried alone", len(cut_off.tasks))
-            self._suspects.extend(cut_off.tasks)
+            self._suspect(cut_off.tasks)
 
     async def _is_new_life(self) -> bool:
         """Whether the process that answers now was never heard of before."""
@@ -208,12 +210,27 @@ class DocumentWriter:
             self._cut_off = request
         elif error.status == FAILED:
             await self._spoiled(request, "stage_error", str(error))
+        elif error.status is None and not error.definite:
+            self._suspect(request.tasks)
+            # Until somebody answers, each further batch would only become suspect as well.
+            self._cut_off = Request([], alone=False)
         elif reason is None or error.status == CONFLICT:
             self._again(request)
         elif request.alone:
             self._refused(request.tasks[0], reason, str(error))
         else:
-            self._suspects.extend(request.tasks)
+            self._suspect(request.tasks)
+
+    def _suspect(self, tasks: Sequence[Task]) -> None:
+        """Try these alone, and what brings the same documents and waits among the others."""
+        self._suspects.extend(tasks)
+        others: deque[Task] = deque()
+        for task in self._waiting:
+            if task.prepared in self._suspects:
+                self._suspects.extend([task])
+            else:
+                others.append(task)
+        self._waiting = others
 
     def _again(self, request: Request) -> None:
         if request.alone:
@@ -225,35 +242,43 @@ class DocumentWriter:
         if request.alone:
             await self._fail(request.tasks[0], reason, detail)
         else:
-            self._suspects.extend(request.tasks)
+            self._suspect(request.tasks)
 
     async def _fail(self, task: Task, reason: str, detail: str) -> None:
-        failures = self._suspects.count_failure(task.prepared.key)
+        failures = self._suspects.count_failure(task.prepared)
         _log.warning("%s failed alone at the gateway: %s; failures that count: %d", task.prepared.key, reason, failures)
         if failures < FAILURES_ALLOWED or not await self._give_up(task, reason, detail):
             self._suspects.extend([task])
 
     async def _give_up(self, task: Task, reason: str, detail: str) -> bool:
-        """Refuse a document, in all messages that bring it; False while the gateway does not say what it holds.
+        """Refuse a document, in all messages that bring it; False while nobody can say what the gateway holds.
 
-        It may have stored the document before it failed: then it is rejected by nobody.
+        It may have stored the document before it failed: then it is rejected by nobody. A gateway that answers, but
+        does not tell us (a status from 400 to 500), will not tell us later either.
         """
-        key = task.prepared.key
+        document = task.prepared
         try:
-            held = await self._gateway.get(str(key))
+            held = await self._gateway.get(str(document.key))
         except GatewayError as error:
-            _log.warning("%s: nobody says whether it is stored: %s", key, error)
-            return False
-        if held is not None and held.rev == task.prepared.revision:
-            self._done([task])
+            _log.warning("%s: nobody says whether it is stored: %s", document.key, error)
+            if error.status is None or error.status > FAILED:
+                return False
+            held = None
+            detail = f"{detail}; the gateway does not say whether it is stored: {error}"
+        tasks = [task, *self._suspects.take_all(document)]
+        if held is not None and held.rev == document.revision:
+            self._done(tasks)
             return True
-        for one in (task, *self._suspects.take_all(key)):
+        if held is not None:
+            reason, detail = REFUSED_FOR_GOOD[CONFLICT], OTHER_CONTENT
+            self.counters.conflicts += len(tasks)
+        for one in tasks:
             self._refused(one, reason, detail)
         return True
 
     def buried(self, task: Task) -> None:
         """The broker has the dead letter of a document that was refused."""
-        self._suspects.forget(task.prepared.key)
+        self._suspects.forget(task.prepared)
 
     def _settle(self, request: Request, rows: list[BulkRow]) -> bool:
         stored: list[Task] = []
@@ -275,8 +300,8 @@ class DocumentWriter:
             # Behind the others: what is refused for long must not hold them up.
             queue: Suspects | deque[Task] = self._suspects if request.alone else self._waiting
             queue.extend(again)
-        return not again
+        return len(again) < len(rows)
 
     def _done(self, tasks: list[Task]) -> None:
-        self._suspects.stored(task.prepared.key for task in tasks)
+        self._suspects.stored(task.prepared for task in tasks)
         self._stored(tasks)

@@ -86,6 +86,8 @@ class SyncStage:
         self._dead_letters = DeadLetterOffice(self._delivery, self._topics, STAGE, self.witness)
         self._in_hand = InHand(sessions.inbound)
         self._applied = AppliedLog(Path(settings.state_dir)) if settings.outcomes else None
+        if self._applied is not None:
+            self.witness.resume(self._applied.sets)
         self._answerer = self._make_answerer()
         sessions.outbound.on(TopicFilter(pattern=self._topics.all_of("canonical", "status")), self._receive_status)
         sessions.inbound.on(

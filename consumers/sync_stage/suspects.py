@@ -1,15 +1,20 @@
 """Documents that may be poison to the gateway: each is tried alone, and is to blame only when that fails three times.
 
-Only failures of a document that was alone on its way count, and after the first only when others were stored since: a
-gateway that fails on everything, or is killed from outside again and again, costs no event. What is counted, and what
-is about to be tried, stands in the attempt record before the try, so that the stage's own death forgets nothing: what
-stands there is tried alone from the start.
+Only failures of a document that was alone on its way count, and after the first only when others were stored since the
+last one that counted: a gateway that fails on everything, or is killed from outside again and again, costs no event.
+What is counted, and what is about to be tried, stands in the attempt record before the try, so that the stage's own
+death forgets nothing: what stands there is tried alone from the start, and needs a store after that start as well.
+
+A document is its key in one revision: another content under the same key is as innocent as any other document. Of what
+stands in the record at the start no more than REMEMBERED_LIMIT is kept, the newest: some messages never come back,
+because another instance has them.
 
 Nothing here decides what a failure is; see :mod:`consumers.sync_stage.document_writer`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -18,12 +23,14 @@ from msgspec import Struct
 
 from consumers.sync_stage.canonical_documents import Prepared
 from fleetwire.attempt_record import AttemptRecord
-from fleetwire.identity import Key
 from fleetwire.in_hand import Identity
 from fleetwire.mqtt import Message
 
 FAILURES_ALLOWED: Final = 3
+REMEMBERED_LIMIT: Final = 2_000
 _PREFIX: Final = b"document:"
+
+_log = logging.getLogger(__name__)
 
 
 class Task(Struct, frozen=True):
@@ -40,65 +47,72 @@ class Suspects:
     def __init__(self, attempts: AttemptRecord) -> None:
         self._attempts = attempts
         self._queue: deque[Task] = deque()
-        self._failures = {_key(name): failures for name, failures in attempts.remembered(_PREFIX).items()}
+        self._failures = self._remembered()
         self._stored_total = 0
-        self._stored_before = {key: 0 for key, failures in self._failures.items() if failures}
+        self._stored_before = dict.fromkeys(self._failures, 0)
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, document: Prepared) -> bool:
         """Whether this document is to be tried alone."""
-        return str(key) in self._failures
+        return bool(self._failures) and _name(document) in self._failures
 
     def extend(self, tasks: Iterable[Task]) -> None:
         """Try these alone, behind the others."""
         for task in tasks:
-            self._failures.setdefault(str(task.prepared.key), 0)
+            self._failures.setdefault(_name(task.prepared), 0)
             self._queue.append(task)
 
     def take(self) -> Task:
         """The next one to try; it is entered in the record."""
         task = self._queue.popleft()
-        key = str(task.prepared.key)
-        self._attempts.remember(_name(key), self._failures.setdefault(key, 0))
+        name = _name(task.prepared)
+        self._attempts.remember(name, self._failures.setdefault(name, 0))
         return task
 
-    def take_all(self, key: Key) -> list[Task]:
+    def take_all(self, document: Prepared) -> list[Task]:
         """Every task in the queue that writes this document."""
-        found = [task for task in self._queue if task.prepared.key == key]
+        name = _name(document)
+        found = [task for task in self._queue if _name(task.prepared) == name]
         if found:
-            self._queue = deque(task for task in self._queue if task.prepared.key != key)
+            self._queue = deque(task for task in self._queue if _name(task.prepared) != name)
         return found
 
-    def stored(self, keys: Iterable[Key]) -> None:
+    def stored(self, documents: Iterable[Prepared]) -> None:
         """These are stored: they are innocent, and the gateway lives."""
-        for key in keys:
+        for document in documents:
             self._stored_total += 1
             if self._failures:
-                self.forget(key)
+                self.forget(document)
 
-    def count_failure(self, key: Key) -> int:
+    def count_failure(self, document: Prepared) -> int:
         """It failed alone; returns the failures that count."""
-        text = str(key)
-        failures = self._failures.get(text, 0)
-        stored_before = self._stored_before.setdefault(text, self._stored_total)
-        if not failures or self._stored_total > stored_before:
-            failures = self._failures[text] = failures + 1
-            self._attempts.remember(_name(text), failures)
+        name = _name(document)
+        failures = self._failures.get(name, 0)
+        if not failures or self._stored_total > self._stored_before[name]:
+            failures = self._failures[name] = failures + 1
+            self._stored_before[name] = self._stored_total
+            self._attempts.remember(name, failures)
         return failures
 
-    def forget(self, key: Key) -> None:
-        """It is stored, or given up for good; what comes under this key later is as innocent as any other."""
-        text = str(key)
-        if self._failures.pop(text, None) is not None:
-            self._stored_before.pop(text, None)
-            self._attempts.end(_name(text))
+    def forget(self, document: Prepared) -> None:
+        """It is stored, or given up for good; when it comes again it is as innocent as any other."""
+        name = _name(document)
+        if self._failures.pop(name, None) is not None:
+            self._stored_before.pop(name, None)
+            self._attempts.end(name)
+
+    def _remembered(self) -> dict[bytes, int]:
+        remembered = self._attempts.remembered(_PREFIX)
+        too_many = list(remembered)[:-REMEMBERED_LIMIT]
+        if too_many:
+            _log.warning("%d suspects of earlier runs never came again: forgotten", len(too_many))
+        for name in too_many:
+            del remembered[name]
+            self._attempts.end(name)
+        return remembered
 
 
-def _name(key: str) -> bytes:
-    return _PREFIX + key.encode()
-
-
-def _key(name: bytes) -> str:
-    return name.removeprefix(_PREFIX).decode()
+def _name(document: Prepared) -> bytes:
+    return _PREFIX + f"{document.key} {document.revision}".encode()

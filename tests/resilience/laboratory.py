@@ -77,7 +77,9 @@ async def play(
         run_folder = make_run_folder(Path(plan.runs_folder), plan.name)
         prepare(run_folder)
         run = Run(Lab(plan, run_folder), Silent(), asyncio.Event())
-        async with run.lab:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(run.lab.journal.close)
+            await stack.enter_async_context(run.lab)
             run.enter("starting")
             await run.lab.start(trade=True)
             run.enter("trading")

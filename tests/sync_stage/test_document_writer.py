@@ -73,23 +73,26 @@ class Written:
     def add(self, *sequences: int, size: int = 0) -> None:
         """Tasks whose document is just the id, padded to a size."""
         for sequence in sequences:
-            key = Key(SOURCE, sequence)
-            message = Message(
-                topic="t",
-                payload=b"",
-                qos=1,
-                retain=False,
-                duplicate=False,
-                properties=[],
-                content_type=None,
-                response_topic=None,
-                correlation_data=None,
-                message_expiry_s=None,
-                packet_id=sequence,
-                connection=1,
-            )
-            prepared = Prepared(key, 1, str(key).encode().ljust(size), "1-a")
-            self.writer.add(Task(("t", b"", ()), message, prepared))
+            self.writer.add(self.task(sequence, size=size))
+
+    @staticmethod
+    def task(sequence: int, *, revision: str = "1-a", size: int = 0) -> Task:
+        """One of them."""
+        message = Message(
+            topic="t",
+            payload=b"",
+            qos=1,
+            retain=False,
+            duplicate=False,
+            properties=[],
+            content_type=None,
+            response_topic=None,
+            correlation_data=None,
+            message_expiry_s=None,
+            packet_id=sequence,
+            connection=1,
+        )
+        return Task(("t", b"", ()), message, prepared(sequence, revision=revision, size=size))
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
@@ -102,6 +105,12 @@ class Written:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
             self.attempts.close()
+
+
+def prepared(sequence: int, *, revision: str = "1-a", size: int = 0) -> Prepared:
+    """A document that is just its id, padded to a size."""
+    key = Key(SOURCE, sequence)
+    return Prepared(key, 1, str(key).encode().ljust(size), revision)
 
 
 async def test_rows_are_treated_one_by_one(tmp_path: Path) -> None:
@@ -118,8 +127,8 @@ async def test_rows_are_treated_one_by_one(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_that_fails_is_tried_again(tmp_path: Path) -> None:
-    """A request without an answer, and one that is refused for now, is repeated whole and in order."""
-    gateway = ScriptedGateway(GatewayError("no answer", definite=False), GatewayError("busy", status=503))
+    """A request that never came to it, and one that is refused for now, is repeated whole and in order."""
+    gateway = ScriptedGateway(GatewayError("not connected"), GatewayError("busy", status=503))
     written = Written(gateway, tmp_path)
     written.add(1, 2)
     async with written.at_work():

@@ -214,7 +214,7 @@ async def test_what_is_in_hand_is_bounded(broker: Broker, tmp_path: Path, port: 
 async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(
     broker: Broker, tmp_path: Path, port: int
 ) -> None:
-    """After SIGKILL a new process stores what was unacknowledged, and answers an ask for what the old one stored."""
+    """After SIGKILL a new process stores what was unacknowledged; its witness and answers tell what the old one stored."""
     settings = sync_settings(broker, tmp_path, port, outcomes=True)
     total = 300
     command = ("-m", "consumers.sync_stage")
@@ -232,9 +232,13 @@ async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(
             ask = encode(Ask(unresolved=[(1, total + 1)]))
             await terminal.publish(TOPICS.terminal("ask", TERMINAL), ask)
             await until(lambda: any(one.json["answer"] for one in terminal.on("command")), "the answer")
+        third = SyncStage(settings)
+        async with running(third):
+            told = third.witness.snapshot("sync_stage", 1, 3, full=False, loop_stall_ms=0.0)
     answer = next(one.json for one in terminal.on("command") if one.json["answer"])
     assert answer["applied"] == [[1, total]]
     assert answer["by"] == "sync_stage"
+    assert told.taken == told.handed_on == {SOURCE: [(1, total)]}
 
 
 async def test_two_instances_share_the_events(broker: Broker, tmp_path: Path, port: int) -> None:

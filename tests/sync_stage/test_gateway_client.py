@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,12 +17,17 @@ from tests.sync_stage.test_events import gateway
 
 
 @contextlib.asynccontextmanager
-async def peer(answer: bytes | None, end: bytes = b"false}") -> AsyncIterator[str]:
-    """A server that reads a request to this end and says this, or nothing; its URL. It closes its connections."""
+async def peer(*answers: bytes | None, end: bytes = b"false}") -> AsyncIterator[str]:
+    """A server that reads requests to this end and says these, the last for ever, or nothing; its URL.
+
+    It closes its connections.
+    """
+    to_say = deque(answers)
     connections: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(asyncio.current_task())
+        answer = to_say.popleft() if len(to_say) > 1 else to_say[0]
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             if answer is None:
                 await reader.read()
@@ -117,6 +123,18 @@ async def test_a_gateway_that_does_not_say_when_it_opened_has_no_name(answer: by
     """It answers, so there is nothing to wait for."""
     async with peer(answer, end=b"\r\n\r\n") as url, GatewayClient(url) as client:
         assert await client.opened_us() == 0
+
+
+async def test_a_gateway_that_has_said_when_it_opened_is_waited_for_while_it_loads() -> None:
+    """Sync Gateway answers 404 until it has opened its databases: not the word of one that never says it."""
+    missing = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}"
+    opened = b'HTTP/1.1 200 OK\r\ncontent-length: 25\r\n\r\n{"instance_start_time":7}'
+    async with peer(missing, opened, missing, opened, end=b"\r\n\r\n") as url, GatewayClient(url) as client:
+        assert [await client.opened_us(), await client.opened_us()] == [0, 7]
+        with pytest.raises(GatewayError) as refused:
+            await client.opened_us()
+        assert refused.value.status == 404
+        assert await client.opened_us() == 7
 
 
 @pytest.mark.parametrize(
