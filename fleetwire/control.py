@@ -1,9 +1,10 @@
 """The control plane's wire: JSON-RPC 2.0, one object a line, over TCP, both ends may call.
 
-It is a plane of its own: it never crosses a hop proxy, and it begins with ``hello`` and the lab's token. A line is at
-most 64 MiB, in both directions (64 KiB until the lab has answered ``hello``): a longer one is not sent, and ends the
-connection over which it comes. At most 1,000 calls wait for their answers. When the connection ends, every waiting call
-fails with a ControlError that is not definite, because the peer may have done what was asked.
+It is a plane of its own: it never crosses a hop proxy, and it begins with ``hello`` and the lab's token. Until the lab
+has answered ``hello`` it reads one line of at most 64 KiB, and a second one ends the connection. A line is at most
+64 MiB, in both directions: a longer one is not sent, and ends the connection over which it comes. At most 1,000 calls
+wait for their answers. When the connection ends, every waiting call fails with a ControlError that is not definite,
+because the peer may have done what was asked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -64,9 +66,14 @@ class Channel:
         handlers: Mapping[str, Handler],
         *,
         line_limit: int = LINE_LIMIT,
+        lines_left: float = math.inf,
     ) -> None:
-        """``line_limit``: bytes of the longest line that is read; it may be set anew at any time."""
+        """``line_limit``: bytes of the longest line that is read, ``lines_left``: how many more are read at all.
+
+        Both may be set anew at any time.
+        """
         self.line_limit = line_limit
+        self.lines_left = lines_left
         self._reader = reader
         self._writer = writer
         self._handlers = dict(handlers)
@@ -113,8 +120,12 @@ class Channel:
             self._send({"jsonrpc": "2.0", "method": method, "params": params})
 
     def close(self) -> None:
-        """End the connection; ``run`` returns."""
+        """End the connection once what we wrote has gone out; ``run`` returns then. A peer may never read it."""
         self._writer.close()
+
+    def abort(self) -> None:
+        """End the connection at once, whatever the peer has not read; ``run`` returns."""
+        self._writer.transport.abort()
 
     @property
     def unsent_bytes(self) -> int:
@@ -146,6 +157,9 @@ class Channel:
         self._writer.write(line + b"\n")
 
     def _receive(self, line: bytes) -> None:
+        self.lines_left -= 1
+        if self.lines_left < 0:
+            raise ValueError("a line more than may come before hello is answered")
         message = _decoder.decode(line)
         if message.method is None:
             self._answered(message)

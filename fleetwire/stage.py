@@ -170,13 +170,14 @@ class _Frame:
                 self._tell_snapshot(full=False)
 
     def _tell_snapshot(self, *, full: bool) -> None:
+        snapshot = self._snapshot(full=full)
         try:
-            self._tell("snapshot", self._snapshot(full=full))
-        except (
-            ControlError
-        ) as error:  # too long for a line: what changed is shorter, and says that something is missing
-            self._stage.witness.leave_unnoted(f"a snapshot is not sent: {error}")
-            if full:
+            self._tell("snapshot", snapshot)
+        except ControlError as error:
+            # Too long for a line: it goes again without its registers, and says that something is missing.
+            self._stage.witness.leave_unsent(snapshot, str(error))
+            self._stall_ms = max(self._stall_ms, snapshot.loop_stall_ms)
+            if snapshot.state:
                 self._tell_snapshot(full=False)
 
     def _snapshot(self, *, full: bool) -> Snapshot:

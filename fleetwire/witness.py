@@ -4,9 +4,9 @@ A witness only grows, so a late or missing snapshot can understate what a stage 
 only the sources that changed since the one before, each with its whole set, so that a lost one heals with the next full
 one. The journey ring keeps the last 20,000 events' times for ``storefleet trace``; it forgets the oldest first.
 
-Anybody may publish under any source, so a witness has room for 200,000 sources and 1,000,000 intervals in each of its
-sets, and for 200,000 registers a view. What finds no room is counted in ``unnoted_total``; from then on the witness
-proves what it holds, and not that anything else did not pass.
+Anybody may publish under any source, so a witness has room for 200,000 sources, 6,000,000 characters of their names and
+250,000 intervals in each of its sets, and for 200,000 registers a view. What finds no room is counted in
+``unnoted_total``; from then on the witness proves what it holds, and not that anything else did not pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from fleetwire.intervals import Interval, IntervalSet
 
 JOURNEY_LIMIT: Final = 20_000
 SOURCE_LIMIT: Final = 200_000
-INTERVAL_LIMIT: Final = 1_000_000
+NAME_LIMIT: Final = 6_000_000
+INTERVAL_LIMIT: Final = 250_000
+"""An event that was rejected leaves a hole: with one in a hundred, at 100 events a second, there is room for 69 hours.
+
+A full snapshot is one control line of at most 67 MB (``control.LINE_LIMIT``). An interval of 16-digit numbers takes 36
+bytes there, a source its name and 6: 250,000 * 36 + 6,000,000 + 200,000 * 6 = 16.2 MB a set, 48.6 MB for the three. The
+other 18 MB are for registers; when those do not fit, the sets go without them.
+"""
 REGISTER_LIMIT: Final = 200_000
 SET_NAMES: Final = ("taken", "handed_on", "first_taken_on_retry")
 
@@ -66,21 +73,22 @@ class Step(Struct, kw_only=True):
 
 
 class BoundedSets(dict[str, IntervalSet]):
-    """Interval sets by source, with room for SOURCE_LIMIT sources and INTERVAL_LIMIT intervals in all."""
+    """Interval sets by source, with room for SOURCE_LIMIT sources, NAME_LIMIT characters, INTERVAL_LIMIT intervals."""
 
-    __slots__ = ("_intervals",)
+    __slots__ = ("_characters", "_intervals")
 
     def __init__(self) -> None:
         super().__init__()
+        self._characters = 0
         self._intervals = 0
 
     def add(self, source: str, sequence: int) -> bool | None:
         """Enter a number; False when it is there already, None when there is no room for it."""
         seen = self.get(source)
         if seen is None:
-            if len(self) >= SOURCE_LIMIT or self._intervals >= INTERVAL_LIMIT:
+            if self._intervals >= INTERVAL_LIMIT or not self._admits(source):
                 return None
-            seen = self[source] = IntervalSet()
+            seen = self._begin(source)
         elif self._intervals >= INTERVAL_LIMIT and not seen.touches(sequence):
             return None
         before = len(seen)
@@ -91,14 +99,22 @@ class BoundedSets(dict[str, IntervalSet]):
     def unite(self, source: str, numbers: IntervalSet) -> bool:
         """Enter all these numbers; False when there is no room for them."""
         seen = self.get(source)
-        if self._intervals + len(numbers) > INTERVAL_LIMIT or (seen is None and len(self) >= SOURCE_LIMIT):
+        if self._intervals + len(numbers) > INTERVAL_LIMIT or (seen is None and not self._admits(source)):
             return False
         if seen is None:
-            seen = self[source] = IntervalSet()
+            seen = self._begin(source)
         before = len(seen)
         seen.update(numbers)
         self._intervals += len(seen) - before
         return True
+
+    def _admits(self, source: str) -> bool:
+        return len(self) < SOURCE_LIMIT and self._characters + len(source) <= NAME_LIMIT
+
+    def _begin(self, source: str) -> IntervalSet:
+        self._characters += len(source)
+        seen = self[source] = IntervalSet()
+        return seen
 
 
 class Witness:
@@ -109,6 +125,7 @@ class Witness:
         self.handed_on = BoundedSets()
         self.first_taken_on_retry = BoundedSets()
         self.unnoted_total = 0
+        self._full = False
         self.duplicates_absorbed = 0
         self.rejects: Counter[str] = Counter()
         self.counters: dict[str, float] = {"taken_total": 0, "handed_on_total": 0}
@@ -158,17 +175,29 @@ class Witness:
                     self.leave_unnoted(f"no room for {numbers.count} events of {source}")
 
     def leave_unnoted(self, why: str) -> None:
-        """Something is not noted, or does not come to the lab: counted each time, said once."""
-        if not self.unnoted_total:
+        """Something finds no room: counted each time, said once."""
+        if not self._full:
+            self._full = True
             _log.error(
-                "this witness is full: %s; its room is %d sources, %d intervals, %d registers; more is counted only, and"
-                " the verdict says so",
+                "this witness is full: %s; its room is %d sources of %d characters, %d intervals, %d registers; more is"
+                " counted only, and the verdict says so",
                 why,
                 SOURCE_LIMIT,
+                NAME_LIMIT,
                 INTERVAL_LIMIT,
                 REGISTER_LIMIT,
             )
         self.unnoted_total += 1
+
+    def leave_unsent(self, snapshot: Snapshot, why: str) -> None:
+        """This snapshot could not be sent: its sources come with the next one, its registers when they change again.
+
+        It is the registers that made it too long (see INTERVAL_LIMIT), so the next one is shorter.
+        """
+        _log.error("a snapshot is not sent: %s; its registers are missing in the live figures", why)
+        self.unnoted_total += 1
+        for name in SET_NAMES:
+            self._changed.update(getattr(snapshot, name))
 
     def reject(self, reason: str, source: str, sequence: int, did: str = "") -> None:
         """The stage put it into a dead letter. ``sequence`` 0: the message had no usable key."""

@@ -27,6 +27,7 @@ from fleetwire.settings import PREFIX, StageSettings
 from fleetwire.stage_sessions import SESSION_EXPIRY_S, StageSessions
 from fleetwire.topics import Topics
 from fleetwire.witness import Witness
+from parm_stub.applied import Applied
 from parm_stub.register_publisher import RegisterPublisher
 from parm_stub.registers import Registers
 from parm_stub.transactions import STAGE, Transactions, Transform
@@ -53,6 +54,7 @@ class Parm:
         self.witness = Witness()
         self._settings = settings
         self._options = read_options(settings)
+        self._applied = Applied()
         self._topics = Topics(settings.topic_root)
         self._transform = transform or self._packaged_transform()
         self._watching: asyncio.Task[None] | None = None
@@ -79,6 +81,7 @@ class Parm:
             dead_letters=dead_letters,
             attempts=self._attempts,
             answerer=self._answerer,
+            applied=self._applied,
         )
         self._registers = Registers(
             self._settings,
@@ -135,9 +138,13 @@ class Parm:
         """What PARM has handed on is applied when nobody stands behind it."""
         if not self._settings.outcomes:
             return None
-        client, applied = self._sessions.outbound, self.witness.handed_on
         answerer = OutcomeAnswerer(
-            client, self._topics, STAGE, applied, lambda: len(self._in_hand), dead_letters=dead_letters
+            self._sessions.outbound,
+            self._topics,
+            STAGE,
+            self._applied,
+            lambda: len(self._in_hand),
+            dead_letters=dead_letters,
         )
         answerer.start()
         return answerer

@@ -26,6 +26,7 @@ from fleetwire.message_key import attempt_of, key_of
 from fleetwire.mqtt import Message
 from fleetwire.topics import Topics
 from fleetwire.witness import Witness
+from parm_stub.applied import Applied
 from parm_stub.transform import canonical_json
 
 Transform = Callable[[str, Properties, bytes, str | None], CanonicalEvent]
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Transactions:
-    """Give ``receive`` to the session as a handler; ``answerer`` is there when PARM is the last stage present."""
+    """Give ``receive`` to the session as a handler; ``answerer`` tells ``applied`` when PARM is the last stage present."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Transactions:
         dead_letters: DeadLetterOffice,
         attempts: AttemptRecord,
         answerer: OutcomeAnswerer | None,
+        applied: Applied,
     ) -> None:
         self._topics = topics
         self._transform = transform
@@ -60,6 +62,7 @@ class Transactions:
         self._dead_letters = dead_letters
         self._attempts = attempts
         self._answerer = answerer
+        self._applied = applied
 
     def receive(self, message: Message) -> None:
         """Work on one message; it is acknowledged later."""
@@ -114,6 +117,7 @@ class Transactions:
         self._witness.hand_on(key.source, key.sequence, "canonical")
         self._in_hand.done(identity)
         if self._answerer is not None:
+            self._applied.add(key.source, key.sequence)
             self._answerer.applied_now(key.source)
 
     def _too_large(self, identity: Identity, message: Message, size: int) -> None:

@@ -1,7 +1,8 @@
 """The lab's end of the control plane: stages join it, commands come to it; both must say the token first.
 
-Bound to loopback. A connection that does not say ``hello`` with the right token within five seconds is closed, and until
-then none of its lines may be longer than HELLO_LIMIT; at most STRANGER_LIMIT connections are in that state.
+Bound to loopback. A connection that does not say ``hello`` with the right token within five seconds is cut, whether or
+not it reads what it was told, and until then it may say one line of at most HELLO_LIMIT bytes; at most STRANGER_LIMIT
+connections are in that state.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +19,10 @@ from fleetwire.control import HELLO_LIMIT, LINE_LIMIT, Channel, Handler, Params
 from fleetwire.errors import ControlError
 
 HELLO_TIMEOUT_S: Final = 5.0
+LAST_LOOK_S: Final = 0.5
+"""After a stall of ours a hello may have come in time and not be read yet: it has so long to be."""
+FLUSH_TIMEOUT_S: Final = 2.0
+"""How long a connection has at the end to take what was written to it."""
 CONNECTION_LIMIT: Final = 200
 STRANGER_LIMIT: Final = 50
 
@@ -59,11 +65,12 @@ class ControlServer:
         return f"{host}:{port}"
 
     async def stop(self) -> None:
-        """Close every connection; stages that are still there end by that."""
+        """Close every connection; stages that are still there end by that. One that does not read is cut soon after."""
         if self._server is not None:
             self._server.close()
         for channel in list(self._connections):
             channel.close()
+            asyncio.get_running_loop().call_later(FLUSH_TIMEOUT_S, channel.abort)
 
     def stage(self, stage: str) -> list[Member]:
         """The connected instances of a stage, by instance number."""
@@ -92,13 +99,11 @@ class ControlServer:
             writer.close()
             return
         visitor = _Visitor(self)
-        channel = Channel(reader, writer, {"hello": visitor.on_hello}, line_limit=HELLO_LIMIT)
+        channel = Channel(reader, writer, {"hello": visitor.on_hello}, line_limit=HELLO_LIMIT, lines_left=1)
         visitor.channel = channel
         self._connections.add(channel)
         self._strangers.add(channel)
-        timer = asyncio.get_running_loop().call_later(
-            HELLO_TIMEOUT_S, lambda: channel.close() if channel in self._strangers else None
-        )
+        timer = asyncio.create_task(self._cut_a_stranger(channel), name="control.hello_timeout")
         try:
             await channel.run()
         finally:
@@ -106,6 +111,13 @@ class ControlServer:
             self._connections.discard(channel)
             self._strangers.discard(channel)
             self._left(visitor.member)
+
+    async def _cut_a_stranger(self, channel: Channel) -> None:
+        await asyncio.sleep(HELLO_TIMEOUT_S)
+        if channel in self._strangers:
+            await asyncio.sleep(LAST_LOOK_S)
+        if channel in self._strangers:
+            channel.abort()
 
     def _left(self, member: Member | None) -> None:
         if member is not None and self.members.get((member.stage, member.instance)) is member:
@@ -119,6 +131,7 @@ class ControlServer:
         assert visitor.channel is not None
         self._strangers.discard(visitor.channel)
         visitor.channel.line_limit = LINE_LIMIT
+        visitor.channel.lines_left = math.inf
         if "stage" not in params:
             visitor.channel.add_handlers(self._client_handlers)
             return

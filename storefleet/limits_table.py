@@ -6,11 +6,12 @@ from typing import Final, NamedTuple
 
 from consumers.feed import fold_file, lines
 from consumers.sync_stage import stage as sync_stage
+from consumers.sync_stage import status_writer, suspects
 from consumers.views import view
-from fleetwire import control, dead_letters, outcomes, witness
-from parm_stub import register_publisher, store_status
+from fleetwire import control, dead_letters, gateway_client, outcomes, witness
+from parm_stub import applied, register_publisher, store_status
 from parm_stub import stage as parm
-from storefleet import control_server, observer
+from storefleet import control_server, observatory, observer
 
 
 class Limit(NamedTuple):
@@ -29,10 +30,23 @@ LIMITS: Final = (
     Limit("events in PARM's hands", parm.BACKLOG_LIMIT, "it stops reading", "`in_hand`, `paused`"),
     Limit("events in the sync stage's hands", sync_stage.BACKLOG_LIMIT, "it stops reading", "`in_hand`, `paused`"),
     Limit(
+        "suspects of earlier runs that the sync stage remembers", suspects.REMEMBERED_LIMIT, "the oldest are forgotten"
+    ),
+    Limit(
         "terminals that PARM knows",
         store_status.MAXIMUM_TERMINALS,
         "their state is ignored",
         "`terminals_refused_total`",
+    ),
+    Limit(
+        "sources whose outcomes PARM tells, where nobody stands behind it",
+        applied.SOURCE_LIMIT,
+        "those silent longest are forgotten: what a terminal then asks for, it sends again",
+    ),
+    Limit(
+        "intervals of all these sources",
+        applied.INTERVAL_LIMIT,
+        "those silent longest are forgotten: what a terminal then asks for, it sends again",
     ),
     Limit("registers on PARM's way to the broker", register_publisher.UNDER_WAY_LIMIT, "they follow one by one"),
     Limit(
@@ -45,17 +59,38 @@ LIMITS: Final = (
     Limit(
         "rows of `skipped` in the file of Poseidon or of a view",
         fold_file.MAXIMUM_SKIPPED_ROWS,
-        "dead letter and outcome as ever, no row",
-        "`skipped_unkept_total`",
+        "no row; from Poseidon a letter and `rejected` once, beyond 11,000 letters under way neither",
+        "`skipped_unkept_total`, `dead_letters_unwritten_total`",
     ),
     Limit("rows that a view shows", view.MAXIMUM_ROWS, "not shown"),
+    Limit(
+        "stores whose status the sync stage knows", status_writer.MAXIMUM_STORES, "their status is ignored, and logged"
+    ),
+    Limit("bytes of an answer of the gateway", gateway_client.MAXIMUM_ANSWER_BYTES, "an error"),
     Limit("sources in each set of a witness", witness.SOURCE_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
+    Limit(
+        "characters of all sources in each set of a witness",
+        witness.NAME_LIMIT,
+        "not noted",
+        "`unnoted_total`, `witness_full`",
+    ),
     Limit("intervals in each set of a witness", witness.INTERVAL_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
     Limit("registers of a view in a witness", witness.REGISTER_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
     Limit("events whose times a stage keeps for `trace`", witness.JOURNEY_LIMIT, "the oldest are forgotten"),
     Limit("events of the broker's own final read", observer.REMEMBERED_LIMIT, "there is none", "`no_final_read`"),
-    Limit("bytes of a control line", control.LINE_LIMIT, "an error instead of it"),
-    Limit("bytes of a control line before `hello`", control.HELLO_LIMIT, "the connection ends"),
+    Limit(
+        "bytes of a control line",
+        control.LINE_LIMIT,
+        "of ours: an error instead of it; of a peer: the connection ends",
+    ),
+    Limit("bytes of the one control line before `hello` is answered", control.HELLO_LIMIT, "the connection ends"),
+    Limit("stage instances that the lab hears on the broker", observer.HOST_LIMIT, "not heard"),
+    Limit("bytes of what such an instance says", observer.HOST_BYTES, "not heard"),
+    Limit(
+        "stalls that the lab keeps, of the machine and of stages each",
+        observatory.STALL_LIMIT,
+        "further ones excuse nothing",
+    ),
     Limit("control connections", control_server.CONNECTION_LIMIT, "closed at once"),
     Limit("control connections before `hello`", control_server.STRANGER_LIMIT, "closed at once"),
 )

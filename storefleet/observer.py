@@ -19,8 +19,9 @@ import msgspec
 from fleetwire.broker_endpoint import trust
 from fleetwire.clock import TERMINAL_WILL_DELAY_S
 from fleetwire.content import content_hash
-from fleetwire.errors import FleetError, SettingsError
+from fleetwire.errors import BadPayload, FleetError, SettingsError
 from fleetwire.events import CanonicalEvent
+from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
@@ -35,6 +36,8 @@ OBSERVED_VIEWS: Final = {"parm": "canonical", "broker": "raw"}
 REMEMBERED_LIMIT: Final = 2_000_000
 """Canonical events by value, or intervals of raw ones."""
 HOST_LIMIT: Final = 1_000
+HOST_BYTES: Final = 4_096
+"""Of one host's name and word together."""
 ANSWER_TIMEOUT_S: Final = 5.0
 CLEAR_QUIET_S: Final = 0.5
 """Retained messages arrive at once after subscribing: so long a silence means that there are no more."""
@@ -125,6 +128,8 @@ class Observer:
     def _on_host(self, message: Message) -> None:
         self._client.acknowledge(message)
         name = "/".join(message.topic.split("/")[-2:])
+        if len(name) + len(message.payload) > HOST_BYTES:
+            return
         if name in self.hosts or len(self.hosts) < HOST_LIMIT:
             self.hosts[name] = message.payload
 
@@ -145,13 +150,14 @@ class Observer:
             return
         try:
             event = _decode(message.payload)
-        except msgspec.DecodeError:
+            key = Key.parse(f"{event.source}.{event.sequence}")
+            data = msgspec.json.decode(event.data)
+            digest = content_hash(event.type, event.time, event.business_day_date, data)
+        except (BadPayload, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
             return
-        data = msgspec.json.decode(event.data)
-        digest = content_hash(event.type, event.time, event.business_day_date, data)
-        hashes = self._hashes.setdefault(event.source, {})
-        self._remembered += event.sequence not in hashes
-        hashes.setdefault(event.sequence, digest)
+        hashes = self._hashes.setdefault(key.source, {})
+        self._remembered += key.sequence not in hashes
+        hashes.setdefault(key.sequence, digest)
 
     def _remembers_more(self) -> bool:
         """Whether there is room; from the first time that there is none, all is forgotten."""

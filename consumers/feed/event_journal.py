@@ -19,6 +19,7 @@ from msgspec import Meta, Raw, Struct
 from consumers.feed.lines import Change
 from fleetwire.clock import now_ms
 from fleetwire.content import content_hash
+from fleetwire.envelope import MAXIMUM_ATTEMPT
 from fleetwire.errors import BadPayload
 from fleetwire.events import Code, KeyText, LocalDate, UtcTime
 from fleetwire.identity import MAXIMUM_SEQUENCE, Terminal
@@ -74,10 +75,11 @@ class _Document(Struct, gc=False):
     time: UtcTime
     business_day_date: LocalDate
     data: Raw
-    attempt: Annotated[int, Meta(ge=1)] = 1
+    attempt: Raw = Raw(b"1")
 
 
 _decode_document = msgspec.json.Decoder(_Document).decode
+_attempt_decoder: msgspec.json.Decoder[int] = msgspec.json.Decoder(Annotated[int, Meta(ge=1, le=MAXIMUM_ATTEMPT)])
 _decode_data = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -106,8 +108,16 @@ def read_event(change: Change) -> Event:
         data,
         raw_data,
         digest,
-        document.attempt,
+        _attempt(document.attempt),
     )
+
+
+def _attempt(raw: Raw) -> int:
+    """The number; 1 for anything else: it is no part of what was sold, and an event is not refused for it."""
+    try:
+        return _attempt_decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 1
 
 
 class EventJournal:

@@ -92,7 +92,7 @@ class LineSplitter:
         self._dropping = False
 
     def split(self, chunk: bytes) -> Sequence[Line]:
-        """The lines that this chunk completes or makes too long; ``\\r`` before the end is no part of a line."""
+        """The lines that this chunk completes or makes too long; a ``\\r`` before the end stays: JSON does not mind it."""
         lines = chunk.split(b"\n")
         rest = lines.pop()
         result: Sequence[Line] = lines

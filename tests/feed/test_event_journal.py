@@ -38,6 +38,14 @@ def test_a_document_says_which_sending_was_stored_first() -> None:
     assert (first.attempt, third.attempt, third.hash) == (1, 3, written.hash)
 
 
+@pytest.mark.parametrize("attempt", ["3", None, True, 0, -1, 1.5, 1_000_001, 2**70, [3], {"a": 3}])
+def test_a_wrong_attempt_costs_no_event(attempt: object) -> None:
+    """What was sold is not refused for its accounting: whatever is no attempt counts as the first."""
+    written = sale(SOURCE, 1)
+    event = read_event(change(written, attempt=attempt))
+    assert (event.attempt, event.hash) == (1, written.hash)
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

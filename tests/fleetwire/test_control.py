@@ -236,6 +236,39 @@ async def test_the_longest_line_may_change(end: bytes) -> None:
     assert heard.empty()
 
 
+async def test_the_lines_left_may_change() -> None:
+    """So many lines are taken and the next one ends the connection, unless more are allowed meanwhile."""
+    heard: asyncio.Queue[Params] = asyncio.Queue()
+
+    async def hear(params: Params) -> None:
+        heard.put_nowait(params)
+
+    server, accepted = await listen({"hear": hear})
+    async with server:
+        here = await connect(server.sockets[0].getsockname()[:2], {})
+        there = await asyncio.wait_for(accepted.get(), DEADLINE_S)
+        there.lines_left = 1
+        running = [asyncio.create_task(channel.run()) for channel in (here, there)]
+        await here.call("hear", {"number": 1})
+        there.lines_left = 2
+        for number in (2, 3, 4):
+            here.notify("hear", {"number": number})
+        await asyncio.wait_for(asyncio.gather(*running), DEADLINE_S)
+    assert [heard.get_nowait()["number"] for _ in range(heard.qsize())][:1] == [1]
+    assert there.lines_left == -1
+
+
+async def test_a_peer_that_does_not_read_can_be_cut(pair: Pair) -> None:
+    """Closing waits for the peer to take what was written, which it never does; aborting does not."""
+    pair.there._reader._transport.pause_reading()  # type: ignore[attr-defined]
+    while not pair.here.unsent_bytes:
+        pair.here.notify("hear", {"text": "x" * 1_000_000})
+    pair.here.close()
+    pair.here.abort()
+    await asyncio.wait_for(pair.running[0], DEADLINE_S)
+    assert not pair.here.unsent_bytes
+
+
 async def test_what_is_too_long_is_not_sent(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call, a notification and an answer beyond the limit are errors of one line, and the connection goes on."""
 

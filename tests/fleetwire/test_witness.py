@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetwire import witness as module
+from fleetwire.control import LINE_LIMIT
+from fleetwire.identity import MAXIMUM_SEQUENCE
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import SET_NAMES, Snapshot, Witness
 
@@ -207,6 +210,45 @@ def test_sources_are_limited(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Log
     assert ["this witness is full: no room for stranger.a.b.c.1;" in record.message for record in caplog.records] == [
         True
     ]
+
+
+def test_names_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few they are, the names of the sources have room for so many characters only."""
+    monkeypatch.setattr(module, "NAME_LIMIT", len(TILL) + 4)
+    witness, numbers = Witness(), IntervalSet([(1, 1)])
+    for source in (TILL, OTHER, "a.bb"):
+        witness.take(source, 1)
+    assert [witness.handed_on.unite(source, numbers) for source in (TILL, OTHER, "a.bb")] == [True, False, True]
+    found = report(witness)
+    assert (found.taken, found.unnoted_total) == ({TILL: [(1, 1)], "a.bb": [(1, 1)]}, 1)
+
+
+def test_a_full_witness_fits_into_a_control_line() -> None:
+    """Sets without any room left, of the longest numbers, leave 18 MB of a line for registers."""
+    witness = Witness()
+    sets, width = witness.taken, module.NAME_LIMIT // module.SOURCE_LIMIT
+    holes = module.INTERVAL_LIMIT - module.SOURCE_LIMIT + 1
+    scattered = IntervalSet([(MAXIMUM_SEQUENCE - 2 * back, MAXIMUM_SEQUENCE - 2 * back) for back in range(holes)])
+    last = IntervalSet([(MAXIMUM_SEQUENCE, MAXIMUM_SEQUENCE)])
+    for number in range(module.SOURCE_LIMIT):
+        assert sets.unite(f"{number:0{width}}", last if number else scattered)
+    assert not sets.unite("a", last)
+    assert sets.add(f"{1:0{width}}", 5) is None
+    witness.handed_on = witness.first_taken_on_retry = sets
+    line = msgspec.json.encode(report(witness, full=True))
+    assert 48_000_000 < len(line) < LINE_LIMIT - 18_000_000
+
+
+def test_what_was_not_sent_comes_again() -> None:
+    """The sources of a snapshot that found no way to the lab are in the next one of changes, and it is counted."""
+    witness = Witness()
+    witness.take(TILL, 1)
+    witness.hand_on(OTHER, 1)
+    witness.leave_unsent(report(witness), "too long")
+    witness.take(TILL, 2)
+    found = report(witness)
+    assert (found.taken, found.handed_on, found.unnoted_total) == ({TILL: [(1, 2)]}, {OTHER: [(1, 1)]}, 1)
+    assert report(witness).taken == {}
 
 
 def test_intervals_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,9 @@ import contextlib
 import signal
 from pathlib import Path
 
+import pytest
+
+from fleetwire import witness
 from fleetwire.envelope import STRUCTURED, Envelope
 from fleetwire.identity import Key, Terminal
 from fleetwire.outcomes import Ask, encode
@@ -178,6 +181,22 @@ async def test_the_last_stage_tells_what_is_applied(broker: Broker, tmp_path: Pa
         await terminal.publish(TOPICS.terminal("ask", TERMINAL), encode(Ask(unresolved=[(1, 3)])))
         await until(lambda: len(terminal.seen) == 2, "the answer")
     assert terminal.seen[1].json == {"by": "parm", "applied": [[1, 1]], "rejected": [], "answer": True}
+
+
+async def test_a_full_witness_keeps_no_terminal_from_its_outcomes(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once strangers have filled the witness, a new till is still told what is applied."""
+    monkeypatch.setattr(witness, "SOURCE_LIMIT", 1)
+    parm = Parm(stage_settings("parm", broker, tmp_path, outcomes=True))
+    async with wire(broker, "command/outcome/#") as terminal, running(parm):
+        await terminal.send(raw_control(1, "taco.west.s0666.r01"), 1, "taco.west.s0666.r01")
+        await until(lambda: terminal.seen, "the stranger's outcome")
+        await terminal.send(raw_control(1), 1)
+        await until(lambda: len(terminal.seen) == 2, "the till's outcome")
+    assert terminal.seen[1].topic == TOPICS.command("outcome", TERMINAL)
+    assert terminal.seen[1].json["applied"] == [[1, 1]]
+    assert parm.witness.unnoted_total
 
 
 async def test_an_ask_that_cannot_be_read_becomes_a_dead_letter(broker: Broker, tmp_path: Path) -> None:
