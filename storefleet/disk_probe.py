@@ -2,7 +2,8 @@
 
 SQLite with ``synchronous=OFF`` waits for a disk only where a plain write does: too many dirty pages, a journal that does not
 get on, a file system that is frozen or gone. A flush would wait for the disk itself, which nobody of ours does. A disk
-that is full refuses at once: that is no wait, and neither is any other error.
+that is full refuses: that is no wait, however long it takes to say so, and neither is any other error. Only a write that
+hangs while it is asked about counts before anybody knows how it ends.
 
 The probe has a thread of its own, which nobody waits for: a write that never comes back holds up nothing but itself.
 """
@@ -88,10 +89,11 @@ class DiskProbe:
         began_s = self._began_s = time.monotonic()
         try:
             self.write()
-            self.measures = True
         except OSError as error:
             _log.debug("no block can be written into %s: %s", self._folder, error.strerror)
-        ended_s = time.monotonic()
-        if ended_s - began_s >= self._floor_s:
-            self._ended.append((began_s, ended_s))
+        else:
+            self.measures = True
+            ended_s = time.monotonic()
+            if ended_s - began_s >= self._floor_s:
+                self._ended.append((began_s, ended_s))
         self._began_s = None

@@ -237,35 +237,40 @@ def query_ledger(ledger: Path, statement: str, *values: int) -> list[Any]:
         raise StorageError(f"ledger {ledger} cannot be read: {error}") from error
 
 
-class RejectedNumbers:
-    """What terminals were told is rejected, by source; each read looks only at outcomes that are new."""
+class Outcomes:
+    """What terminals were told, by source; each read looks only at what is new.
 
-    def __init__(self, ledger: Path) -> None:
+    ``applied`` is kept up only with ``keeps_applied``. Both grow while they are used.
+    """
+
+    def __init__(self, ledger: Path, *, keeps_applied: bool) -> None:
+        self.rejected: dict[str, IntervalSet] = {}
+        self.applied: dict[str, IntervalSet] = {}
         self._ledger = ledger
+        self._keeps_applied = keeps_applied
         self._seen_row = 0
-        self._numbers: dict[str, IntervalSet] = {}
 
-    def read(self) -> dict[str, IntervalSet]:
-        """All that is known now; what cannot be read yet comes with a later call."""
+    def read(self) -> None:
+        """Take in what is new; what cannot be read yet comes with a later call."""
         if not self._ledger.exists():
-            return self._numbers
+            return
         newest = "SELECT coalesce(max(rowid), 0) FROM outcome"
         statement = (
-            "SELECT id, first, last FROM outcome JOIN source ON number = source"
-            " WHERE outcome.rowid > ? AND outcome.rowid <= ? AND verdict = 'rejected'"
+            "SELECT id, verdict, first, last FROM outcome JOIN source ON number = source"
+            " WHERE outcome.rowid > ? AND outcome.rowid <= ? AND (verdict = 'rejected' OR ?)"
         )
         try:
             until_row: int = query_ledger(self._ledger, newest)[0][0]
-            rows = (
-                query_ledger(self._ledger, statement, self._seen_row, until_row) if until_row > self._seen_row else []
-            )
+            if until_row <= self._seen_row:
+                return
+            rows = query_ledger(self._ledger, statement, self._seen_row, until_row, self._keeps_applied)
         except StorageError as error:
             _log.warning("%s", error)
-            return self._numbers
-        for source, first, last in rows:
-            self._numbers.setdefault(source, IntervalSet()).add_range(first, last)
+            return
+        for source, verdict, first, last in rows:
+            sets = self.applied if verdict == "applied" else self.rejected
+            sets.setdefault(source, IntervalSet()).add_range(first, last)
         self._seen_row = until_row
-        return self._numbers
 
 
 def last_resolved_key(ledger: Path) -> Key | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import msgspec
 
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import SOURCE_LIMIT, Snapshot
-from storefleet.verdict.machine import Cause, Stall
+from storefleet.verdict.machine import LAB_PROCESS, Cause, Stall
 
 _log = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(Snapshot).decode
@@ -30,7 +30,7 @@ REGISTER_VIEWS = {"store_board": "views", "device_inventory": "views", "olympus_
 STAGES_BEHIND = {"parm": ("sync_stage", "poseidon", "views"), "sync_stage": ("poseidon", "views")}
 """Stage -> the stages of events that take from it, directly or not."""
 STALL_LIMIT = 10_000
-"""So many are kept of a run."""
+"""So many are kept of a run: of what the lab measured of its machine, and again of all stages together."""
 CLOSED = ("OFFLINE", "PLANNED_CLOSED")
 FLOW_COUNTERS = {"gateway": "documents_written", "olympus_dgs": "stored_total"}
 """Stages that handle no events but documents: the counter that shows how much they do."""
@@ -67,11 +67,14 @@ class Observatory:
         self.distinct: dict[str, int] = defaultdict(int)
         self.registers: dict[str, dict[str, Any]] = defaultdict(dict)
         self.stalls: list[Stall] = []
-        self._stalls_full = False
-        self._recall()
+        self._stalls_kept = Counter[bool]()
+        """Of the machine (True), and of stages."""
 
-    def _recall(self) -> None:
-        """Take in what an earlier lab of this run has written, and end the line that its death cut off."""
+    def recall(self) -> None:
+        """Take in what an earlier lab of this run has written, and end the line that its death cut off.
+
+        That takes long for a long run, and may be done in a thread: before anything is received.
+        """
         line = b""
         with self._path.open("rb") as file:
             for line in file:
@@ -108,12 +111,16 @@ class Observatory:
         return (snapshot.incarnation, snapshot.number) < (figures.incarnation, figures.number)
 
     def note_stall(self, process: str, at_ms: int, duration_ms: float, cause: Cause = "event_loop") -> None:
-        """Remember that a process stood still; at most STALL_LIMIT are kept."""
-        if len(self.stalls) < STALL_LIMIT:
+        """Remember that a process stood still; at most STALL_LIMIT are kept of the machine, and of stages."""
+        of_machine = process == LAB_PROCESS
+        self._stalls_kept[of_machine] += 1
+        if self._stalls_kept[of_machine] <= STALL_LIMIT:
             self.stalls.append(Stall(process, at_ms, duration_ms, cause))
-        elif not self._stalls_full:
-            self._stalls_full = True
-            _log.warning("%s stalls were noted; later ones excuse nothing: give the lab more time", f"{STALL_LIMIT:,}")
+        elif self._stalls_kept[of_machine] == STALL_LIMIT + 1:
+            whose = "the machine" if of_machine else "stages"
+            _log.warning(
+                "%s stalls of %s were noted; later ones are not kept, and excuse nothing", f"{STALL_LIMIT:,}", whose
+            )
 
     def _append(self, line: bytes) -> None:
         """A line as a whole or not at all: of what the disk has no room for, a later snapshot holds as much and more."""

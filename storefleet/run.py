@@ -1,7 +1,7 @@
 """One run from start to verdict: settle, faults on, faults off, wait for recovery, final reads, check.
 
-However a run ends, it leaves its folder with a verdict: what was proven, or unknown. :mod:`storefleet.conductor` plays
-it.
+However a run ends that has begun, it leaves its folder with a verdict: what was proven, or unknown; only a run whose lab is
+killed, or cannot be taken up again, stays without one until it goes on. :mod:`storefleet.conductor` plays it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,28 @@ import msgspec
 from fleetwire.control import Params
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.identity import Key
+from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.control_server import Member
 from storefleet.convergence import RESOLUTION_MS, Recovery
-from storefleet.final_reads import RejectedNumbers, last_resolved_key, read_all
+from storefleet.final_reads import Outcomes, last_resolved_key, read_all
 from storefleet.lab import Lab
 from storefleet.lab_health import health_of
 from storefleet.live import Display, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.past_run import PastRun, go_on, recovery_of
 from storefleet.plan import TERMINALS_HOP
-from storefleet.process_journal import LAB
 from storefleet.run_clock import RunClock
-from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, journey_of, views_of
+from storefleet.run_record import (
+    UNRECORDED_OUTCOMES,
+    FaultRecord,
+    RecoveryRecord,
+    RunRecord,
+    calm_spans,
+    journey_of,
+    views_of,
+)
+from storefleet.verdict.machine import LAB_PROCESS
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
 from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads
@@ -61,7 +70,8 @@ class Run:
         self.recoveries: list[Recovery] = []
         """Those that the run itself waited for: each view answers for its slowest."""
         self.clock = RunClock()
-        self.rejected = RejectedNumbers(self.ledger_file)
+        self._told_view = UNRECORDED_OUTCOMES.get(lab.plan.outcome_stage, "")
+        self.outcomes = Outcomes(self.ledger_file, keeps_applied=bool(self._told_view))
         self._watchers = 0
         self.stopping = stopping
         self.interrupted = False
@@ -93,9 +103,11 @@ class Run:
         seen, record, now_ms = self.lab.observatory, past.record, self.clock.now_ms()
         heard_ms = max((figures.at_ms for figures in seen.instances.values()), default=0)
         gone_ms = go_on(record, known_ms=max(heard_ms, past.journal.newest_ms), now_ms=now_ms)
-        past.journal.end(LAB, f"{gone_ms / 1000:.1f} s of absence")
-        seen.stalls += record.stalls
+        past.journal.end(LAB_PROCESS, f"{gone_ms / 1000:.1f} s of absence")
+        for stall in record.stalls:
+            seen.note_stall(*msgspec.structs.astuple(stall))
         self.recoveries += [recovery_of(recovery, record.views) for recovery in record.recoveries]
+        record.interrupted = record.aborted = False  # that lab died before it had read what it wanted to judge
         return record
 
     # -- phases --------------------------------------------------------------------------------------------------
@@ -141,6 +153,7 @@ class Run:
                 entry.ended_by_itself = not lifted
                 if not lifted:
                     _log.warning("fault %s on %s ended by itself before it was lifted", name, hop)
+        self.write_record()
 
     async def _lift(self, hop: str, name: str) -> tuple[list[Any], bool]:
         """The fault's evidence, and whether it was still there to be lifted; raises ControlError."""
@@ -172,6 +185,7 @@ class Run:
         except asyncio.CancelledError:
             self.recoveries.remove(recovery)
             raise
+        self.write_record()
         return recovery
 
     async def _watch(self, recovery: Recovery, timeout_s: float) -> None:
@@ -196,16 +210,22 @@ class Run:
         return Recovery(
             self.clock.now_ms(),
             seen.events["emulator"],
-            {view.view: seen.holdings(view.view) for view in views if view.holds == "events"},
+            {view.view: self._evidence(view.view) for view in views if view.holds == "events"},
             [view.view for view in views if view.holds == "registers"],
         )
+
+    def _evidence(self, view: str) -> list[dict[str, IntervalSet]]:
+        """What proves which events a view holds: witnesses, and the word to a terminal where no state outlives it."""
+        told = [self.outcomes.applied] if view == self._told_view else []
+        return self.lab.observatory.holdings(view) + told
 
     def _observe(self, recovery: Recovery) -> bool:
         seen = self.lab.observatory
         now_ms = self.clock.now_ms()
         coming_back = now_ms - recovery.healed_ms < COMING_BACK_MS and seen.total("emulator", "connecting") > 0
         distances = {view: seen.register_distance(view) + coming_back for view in REGISTER_VIEWS}
-        return recovery.observe(now_ms, self.rejected.read(), distances)
+        self.outcomes.read()
+        return recovery.observe(now_ms, self.outcomes.rejected, distances)
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""
@@ -227,6 +247,7 @@ class Run:
         """Drain, read, stop, judge. Whatever fails on the way makes the verdict unknown, not absent."""
         drained = False
         reads = Reads()
+        self.record.interrupted = self.interrupted  # before any file that a judge of this folder could read without it
         if self.lab.ready.is_set():
             await self.lift_faults()
             self.enter("wait for recovery")
@@ -237,11 +258,10 @@ class Run:
             reads = await read_all(self.lab, self.ledger_file, self.clock.now_ms)
             self._enter_recoveries(reads)
             await self._write_journeys()
-        self._write(READS_FILE_NAME, reads)
-        self.record.interrupted = self.interrupted
         self.record.aborted = not drained and (self.interrupted or not self.lab.ready.is_set())
-        self.enter("stop")
         self._note_the_dead()
+        self.enter("stop")
+        self._write(READS_FILE_NAME, reads)  # it ends the run, so all that judging needs is there before
         await self.lab.stop_stages()
         self.lab.observatory.flush()
         self.enter("check")
@@ -260,17 +280,18 @@ class Run:
         """After everything has ended before its time: judge what was recorded, unless there is a verdict already."""
         if (self.lab.run_folder / VERDICT_FILE_NAME).exists():
             return
-        if not (self.lab.run_folder / READS_FILE_NAME).exists():
-            self._write(READS_FILE_NAME, Reads())
         self.record.aborted = True
         self.enter("check")
+        if not (self.lab.run_folder / READS_FILE_NAME).exists():
+            self._write(READS_FILE_NAME, Reads())
         with contextlib.suppress(SettingsError):  # a full disk has been logged already
             judge_folder(self.lab.run_folder)
 
     def _enter_recoveries(self, reads: Reads) -> None:
         """Each view answers for its slowest recovery; one that never came is none."""
+        earlier, calm_since_ms = calm_spans(self.record)
         for view, read in reads.views.items():
-            read.calm_since_ms = self._calm_since_ms()
+            read.calm_earlier, read.calm_since_ms = earlier, calm_since_ms
             waits = [
                 (recovery.converged_ms.get(view), recovery.healed_ms)
                 for recovery in self.recoveries
@@ -286,12 +307,6 @@ class Run:
             slowest = max((converged_ms - healed_ms, healed_ms) for converged_ms, healed_ms in waits if converged_ms)
             read.healed_at_ms = slowest[1]
             read.converged_at_ms = slowest[0] + slowest[1]
-
-    def _calm_since_ms(self) -> int | None:
-        """When the lab was up and the last fault lifted; None when one could not be lifted."""
-        ends = [entry.end_ms for entry in self.record.faults]
-        ends += [phase.from_ms for phase in self.record.phases if phase.name == "trading"]
-        return max(ends) if ends and all(ends) else None
 
     def _note_the_dead(self) -> None:
         ours = [stage for stage in self.lab.plan.stages if stage not in self.lab.plan.commands]
@@ -320,11 +335,17 @@ class Run:
             written.write_bytes(msgspec.json.encode(value))
             written.replace(self.lab.run_folder / name)
         except OSError as error:
-            written.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk that refuses to write may refuse this as well
+                written.unlink(missing_ok=True)
             _log.error("cannot write %s into %s: %s", name, self.lab.run_folder, error.strerror)
 
     def write_record(self) -> None:
-        """Write ``plan.json`` as it is by now: a lab that goes on with this run has nothing else."""
+        """Write ``plan.json`` as it is by now.
+
+        A lab that goes on with this run knows from here what the ledger, the witnesses and the journal do not tell:
+        phases, faults, recoveries, stalls.
+        """
+        self.outcomes.read()  # a little each time, so that no recovery waits for those of a long run
         if self.lab.broker_watch is not None:
             self.record.broker = self.lab.broker_watch.account()
         self.record.restarts = {name: list(exits) for name, exits in self.lab.journal.exits.items()}
@@ -333,6 +354,7 @@ class Run:
             for recovery in self.recoveries
         ]
         self.record.stalls = list(self.lab.observatory.stalls)
+        self.record.written_at_ms = self.clock.now_ms()
         self._write(PLAN_FILE_NAME, self.record)
 
     # -- what commands may ask -----------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from storefleet.plan import LabPlan
 from storefleet.verdict.journey import JOURNEY, VIEWS, JourneyStep, JourneyView
 from storefleet.verdict.run_format import Phase, Plan
 
+GONE_PHASE: Final = "lab gone"
+"""The phase between the death of a lab and the next one's beginning."""
+
 
 class FaultRecord(Struct, kw_only=True):
     """A fault that was in force; ``evidence`` is the hop's own word for whether it took effect."""
@@ -39,7 +42,9 @@ class RunRecord(Plan, kw_only=True):
     faults: list[FaultRecord] = field(default_factory=list)
     recoveries: list[RecoveryRecord] = field(default_factory=list)
     restarts: dict[str, list[str]] = field(default_factory=dict)
-    """Process -> how each of its incarnations but the last ended."""
+    """Process -> how each of its ends was, as the journal tells: the newest incarnation has none while it runs."""
+    written_at_ms: int = 0
+    """When this was written: what happened later is not in it; 0: not said."""
 
     def enter(self, phase: str, at_ms: int) -> None:
         """A phase begins; the one before ends."""
@@ -50,6 +55,26 @@ class RunRecord(Plan, kw_only=True):
         """The current phase ends."""
         if self.phases and not self.phases[-1].until_ms:
             self.phases[-1] = structs.replace(self.phases[-1], until_ms=at_ms)
+
+
+def calm_spans(record: RunRecord) -> tuple[list[tuple[int, int]], int | None]:
+    """When nothing excused an event for being late: in each earlier lab's life (from, until), and since when in this.
+
+    A life is calm from when its lab was up and the last of its faults lifted, until its lab died. None: the newest has no
+    calm, since it was never up or a fault could not be lifted.
+    """
+    spans: list[tuple[int, int]] = []
+    up_ms: int | None = None
+    for phase in record.phases:
+        if phase.name == "trading":
+            up_ms = phase.from_ms
+        elif phase.name == GONE_PHASE and up_ms is not None:
+            since_ms = max([up_ms, *(fault.end_ms for fault in record.faults if fault.begin_ms < phase.from_ms)])
+            if since_ms < phase.from_ms:
+                spans.append((since_ms, phase.from_ms))
+            up_ms = None
+    ends = [fault.end_ms for fault in record.faults]
+    return spans, max([up_ms, *ends]) if up_ms is not None and all(ends) else None
 
 
 def journey_of(plan: LabPlan) -> list[JourneyStep]:
@@ -63,6 +88,9 @@ def journey_of(plan: LabPlan) -> list[JourneyStep]:
             steps.append(structs.replace(step, foreign=foreign, witnessed=witnessed))
     return steps
 
+
+UNRECORDED_OUTCOMES: Final = {"parm": "canonical", "broker": "raw"}
+"""Stage that answers outcomes without a durable record of them -> the view for which they speak."""
 
 NEEDED: Final = {
     "store_board": ("parm", "sync_stage", "views"),

@@ -17,7 +17,7 @@ from storefleet.command_output import SECOND_INTERRUPT, fail, out
 from storefleet.conductor import Stopped
 from storefleet.live import PlainDisplay
 from storefleet.plan import check_runs_folder, read_rate
-from storefleet.soak.order import Order
+from storefleet.soak.order import LEAST_MINUTES, Order
 from storefleet.soak.play import CONVERGENCE_LIMIT_S
 from storefleet.soak.schedule import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, read_schedule
 
@@ -25,7 +25,7 @@ from storefleet.soak.schedule import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, read_sch
 def command(  # noqa: PLR0917 - a command is a function of its options
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", min=0.01, max=10_080, help="No schedule is drawn later.", show_default="5"),
+        typer.Option("--minutes", min=LEAST_MINUTES, max=10_080, help="No schedule is drawn later.", show_default="5"),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same seed, same schedules.")] = None,
     stores: Annotated[int, typer.Option("--stores", min=1, help="Number of stores.")] = 8,

@@ -11,6 +11,8 @@ from storefleet.soak.play import CONVERGENCE_LIMIT_S
 from storefleet.soak.schedule import LONGEST_PAUSE_S, Step, each_alone, schedule_text
 
 DEFAULT_MINUTES: Final = 5.0
+LEAST_MINUTES: Final = 0.01
+"""Over before any schedule that was given: behind it nothing is drawn."""
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -45,13 +47,15 @@ class Order(Struct, frozen=True, kw_only=True):
         return seconds >= 60.0 * minutes
 
     def command(self, *, drawn: int | None = None) -> str:
-        """The command that plays this again; ``drawn``: with exactly so many of those."""
+        """The command that plays this again; ``drawn``: with exactly so many of those, if any was played."""
         words = self._lab_words()
         for steps in self.play:
             words += ["--play", schedule_text(steps)]
         words += ["--each"] if self.each else []
         schedules = drawn or self.schedules
-        if schedules is not None:
+        if drawn == 0 and self.given:
+            words += ["--minutes", f"{LEAST_MINUTES:g}"]
+        elif schedules is not None:
             words += ["--schedules", str(schedules)]
         elif self.minutes is not None:
             words += ["--minutes", f"{self.minutes:g}"]

@@ -2,7 +2,8 @@
 
 Back is a process that runs again, or that was resumed: what it needs to load, to connect and to catch up counts as
 convergence. Of the lab itself all processes are back when the last of them runs. Time in which the machine stood still,
-by what the lab measured, does not count.
+by what the lab measured, does not count, but for ``event_loop``: a lab that is busy with itself is what the soak looks for,
+and its own loop cannot tell that from a machine that gave it no time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct, field
@@ -20,7 +21,7 @@ from fleetwire.errors import ControlError, FleetError
 from storefleet.process_identity import ProcessIdentity
 from storefleet.soak.driven_lab import DrivenLab, Status
 from storefleet.soak.schedule import LONGEST_PAUSE_S, Step
-from storefleet.verdict.machine import LAB_PROCESS, Standstill, total_ms
+from storefleet.verdict.machine import LAB_PROCESS, Stall, Standstill, total_ms
 
 CONVERGENCE_LIMIT_S: Final = 10.0
 PATIENCE_S: Final = 30.0
@@ -43,8 +44,10 @@ class Played(Struct, kw_only=True):
     limit_s: float = CONVERGENCE_LIMIT_S
     converged_ms: dict[str, int] = field(default_factory=dict)
     """View -> since the last process was back; the fleet stands among them."""
+    hit: list[Step] = field(default_factory=list)
+    """Those of the steps that hit their process: a schedule may break off before the others."""
     stalled_ms: int = 0
-    """How long the machine stood still meanwhile."""
+    """How long the machine stood still meanwhile, by causes that a lab cannot make."""
     problem: str = ""
     """Why it has not converged at all, e.g. a view that did not come, a process that was not back."""
 
@@ -69,7 +72,7 @@ async def play(lab: DrivenLab, index: int, steps: list[Step], limit_s: float) ->
     played = Played(index=index, steps=steps, limit_s=limit_s)
     began_s = time.monotonic()
     try:
-        back_s = max(await _together(*(_suffer(lab, step, began_s) for step in steps)))
+        back_s = max(await _together(*(_suffer(lab, step, began_s, played.hit) for step in steps)))
         await _converge(lab, played, back_s)
     except FleetError as error:
         played.problem = str(error)
@@ -87,11 +90,15 @@ async def _together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
         await asyncio.wait(tasks)
 
 
-async def _suffer(lab: DrivenLab, step: Step, began_s: float) -> float:
-    """One step at its time, or as soon as its process is there; returns when what it hit was back. Raises FleetError."""
+async def _suffer(lab: DrivenLab, step: Step, began_s: float, did: list[Step]) -> float:
+    """One step at its time, or as soon as its process is there; returns when what it hit was back. Raises FleetError.
+
+    A step that hit its process is entered into ``did``.
+    """
     await asyncio.sleep(max(0.0, began_s + step.at_s - time.monotonic()))
     await lab.attached.wait()
     hit = await _alive(lab, step)
+    did.append(step)
     if step.kind == "pause":
         hit.signal_group(signal.SIGSTOP)
         try:
@@ -177,7 +184,14 @@ async def _converge(lab: DrivenLab, played: Played, back_s: float) -> None:
     played.converged_ms = {view: round(begin_ms + took_ms) for view, took_ms in answers_ms.items()}
     status = await _asked(lab, lambda status: _offline(status, back_ms), back_s, patience_s)
     played.converged_ms[FLEET] = round((time.monotonic() - back_s) * 1000)
-    played.stalled_ms = round(total_ms(Standstill(status.stalls).by_cause(from_ms=back_ms)))
+    played.stalled_ms = machine_ms(status.stalls, back_ms)
+
+
+def machine_ms(stalls: Sequence[Stall], since_ms: int) -> int:
+    """How long the machine stood still since then, by causes that no lab makes by being busy with itself."""
+    by_cause = Standstill(stalls).by_cause(from_ms=since_ms)
+    by_cause.pop("event_loop", None)
+    return round(total_ms(by_cause))
 
 
 async def _asked(lab: DrivenLab, lack: Callable[[Status], str], back_s: float, patience_s: float) -> Status:

@@ -80,8 +80,8 @@ class Report(Struct, kw_only=True):
 
 
 def hits_of(schedules: list[Played]) -> dict[str, dict[str, int]]:
-    """How often each process was hit by what; all of them are there, hit or not."""
-    counts = Counter((step.process, step.kind) for played in schedules for step in played.steps)
+    """How often each process really was hit by what; all of them are there, hit or not."""
+    counts = Counter((step.process, step.kind) for played in schedules for step in played.hit)
     return {process: {kind: counts[process, kind] for kind in kinds} for process, kinds in KINDS_OF.items()}
 
 

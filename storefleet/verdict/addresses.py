@@ -83,7 +83,7 @@ def _late(question: _Question) -> Shares:
     view, rest, result = question.view, question.members, Shares()
     for at_ms, seen in question.timeline.get(question.source, []):
         limit_ms = at_ms - int(view.deadline_s * 1000)
-        late = overdue(view, question.ledger, limit_ms, seen).intersection(rest)
+        late = overdue(view, question.ledger, seen, at_ms=at_ms, limit_ms=limit_ms).intersection(rest)
         if late:
             chain = question.evidence.chain_at(view, question.source, question.ledger, at_ms)
             for address, members in blame(chain, late).items():

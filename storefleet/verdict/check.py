@@ -83,7 +83,7 @@ def _without_broken_reads(history: History) -> History:
 
 def _machine(history: History) -> MachineAccount:
     account = MachineAccount(**asdict(history.machine)) if history.machine else MachineAccount()
-    account.stalled_by_cause = Standstill(history.stalls).by_cause()
+    account.stalled_by_cause = Standstill(history.stalls, history.machine).by_cause()
     account.stalled_ms = total_ms(account.stalled_by_cause)
     return account
 

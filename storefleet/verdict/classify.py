@@ -17,8 +17,8 @@ For one view, an event of the ledger falls into the first row that fits:
 | no | no outcome | never_read |
 
 Whoever ends a run leaves its views less than their deadline. What is missing behind the position of a view's feed is
-never_read then; what that position has passed is lost all the same. Without a position, only a run that was ended with
-events unresolved (aborted) excuses a view.
+never_read then; what that position has passed is lost all the same, and so is what had its whole deadline before the
+read. Without a position, only a run that was ended with events unresolved (aborted) excuses a view.
 
 Where no view of events was read at all, only the outcomes are known: what was applied by word is ``unread`` then, since
 nothing shows that it arrived, nor that it did not.
@@ -30,7 +30,8 @@ is judged by its outcome alone. Words: Jepsen's ``set``, ``set-full`` and ``tota
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -39,6 +40,7 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.history import History, Ledger, Reading, Sets, SourceLedger, ViewRecord
+from storefleet.verdict.machine import Standstill
 
 CLASSES: Final = (
     "lost",
@@ -103,6 +105,7 @@ def classify(history: History) -> Judged:
     judged = Judged(Classes(), {view.view: Classes() for view in views})
     codes = {view.view: _type_codes(view, ledger) for view in views}
     timelines = {view.view: by_source(view.timeline) for view in views}
+    excused = _excused_from_ms(history, views)
     names = list(ledger.sources)
     names += sorted({name for view in views for name in view.read or () if name not in ledger.sources})
     for name in names:
@@ -111,7 +114,8 @@ def classify(history: History) -> Judged:
         found_by_view = []
         for view in views:
             held = _held(facts.ledger, codes[view.view])
-            found = _of_view(history, view, name, facts=facts, held=held, readings=timelines[view.view].get(name, []))
+            readings = timelines[view.view].get(name, [])
+            found = _of_view(view, name, facts=facts, held=held, readings=readings, excused_from_ms=excused[view.view])
             found_by_view.append(found)
             _enter(judged.by_view[view.view], name, found, held)
         _overall(judged, name, found_by_view, facts)
@@ -168,13 +172,13 @@ def numbers(values: Iterable[int]) -> IntervalSet:
 
 
 def _of_view(
-    history: History,
     view: ViewRecord,
     source: str,
     *,
     facts: _Facts,
     held: IntervalSet,
     readings: Readings,
+    excused_from_ms: float,
 ) -> ClassSets:
     """The classes but ok of one source in one view that should hold ``held``."""
     assert view.read is not None
@@ -187,7 +191,7 @@ def _of_view(
     result = _present(facts, read, found, held)
     absent = held.difference(found).difference(facts.malformed.intersection(ledger.applied))
     lost = absent.intersection(ledger.applied)
-    out_of_time = _out_of_time(history, view, source, lost)
+    out_of_time = _out_of_time(view, source, ledger, lost, excused_from_ms)
     unresolved = absent.difference(facts.resolved)
     unresolved.update(out_of_time)
     result["lost"] = lost.difference(out_of_time)
@@ -196,13 +200,33 @@ def _of_view(
     return _with_stale(result, view, facts, found.intersection(held), readings)
 
 
-def _out_of_time(history: History, view: ViewRecord, source: str, missing: IntervalSet) -> IntervalSet:
+def _excused_from_ms(history: History, views: list[ViewRecord]) -> dict[str, float]:
+    """By view: what was committed from then on may be missing only because the run was ended; infinity: nothing may."""
+    standstill = Standstill(history.stalls, history.machine)
+    result = {}
+    for view in views:
+        calm_ms = view.calm_from_ms(view.read_at_ms) if view.read_at_ms is not None else None
+        ended = history.aborted or (history.interrupted and view.unreached is not None)
+        if had_its_time(view) or not ended:
+            result[view.view] = math.inf
+        elif view.read_at_ms is None or calm_ms is None:
+            result[view.view] = -math.inf
+        else:
+            limit_ms = standstill.running_limit_ms(view.read_at_ms, view.deadline_s * 1000)
+            result[view.view] = limit_ms if limit_ms > calm_ms else -math.inf
+    return result
+
+
+def _out_of_time(
+    view: ViewRecord, source: str, ledger: SourceLedger, missing: IntervalSet, excused_from_ms: float
+) -> IntervalSet:
     """What may be missing only because the run was ended: of a view whose feed is known, what that had not come to."""
-    if had_its_time(view) or not (history.interrupted or history.aborted):
+    if not missing or excused_from_ms == math.inf:
         return IntervalSet()
     if view.unreached is not None:
-        return missing.intersection(view.unreached.get(source, IntervalSet()))
-    return missing if history.aborted else IntervalSet()
+        missing = missing.intersection(view.unreached.get(source, IntervalSet()))
+    old = bisect_left(ledger.times_ms, excused_from_ms)
+    return missing.difference(IntervalSet([(1, ledger.sequence_at(old - 1))])) if old else missing
 
 
 def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSet) -> ClassSets:
@@ -265,11 +289,12 @@ def _with_stale(
     found: IntervalSet,
     readings: Readings,
 ) -> ClassSets:
-    if not readings or view.punctual_from_ms is None:
+    if not readings or view.earliest_calm_ms is None:
         return result
     stale = IntervalSet()
     for at_ms, seen in readings:
-        stale.update(overdue(view, facts.ledger, at_ms - int(view.deadline_s * 1000), seen))
+        limit_ms = at_ms - int(view.deadline_s * 1000)
+        stale.update(overdue(view, facts.ledger, seen, at_ms=at_ms, limit_ms=limit_ms))
     if not stale:
         return result
     stale = stale.intersection(found)
@@ -281,13 +306,18 @@ def _with_stale(
     return result
 
 
-def overdue(view: ViewRecord, ledger: SourceLedger, limit_ms: int, seen: list[Interval]) -> IntervalSet:
+def overdue(view: ViewRecord, ledger: SourceLedger, seen: list[Interval], *, at_ms: int, limit_ms: int) -> IntervalSet:
     """What a reading proves late: committed, and the faults lifted, before the limit, and not seen.
+
+    A run whose lab died and was taken up again has a span of calm in each life, and a reading is measured by the one that
+    it lies in: what a life has proven late stays late. The time between two lives makes nothing late: what was committed
+    before a death has its whole deadline again in the next life, from when that is calm.
 
     Readings come about once a second, so a lateness shorter than that beyond the deadline may not be proven. What was
     committed before an incarnation died without a last snapshot proves nothing.
     """
-    if view.punctual_from_ms is None or limit_ms <= view.punctual_from_ms or not ledger.count:
+    calm_ms = view.calm_from_ms(at_ms)
+    if calm_ms is None or limit_ms <= calm_ms or not ledger.count:
         return IntervalSet()
     due = bisect_right(ledger.times_ms, limit_ms - 1)
     begin = bisect_right(ledger.times_ms, view.undecided_until_ms) if view.undecided_until_ms else 0

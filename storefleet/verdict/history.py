@@ -196,9 +196,9 @@ class ViewRecord:
     """One view: its final read (None = there was none), and when it agreed with the truth again.
 
     ``healed_at_ms`` None: the faults were not lifted. ``calm_since_ms``: since when nothing excuses an event for being
-    late (the lab was up, the last fault lifted); None: since ``healed_at_ms``. ``read``: source -> what the view
-    holds; a source that is not named holds nothing. An empty ``hashes`` with events: that view cannot be compared by
-    value.
+    late (the lab was up, the last fault lifted); None: since ``healed_at_ms``. ``calm_earlier``: the same in the lives of
+    labs that died, (from, until). ``read``: source -> what the view holds; a source that is not named holds nothing. An
+    empty ``hashes`` with events: that view cannot be compared by value.
     """
 
     view: str
@@ -217,6 +217,7 @@ class ViewRecord:
     undecided_until_ms: int = 0
     healed_at_ms: int | None = 0
     calm_since_ms: int | None = None
+    calm_earlier: list[tuple[int, int]] = field(default_factory=list)
     converged_at_ms: int | None = None
     read_at_ms: int | None = None
     deadline_s: float = 10.0
@@ -227,6 +228,21 @@ class ViewRecord:
         if self.healed_at_ms is None or self.calm_since_ms is None:
             return self.healed_at_ms
         return self.calm_since_ms
+
+    def calm_from_ms(self, at_ms: int) -> int | None:
+        """From when on events must have come within the deadline, asked at this moment; None: nothing is late then."""
+        for from_ms, until_ms in self.calm_earlier:
+            if from_ms <= at_ms <= until_ms:
+                return from_ms
+        return self.punctual_from_ms
+
+    @property
+    def earliest_calm_ms(self) -> int | None:
+        """Before this nothing can be late; None: never is anything late."""
+        known = [from_ms for from_ms, _ in self.calm_earlier]
+        if self.punctual_from_ms is not None:
+            known.append(self.punctual_from_ms)
+        return min(known, default=None)
 
     @property
     def was_read(self) -> bool:

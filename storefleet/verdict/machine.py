@@ -1,8 +1,9 @@
 """When the machine stood still, and why: the arithmetic by which it excuses missed deadlines, and nothing else.
 
-The machine stood still where the lab says so, which measures it by each of CAUSES, or where two processes did not run at
-once. A single process that does not run may be broken, stopped, or busy with itself, and excuses nothing. Each moment
-counts once, under the first of CAUSES that explains it.
+The machine stood still where the lab says so, which measures it by each of CAUSES. Processes of the pipeline that do not run
+may be broken, stopped by a fault under test, or busy with themselves, and excuse nothing, however many they are: a machine
+that stands still stops the lab as well. Only in a run folder that does not say what its lab measured, two of them at once
+count as the machine. Each moment counts once, under the first of CAUSES that explains it.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ class Span(NamedTuple):
 class Standstill:
     """All spans in which the machine stood still, disjoint and ascending."""
 
-    def __init__(self, stalls: Iterable[Stall]) -> None:
-        self._spans = list(_spans(stalls))
+    def __init__(self, stalls: Iterable[Stall], machine: MachineRecord | None = None) -> None:
+        """``machine``: what the lab measured; None where nobody says."""
+        self._spans = list(_spans(stall for stall in stalls if machine is None or stall.process == LAB_PROCESS))
         lengths = (span.until_ms - span.from_ms for span in self._spans)
         self._still_ms = list(accumulate(lengths, initial=0.0))
         """Before each span, how long the machine had stood still."""

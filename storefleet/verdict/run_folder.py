@@ -133,7 +133,7 @@ def _fleet(plan_content: bytes) -> dict[str, Any]:
 def _patience(history: History) -> Patience | None:
     """The earliest moment from which any view could be late; None when none can."""
     events = [view for view in history.views if view.read is not None]
-    since = [view.punctual_from_ms for view in events if view.punctual_from_ms is not None]
+    since = [view.earliest_calm_ms for view in events if view.earliest_calm_ms is not None]
     if not since:
         return None
     return Patience(min(since), int(min(view.deadline_s for view in events) * 1000))
@@ -258,6 +258,7 @@ def _enter_read(record: ViewRecord, read: FinalRead | None) -> None:
     record.registers_expected = read.registers_expected
     record.healed_at_ms = read.healed_at_ms
     record.calm_since_ms = read.calm_since_ms
+    record.calm_earlier = read.calm_earlier
     record.converged_at_ms = read.converged_at_ms
     record.read_at_ms = read.at_ms
     if read.unreached is not None:

@@ -77,6 +77,8 @@ class FinalRead(Struct, kw_only=True):
     """When the last fault was lifted, or the first event was committed where there was none; None: not lifted."""
     calm_since_ms: int | None = None
     """Since when every event had to come within the deadline; None: since ``healed_at_ms``."""
+    calm_earlier: list[tuple[int, int]] = field(default_factory=list)
+    """The same for each lab of this run that died, from and until."""
     converged_at_ms: int | None = None
     events: dict[str, ViewRead] | None = None
     unreached: dict[str, list[Interval]] | None = None

@@ -17,7 +17,6 @@ from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.classify import Judged, by_source, overdue
 from storefleet.verdict.history import History, Ledger, SourceLedger, Total, ViewRecord
-from storefleet.verdict.machine import LAB_PROCESS as LAB_PROCESS  # noqa: PLC0414 - others take it from here
 from storefleet.verdict.machine import Cause, Standstill, figures, total_ms
 from storefleet.verdict.result import (
     EXAMPLE_LIMIT,
@@ -79,7 +78,7 @@ def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
         wrong = sum(account.counts[name] for name in WRONG_CLASSES)
         _judge_totals(history, view, result)
     registers_wrong = _judge_registers(view, account)
-    standstill = Standstill(history.stalls)
+    standstill = Standstill(history.stalls, history.machine)
     _judge_time(standstill, view, result, right=not wrong and not registers_wrong)
     if view.holds == "registers" and account.difference_count:
         detail = f"{view.view}: {account.difference_count:,} of {len(view.registers_expected):,} registers"
@@ -253,7 +252,7 @@ def _excuse_stale(
     history: History, standstill: Standstill, view: ViewRecord, judged: Judged, detail: str
 ) -> Unknown | None:
     """The machine, if no stale event stays late when the time that it stood still does not count."""
-    stalled = standstill.by_cause(view.punctual_from_ms or 0, max(reading.at_ms for reading in view.timeline))
+    stalled = standstill.by_cause(view.earliest_calm_ms or 0, max(reading.at_ms for reading in view.timeline))
     if not stalled:
         return None
     timeline = by_source(view.timeline)
@@ -261,6 +260,7 @@ def _excuse_stale(
     for source, members in judged.by_view[view.view].sets["stale"].items():
         for at_ms, seen in timeline[source]:
             limit_ms = standstill.running_limit_ms(at_ms, view.deadline_s * 1000)
-            if overdue(view, ledger.sources[source], limit_ms, seen).intersection(members):
+            late = overdue(view, ledger.sources[source], seen, at_ms=at_ms, limit_ms=limit_ms)
+            if late.intersection(members):
                 return None
     return _stalled(detail, "meanwhile", stalled)

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storefleet.soak.figures import WARM_UP_S, Sample, growth, slope_per_minute
-from storefleet.soak.play import Played
+from storefleet.soak.play import Played, machine_ms
 from storefleet.soak.report import Failure, JudgedLab, Report, convergence_of, hits_of, plain_text
 from storefleet.soak.schedule import Step
+from storefleet.verdict.machine import Stall
 
 KILL = Step(process="parm-1", kind="kill", at_s=1.0)
 PAUSE = Step(process="views-1", kind="pause", at_s=1.0, duration_s=3.0)
@@ -65,10 +66,11 @@ def report_of(*schedules: Played) -> Report:
 
 
 def test_a_report_counts_hits_and_names_the_worst_schedule() -> None:
-    """Hits are counted by process and kind; of each view median, worst, and where the worst was."""
+    """Hits are counted by process and kind, of what did hit; of each view median, worst, and where the worst was."""
     report = report_of(
-        Played(index=4, steps=[KILL], converged_ms={"orders": 1000}),
-        Played(index=5, steps=[KILL, PAUSE], converged_ms={"orders": 3000}),
+        Played(index=4, steps=[KILL], hit=[KILL], converged_ms={"orders": 1000}),
+        Played(index=5, steps=[KILL, PAUSE], hit=[KILL, PAUSE], converged_ms={"orders": 3000}),
+        Played(index=6, steps=[PAUSE, KILL]),
     )
     assert report.hits["parm-1"] == {"kill": 2, "pause": 0, "restart": 0}
     assert report.hits["views-1"] == {"kill": 0, "pause": 1, "restart": 0}
@@ -93,3 +95,13 @@ def test_a_view_that_never_came_fails() -> None:
     """Its schedule can be played alone, and a soak that played nothing proves nothing."""
     assert report_of(Played(index=0, steps=[KILL], problem="not converged within 30 s: sales")).exit_status == 1
     assert report_of().exit_status == 3
+
+
+def test_a_lab_that_is_busy_with_itself_is_no_machine_that_stood_still() -> None:
+    """Only what no lab can make by itself is taken off, and only since the last process was back."""
+    stalls = [
+        Stall("lab", 500, 1_000.0, "cpu_steal"),
+        Stall("lab", 2_000, 5_000.0, "event_loop"),
+        Stall("lab", 3_000, 600.0, "disk_wait"),
+    ]
+    assert machine_ms(stalls, 1_000) == 500 + 600

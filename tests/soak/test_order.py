@@ -46,10 +46,14 @@ def test_the_printed_command_orders_the_same(ordered: list[Order], order: Order)
 
 
 def test_what_was_drawn_in_some_time_can_be_drawn_again_by_its_number(ordered: list[Order]) -> None:
-    """Another machine would draw more or fewer in the same time; where none was drawn the order stands."""
+    """Another machine would draw more or fewer in the same time; behind what was given, none stays none."""
     give(RICH.command(drawn=17))
     assert (ordered[-1].schedules, ordered[-1].minutes) == (17, None)
-    assert RICH.command(drawn=0) == RICH.command()
+    for order in (RICH, Order(seed=7, stores=4, rate="40/min", each=True)):
+        give(order.command(drawn=0))
+        assert ordered[-1].given == order.given
+        assert ordered[-1].enough(0, 1.0), "the first that is given takes longer"
+    assert PLAIN.command(drawn=0) == PLAIN.command(), "nothing at all was played"
 
 
 def test_one_schedule_alone_is_the_same_lab_and_nothing_else(ordered: list[Order]) -> None:

@@ -541,3 +541,28 @@ def test_the_worst_counts() -> None:
     with pytest.raises(KeyError):
         unknown("bad luck")
     assert set(CLASSES) - {"ok", "unread", "never_read", "recovered"} <= set(INVALID_REASONS)
+
+
+def test_what_a_lab_proved_late_stays_late_when_another_goes_on() -> None:
+    """A reading is measured by the calm of its own life: the next life neither forgets it nor adds the gap to it."""
+    history = late_history()
+    sales = view(history, "sales")
+    sales.calm_since_ms = START_MS + 50_000
+    assert codes(check(history)) == ([], []), "the reading lies before the only calm there is"
+    sales.calm_earlier = [(START_MS + 20_000, START_MS + 40_000)]
+    verdict = check(history)
+    assert codes(verdict) == (["stale"], [])
+    assert places(verdict, "stale") == [["broker", "sync-broker"]]
+    sales.calm_earlier = [(START_MS + 25_000, START_MS + 40_000)]
+    assert codes(check(history)) == ([], []), "that life was calm for 8 s only"
+
+
+def test_the_time_without_a_lab_makes_nothing_late() -> None:
+    """What was committed before a lab died has its whole deadline again once the next one is calm."""
+    history = late_history()
+    sales = view(history, "sales")
+    sales.calm_earlier = [(START_MS, START_MS + 11_000)]
+    sales.calm_since_ms = START_MS + 23_000
+    assert codes(check(history)) == ([], [])
+    sales.calm_since_ms = START_MS + 22_999
+    assert codes(check(history)) == (["stale"], [])

@@ -238,6 +238,21 @@ def test_a_view_that_had_no_time_to_come_up(
     assert [entry.code for entry in verdict.unknown] == (["aborted"] if "never_read" in counts else [])
 
 
+def test_what_had_its_deadline_before_the_end_is_lost_all_the_same() -> None:
+    """A feed that has stood still since long before the run was ended is no view that had no time."""
+    history = history_of({1, 2, 3}, {1, 2, 3}, {1: 1})
+    assert history.ledger is not None
+    history.interrupted = True
+    history.ledger.source(ONE).times_ms[-1] = START_MS + 20_000
+    view = history.views[0]
+    view.calm_since_ms = START_MS - 1_000
+    view.healed_at_ms, view.converged_at_ms, view.read_at_ms = START_MS + 20_000, None, START_MS + 21_000
+    view.unreached = {ONE: IntervalSet([(2, 3)])}
+    verdict = check(history)
+    assert {name: count for name, count in verdict.counts.items() if count} == {"ok": 1, "lost": 1, "never_read": 1}
+    assert verdict.validity == "invalid"
+
+
 def test_a_view_that_had_its_deadline_answers_for_all() -> None:
     """Ended or not: after its whole deadline a view that is still behind has lost what it lacks."""
     history = history_of({1, 2}, {1, 2}, {1: 1})

@@ -56,6 +56,22 @@ def test_which_stalls_are_the_machines(stalls: list[Stall], expected: dict[Cause
     assert Standstill(stalls).by_cause(0, 10_000) == expected
 
 
+def test_two_stages_under_test_are_not_a_machine_that_was_measured() -> None:
+    """Where the lab measured its machine, stages that stand still excuse nothing, however many they are."""
+    history = healthy()
+    view(history, "sales").converged_at_ms = HEALED_MS + 13_000
+    history.stalls = [
+        Stall(process, HEALED_MS + 1_000, 8_000.0) for process in ("poseidon-1", "olympus_dgs-1", "parm-1")
+    ]
+    assert codes(check(history)) == ([], ["machine_stalled"]), (
+        "an old run folder: nobody else says what the machine did"
+    )
+    history.machine = MachineRecord(measured=list(CAUSES))
+    verdict = check(history)
+    assert codes(verdict) == (["late"], [])
+    assert verdict.machine.stalled_ms == 0.0
+
+
 def test_the_causes_are_a_fixed_table() -> None:
     """Every cause that a file may name has its words, and the loop, which is only a symptom, comes last."""
     assert tuple(CAUSES) == get_args(Cause)
