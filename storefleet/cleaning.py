@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from fleetwire.errors import FleetError, SettingsError
 from storefleet import home, processes
 from storefleet.broker import BrokerAddress
 from storefleet.observer import WILLS_QUIET_S, clear_retained, end_sessions, endpoint
-from storefleet.past_run import unfinished_run, way_on
+from storefleet.past_run import LAB_FILE_NAME, unfinished_run, way_on
+
+_log = logging.getLogger(__name__)
 
 
 def reap_crashed() -> list[str]:
@@ -26,7 +29,9 @@ def reap_crashed() -> list[str]:
         if ended:
             report.append(f"ended what a crashed lab {name} left running: {', '.join(ended)}")
         report += _way_on(name)
-        if not _external_broker(name):
+        if left := processes.survivors(folder):
+            report.append(_cannot_end(name, left))
+        elif not _external_broker(name):
             home.remove_lab_folder(name)
     return report
 
@@ -37,6 +42,8 @@ def give_way(name: str) -> None:
     if processes.is_live(folder):
         raise SettingsError(f"a lab named {name} runs; end it first: storefleet down --name {name}")
     processes.reap(folder)
+    if left := processes.survivors(folder):
+        raise SettingsError(_cannot_end(name, left))
     home.remove_lab_folder(name)
 
 
@@ -52,7 +59,9 @@ def clean_up(password: str | None) -> list[str]:
         if ended:
             report.append(f"{name}: ended {', '.join(ended)}")
         report += _way_on(name)
-        if _retained_is_cleared(name, password, report):
+        if left := processes.survivors(folder):
+            report.append(_cannot_end(name, left))
+        elif _retained_is_cleared(name, password, report):
             home.remove_lab_folder(name)
             report.append(f"{name}: forgotten")
     return report or ["nothing to clean"]
@@ -63,13 +72,23 @@ def _way_on(name: str) -> list[str]:
     return [] if run is None else [f"lab {name} crashed; {way_on(run)}"]
 
 
+def _cannot_end(name: str, left: list[str]) -> str:
+    return (
+        f"{', '.join(left)} of the dead lab {name} cannot be ended yet (the kernel holds it); try again when it is gone"
+    )
+
+
 def _external_broker(name: str) -> dict[str, Any] | None:
     """The description of a lab on somebody else's broker; None when the broker was ours, or was not reached."""
-    description = home.lab_folder(name) / "lab.json"
+    description = home.lab_folder(name) / LAB_FILE_NAME
     if not description.exists():
         return None
-    lab: dict[str, Any] = home.read_json(description)
-    return lab if lab["broker"]["kind"] == "external" else None
+    try:
+        lab: dict[str, Any] = home.read_json(description)
+        return lab if lab["broker"]["kind"] == "external" else None
+    except (SettingsError, LookupError, TypeError) as error:
+        _log.warning("%s: nobody knows its broker any more, what may be retained there stays: %s", name, error)
+        return None
 
 
 def _retained_is_cleared(name: str, password: str | None, report: list[str]) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, cast
 import msgspec
 import typer
 
-from fleetwire.errors import FleetError
+from fleetwire.errors import FleetError, SettingsError
 from storefleet.cli_inspect import bench, clean, doctor, selftest, show_verdict, trace, verdict
 from storefleet.cli_steer import rebuild, trade
 from storefleet.command_options import (
@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from storefleet.run import Script
 
 READY_TIMEOUT_S: Final = 60.0
+RESUMED_TIMEOUT_S: Final = 1_800.0
+"""The new lab of a past run first reads again what that has recorded: a long run takes minutes."""
 BESIDE_RESUME: Final = ("resume", "broker_password_file", "detach", "json_output")
 UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """Root of what Typer says about options, whichever Click it brings along."""
@@ -268,8 +270,8 @@ def _run(
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # all that is left is to say how it ended
-    except Stopped:
-        fail("stopped at once: what was proven by then is in the run folder", SECOND_INTERRUPT)
+    except Stopped as stopped:
+        fail(f"stopped at once: {stopped}", SECOND_INTERRUPT)
     except CutShort as error:
         fail(str(error), UNKNOWN)
     if json_output:
@@ -283,6 +285,10 @@ def _run(
 
 def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
     """Start the same command again without --detach, in a session of its own, and wait until its lab is ready."""
+    from storefleet import home, processes
+
+    if processes.is_live(home.lab_folder(name)):  # it writes into that log
+        fail(f"a lab named {name} runs; end it first: storefleet down --name {name}")
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
     if not resumed and "--name" not in arguments:
         arguments += ["--name", name]
@@ -302,7 +308,8 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
             env={**os.environ, "NO_COLOR": "1"},
         )
     try:
-        description = _await_ready(name, process, log, said_before)
+        timeout_s = RESUMED_TIMEOUT_S if resumed else READY_TIMEOUT_S
+        description = _await_ready(name, process, log, said_before, timeout_s)
     finally:
         if sys.exc_info()[0] is not None and process.poll() is None:  # stopped while it starts: nothing is left
             process.terminate()
@@ -313,26 +320,42 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
         out(f"lab {name} is ready; join at {description['join']}; end it: storefleet down --name {name}")
 
 
-def _await_ready(name: str, process: subprocess.Popen[bytes], log: Path, said_before: int) -> Any:
-    """``lab.json`` of a lab once it is ready; as long as it takes where somebody else runs a stage of it."""
+def _await_ready(
+    name: str, process: subprocess.Popen[bytes], log: Path, said_before: int, timeout_s: float
+) -> dict[str, Any]:
+    """``lab.json`` of this process's lab once it is ready; as long as it takes where somebody else runs a stage of it."""
     from storefleet.control_client import call_lab
 
     told = False
-    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    deadline_s = time.monotonic() + timeout_s
     while True:
         if time.monotonic() >= deadline_s and not told:
-            fail(f"lab {name} was not ready within {READY_TIMEOUT_S:g} s; see {log}")
+            fail(f"lab {name} was not ready within {timeout_s:g} s; see {log}")
         if process.poll() is not None:
             last = log.read_bytes()[said_before:].decode(errors="replace").strip().splitlines()
             fail((last[-1] if last else "the lab ended at once").removeprefix("storefleet: "), process.returncode or 2)
         with contextlib.suppress(FleetError):
-            status = call_lab(name, "status")
+            status = _status_of(process, name)
             if status["ready"]:
-                return call_lab(name, "lab")
+                found: dict[str, Any] = call_lab(name, "lab")
+                return found
             if status["waiting_for"] and not told:
                 told = True
                 say_progress(f"waiting until somebody runs {status['waiting_for']}")
         time.sleep(0.05)
+
+
+def _status_of(process: subprocess.Popen[bytes], name: str) -> dict[str, Any]:
+    """What this process's lab says of itself; SettingsError while there is none, or only another one of that name."""
+    from storefleet import home, processes
+    from storefleet.control_client import call_lab
+    from storefleet.process_journal import LAB
+
+    own = processes.recorded(home.lab_folder(name)).get(LAB)
+    if own is None or own.process_id != process.pid:
+        raise SettingsError(f"lab {name} is not there yet")
+    found: dict[str, Any] = call_lab(name, "status")
+    return found
 
 
 def wait(

@@ -1,8 +1,9 @@
-"""Conducts one run: the lab comes up, the script plays, the run is judged, and whatever happens a verdict is left.
+"""Conducts one run: the lab comes up, the script plays, the run is judged, and whoever stops or fails, a verdict is left.
 
 The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains for a bounded time
 and is judged. A second one ends everything at once; what was recorded by then is judged, and a check that runs already
-is waited for. A lab that does not come up leaves a verdict too, which is unknown. Nothing that was started is left running.
+is waited for. A lab that does not come up leaves a verdict too, which is unknown; but a past run whose new lab does not come
+up, or is stopped before, is not judged and can be tried again. Nothing that was started is left running.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fleetwire.errors import FleetError, SettingsError
 from storefleet.lab import Lab
 from storefleet.live import Display, take_picture
 from storefleet.machine_watch import MachineWatch
-from storefleet.past_run import PastRun
+from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
 from storefleet.steering import steering_handlers
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """The run was stopped at once; exit status 130."""
+    """The run was stopped at once; exit status 130. The message says what is left of it."""
 
 
 class CutShort(Exception):
@@ -62,22 +63,43 @@ async def conduct(
             with contextlib.suppress(OSError):
                 folder.rmdir()  # nothing is in it: the lab did not even get its name
             raise
-        run = Run(lab, display, stopping)
-        lab.client_handlers.update(steering_handlers(lab))
-        try:
-            async with lab:
-                verdict = await _live(run, script, trade=trade, on_ready=on_ready)
-        except (FleetError, OSError) as error:
-            if past is not None and not lab.ready.is_set():
-                raise  # it can be tried again: nothing has been judged
-            run.abandon()
-            if not lab.ready.is_set() or isinstance(error, BrokenPipeError):
-                raise
-            raise CutShort(f"{error}; the run broke off: what was proven is in {folder}") from error
-        except BaseException:
-            run.abandon()
-            raise
+        with contextlib.closing(lab.journal), _left_to_go_on(lab):
+            await lab.recall()
+            run = Run(lab, display, stopping)
+            lab.client_handlers.update(steering_handlers(lab))
+            verdict = await _whole_life(run, script, trade=trade, on_ready=on_ready)
     return folder, verdict
+
+
+@contextlib.contextmanager
+def _left_to_go_on(lab: Lab) -> Iterator[None]:
+    """A past run whose new lab never became ready can be tried again, and whoever ended it is told so."""
+    try:
+        yield
+    except (FleetError, OSError, asyncio.CancelledError) as error:
+        if not _can_go_on(lab) or isinstance(error, BrokenPipeError):
+            raise
+        way = way_on(lab.run_folder)
+        raise (Stopped(way) if isinstance(error, asyncio.CancelledError) else FleetError(f"{error}; {way}")) from error
+
+
+def _can_go_on(lab: Lab) -> bool:
+    return lab.past is not None and not lab.ready.is_set()
+
+
+async def _whole_life(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> Verdict:
+    """The run from the start of its lab until nothing of it is left running, judged however it ended."""
+    lab = run.lab
+    try:
+        async with lab:
+            return await _live(run, script, trade=trade, on_ready=on_ready)
+    except BaseException as error:
+        if _can_go_on(lab):
+            raise
+        run.abandon()
+        if isinstance(error, FleetError | OSError) and lab.ready.is_set() and not isinstance(error, BrokenPipeError):
+            raise CutShort(f"{error}; the run broke off: what was proven is in {lab.run_folder}") from error
+        raise
 
 
 async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> Verdict:
@@ -95,6 +117,8 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
             if not run.lab.ready.is_set():
                 raise
             _log.warning("%s; the script ends here, the run is judged", error)
+        if _can_go_on(run.lab):
+            raise FleetError("stopped before the lab was ready")
         verdict = await run.finish(drain_s=plan.drain_s if run.interrupted else plan.deadline_s)
     finally:
         painter.cancel()
@@ -136,7 +160,7 @@ async def _paint(run: Run) -> None:
 
 
 async def _keep_record(run: Run) -> None:
-    """What a lab that goes on with this run finds is never old."""
+    """What a lab that goes on with this run finds is RECORD_INTERVAL_S old at most."""
     while True:
         await asyncio.sleep(RECORD_INTERVAL_S)
         run.write_record()
@@ -179,7 +203,7 @@ def _signals(display: Display) -> Iterator[asyncio.Event]:
             stopping.set()
             display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
         elif count == 2:
-            display.say("stopping at once: what was recorded by now is judged")
+            display.say("stopping at once")
             conductor.cancel("stopped at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -187,7 +211,7 @@ def _signals(display: Display) -> Iterator[asyncio.Event]:
     try:
         yield stopping
     except asyncio.CancelledError:
-        raise Stopped from None
+        raise Stopped("what was proven by then is in the run folder") from None
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

@@ -36,9 +36,9 @@ from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer
 from storefleet.observatory import Observatory
 from storefleet.observer import Observer, endpoint, require_answer
-from storefleet.past_run import BROKER, GATEWAY, PastRun
+from storefleet.past_run import BROKER, GATEWAY, LAB_FILE_NAME, PastRun, take_over_lab_file
 from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
-from storefleet.ports import Ports
+from storefleet.ports import Ports, port_answers
 from storefleet.process_journal import ProcessJournal
 from storefleet.processes import Child, Processes, record_text
 
@@ -62,10 +62,9 @@ class Lab:
         self.past = past
         self.folder = home.make_lab_folder(plan.name, record_text(()))
         self.journal = past.journal if past is not None else ProcessJournal(run_folder)
+        """Whoever conducts the lab closes it, once nothing of the run is written any more: only then may it go on."""
         self.processes = Processes(self.folder, self.journal)
         self.observatory = Observatory(run_folder / "witnesses.jsonl")
-        for (stage, instance), figures in self.observatory.instances.items():
-            self.journal.know(f"{stage}-{instance}", figures.incarnation)
         self.client_handlers: dict[str, Handler] = {}
         """What commands may call; filled by whoever conducts the lab (see storefleet.run)."""
         self.control = ControlServer(
@@ -74,7 +73,7 @@ class Lab:
         self.observer: Observer | None = None
         self.broker_watch: BrokerWatch | None = None
         """What our own broker says of itself; None for somebody else's."""
-        self.tidy = True
+        self.tidy = past is None or not (plan.external_broker and take_over_lab_file(run_folder, self.folder))
         """Nothing of ours lies on somebody else's broker. Else the lab stays written down, for 'storefleet clean'."""
         self.ready = asyncio.Event()
         self.waiting_for = ""
@@ -82,13 +81,23 @@ class Lab:
         self.started_s = (past.record.started_at_ms if past is not None else now_ms()) / 1000
         """When the run began, whichever lab began it: business time runs from then on."""
         self._password = secret_password
-        self._ports = Ports(past.ports if past is not None else None)
+        self._ports = Ports({TERMINALS_HOP: plan.port} | past.ports if past is not None else {})
         self._hops: dict[str, tuple[str, str]] = {}
         self._broker_address = "127.0.0.1:0"
         self._gateway_address = "127.0.0.1:0"
         self._control_address = ""
 
     # -- life ----------------------------------------------------------------------------------------------------
+
+    async def recall(self) -> None:
+        """Read again what an earlier lab of the run has heard; a long run takes a while, and the loop goes on meanwhile."""
+        try:
+            await asyncio.to_thread(self.observatory.recall)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        for (stage, instance), figures in self.observatory.instances.items():
+            self.journal.know(f"{stage}-{instance}", figures.incarnation)
 
     async def __aenter__(self) -> Lab:
         try:
@@ -104,7 +113,6 @@ class Lab:
             if self.tidy:
                 end.callback(home.remove_lab_folder, self.plan.name)
             end.callback(self._ports.close)
-            end.callback(self.journal.close)
             end.callback(self.observatory.close)
             end.push_async_callback(self.control.stop)
             end.push_async_callback(self.processes.__aexit__)
@@ -193,9 +201,9 @@ class Lab:
                 wanted[row.broker_hop] = self._broker_address
             if row.gateway_hop:
                 wanted[row.gateway_hop] = self._gateway_address
+        fixed = {TERMINALS_HOP: self.plan.port} if self.past is None else {}
         for hop, upstream in wanted.items():
-            fixed = self.plan.port if hop == TERMINALS_HOP and self.past is None else 0
-            self._hops[hop] = (f"127.0.0.1:{fixed or self._ports.reserve(hop)}", upstream)
+            self._hops[hop] = (f"127.0.0.1:{fixed.get(hop) or self._ports.reserve(hop)}", upstream)
 
     async def _start_stage(self, stage: str, instance: int, options: Mapping[str, Any] | None = None) -> None:
         name = f"{stage}-{instance}"
@@ -370,8 +378,10 @@ class Lab:
 
     def _write_lab_file(self) -> None:
         text = json.dumps(self.description(), indent=1) + "\n"
-        (self.folder / "lab.json").write_text(text, encoding="utf-8")
-        (self.run_folder / "lab.json").write_text(text, encoding="utf-8")
+        home.write_private(self.folder / LAB_FILE_NAME, text)
+        written = self.run_folder / f"{LAB_FILE_NAME}.new"
+        written.write_text(text, encoding="utf-8")
+        written.replace(self.run_folder / LAB_FILE_NAME)
 
     def _write_environment_file(self, stage: str, instance: int) -> None:
         lines = self._settings(stage, instance, 1, {}).environment().items()
@@ -393,7 +403,7 @@ class Lab:
             child = self.processes.children[name]
             if child.restarts > 2:
                 break
-            if await _port_answers("127.0.0.1", port):
+            if await port_answers("127.0.0.1", port):
                 return
             await asyncio.sleep(0.01)
         raise FleetError(f"{name} does not come up: {self.last_log_line(name)}")
@@ -435,7 +445,7 @@ class Lab:
         self.waiting_for = f"{stage} with the environment in {self.run_folder / f'{stage}-1.env'}"
         _log.warning("waiting until somebody runs %s", self.waiting_for)
         while True:
-            if stage == "gateway" and await _port_answers(host, int(port)):
+            if stage == "gateway" and await port_answers(host, int(port)):
                 return
             assert self.observer is not None
             heard = stage == "parm" and self.observer.heard_canonical.is_set()
@@ -482,12 +492,3 @@ def _one_voice() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-async def _port_answers(host: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    return True

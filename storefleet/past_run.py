@@ -16,14 +16,14 @@ import msgspec
 
 from fleetwire.errors import SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from storefleet import home
 from storefleet.convergence import Recovery
 from storefleet.process_journal import ProcessJournal
-from storefleet.run_record import RecoveryRecord, RunRecord
+from storefleet.run_record import GONE_PHASE, RecoveryRecord, RunRecord
 from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.run_folder import read_plan
 from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME
 
-GONE_PHASE: Final = "lab gone"
 STARTING_PHASE: Final = "starting"
 LATEST: Final = "latest"
 BROKER: Final = "broker"
@@ -44,23 +44,42 @@ class PastRun:
 
 def open_past_run(folder: Path) -> PastRun:
     """The run of a folder, locked for whoever goes on with it; raises SettingsError when it cannot go on."""
+    _require_unfinished(folder)  # into a folder that cannot go on nothing is written
+    folder = folder.resolve()
+    journal = ProcessJournal(folder)
+    try:
+        record = _require_unfinished(folder)  # a lab may have had it until now, and have ended it
+    except SettingsError:
+        journal.close()
+        raise
+    return PastRun(folder, record, journal, _ports(folder / LAB_FILE_NAME))
+
+
+def _require_unfinished(folder: Path) -> RunRecord:
     record = _record(folder)
     if has_ended(folder):
         raise SettingsError(f"{folder} has ended; its verdict stands: storefleet verdict {folder}")
-    folder = folder.resolve()
-    journal = ProcessJournal(folder)
     traded = any(phase.name not in (STARTING_PHASE, GONE_PHASE) for phase in record.phases)
     if traded and not (folder / LEDGER_FILE_NAME).is_file():
-        journal.close()
         raise SettingsError(
             f"{folder} has no {LEDGER_FILE_NAME}: what its tills have sold is not known any more, so it cannot go on"
         )
-    return PastRun(folder, record, journal, _ports(folder / LAB_FILE_NAME))
+    return record
 
 
 def has_ended(folder: Path) -> bool:
     """Whether a run was read for its verdict: nothing can be added to it any more."""
     return any((folder / name).exists() for name in (VERDICT_FILE_NAME, READS_FILE_NAME))
+
+
+def take_over_lab_file(run_folder: Path, lab_folder: Path) -> bool:
+    """Write down for 'storefleet clean' which broker the lab that died has reached; False when it had reached none."""
+    try:
+        text = (run_folder / LAB_FILE_NAME).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return False
+    home.write_private(lab_folder / LAB_FILE_NAME, text)
+    return True
 
 
 def unfinished_run(lab_folder: Path) -> Path | None:
@@ -118,9 +137,11 @@ def go_on(record: RunRecord, *, known_ms: int, now_ms: int) -> int:
     """Carry a record on from now; ``known_ms`` is the newest time at which its last lab was known to live.
 
     The time without a lab is a phase of its own. Faults ended with the process that made them. A recovery that was cut
-    short by the lab's death answers for nothing. Returns how long there was no lab, in milliseconds.
+    short answers for nothing: one that had not had its time when the record was written, since what came later nobody
+    wrote down. Returns how long there was no lab, in milliseconds.
     """
     died_ms = min(now_ms, max(known_ms, *_times_ms(record)))
+    seen_ms = record.written_at_ms or died_ms
     had_its_time_ms = record.deadline_s * 1000
     record.close_phase(died_ms)
     record.enter(GONE_PHASE, died_ms)
@@ -128,7 +149,7 @@ def go_on(record: RunRecord, *, known_ms: int, now_ms: int) -> int:
         if not fault.end_ms:
             fault.end_ms, fault.ended_by_itself = now_ms, True
     record.recoveries = [
-        one for one in record.recoveries if _whole(one, record.views) or died_ms - one.healed_ms >= had_its_time_ms
+        one for one in record.recoveries if _whole(one, record.views) or seen_ms - one.healed_ms >= had_its_time_ms
     ]
     return now_ms - died_ms
 

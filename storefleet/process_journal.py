@@ -1,6 +1,7 @@
 """``processes.jsonl`` of a run folder: every start of a process, written before it starts, and every end unasked.
 
-So an incarnation has its number once in a run, whoever dies and however often. The open journal is locked: it shows that
+So an incarnation has its number once in a run, whoever dies and however often, as long as the disk has room: a line that
+it has none for is lost, and said to be. The open journal is locked: it shows that
 the run has a lab, and the kernel takes the lock back when that lab dies. A line that a death left half written is ended
 by the next one and says nothing.
 """
@@ -109,9 +110,14 @@ def _locked(folder: Path) -> FileIO:
         raise SettingsError(f"cannot write {path}: {error.strerror}; is the folder yours, the disk full?") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.close()
         raise SettingsError(
             f"the lab of {folder} still lives; see: storefleet status, or end it: storefleet down"
         ) from None
+    except OSError as error:
+        file.close()
+        raise SettingsError(
+            f"cannot lock {path}: {error.strerror}; keep runs on a file system that locks, with --runs DIR"
+        ) from error
     return file

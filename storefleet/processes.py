@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleetwire.errors import SettingsError
 from storefleet import home
 from storefleet.process_identity import ProcessIdentity, end_all, identify
 from storefleet.process_journal import LAB, ProcessJournal
@@ -149,10 +150,10 @@ class Processes:
                 await task
 
     async def _spawn(self, child: Child) -> None:
+        _require_program(child)
         child.incarnation = self._journal.start(child.name)
         child.starts += 1
         environment = {**os.environ, **child.environment(child.incarnation)}
-        _require_program(child, environment)
         with child.log_file.open("ab") as log, _gate() as (gate, opener):
             starting = asyncio.ensure_future(
                 asyncio.create_subprocess_exec(
@@ -191,13 +192,22 @@ class Processes:
             if loop.time() - started_s > STEADY_AFTER_S:
                 delay_s = RESTART_DELAY_MINIMUM_S
             _log.warning("%s ended (%s); starting it again in %.1f s", child.name, child.last_exit, delay_s)
+            delay_s = await self._start_again(child, delay_s)
+
+    async def _start_again(self, child: Child, delay_s: float) -> float:
+        """As soon as it can be started, unless it is not wanted any more; returns how long to wait the next time."""
+        while True:
             await asyncio.sleep(delay_s)
             delay_s = min(RESTART_DELAY_MAXIMUM_S, delay_s * 2)
-            if child.wanted:
-                try:
-                    await self._spawn(child)
-                except OSError as error:
-                    _log.warning("%s cannot be started again: %s", child.name, error.strerror)
+            if not child.wanted:
+                return delay_s
+            try:
+                await self._spawn(child)
+            except OSError as error:
+                reason = error.strerror
+                _log.warning("%s cannot be started again: %s; the next try is in %.1f s", child.name, reason, delay_s)
+            else:
+                return delay_s
 
     def _send(self, child: Child, number: signal.Signals) -> None:
         if child.identity is not None and child.identity.started:
@@ -230,12 +240,14 @@ def _gate() -> Iterator[tuple[int, int]]:
             os.close(end)
 
 
-def _require_program(child: Child, environment: Mapping[str, str]) -> None:
+def _require_program(child: Child) -> None:
     """Raises OSError where the command is no program: behind the gate nobody could tell that from its own failure."""
+    if child.working_folder is not None and not child.working_folder.is_dir():
+        raise OSError(errno.ENOENT, f"there is no folder {child.working_folder} to run it in")
     program = child.command[0]
     if "/" in program:
         program = str((child.working_folder or Path.cwd()) / program)
-    if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
+    if shutil.which(program) is None:
         code = errno.EACCES if Path(program).is_file() else errno.ENOENT
         raise OSError(code, os.strerror(code), child.command[0])
 
@@ -249,11 +261,15 @@ async def _undo(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
 
 
 def recorded(lab_folder: Path) -> dict[str, ProcessIdentity]:
-    """The processes of a lab as written down, by name; empty when it had none."""
+    """The processes of a lab as written down, by name; empty when it had none, or where that cannot be read any more."""
     path = lab_folder / "processes.json"
     if not path.exists():
         return {}
-    return {row["name"]: ProcessIdentity(row["process_id"], row["started"]) for row in home.read_json(path)}
+    try:
+        return {row["name"]: ProcessIdentity(row["process_id"], row["started"]) for row in home.read_json(path)}
+    except (SettingsError, LookupError, TypeError) as error:
+        _log.warning("%s: what a lab has left running is not known: %s", path, error)
+        return {}
 
 
 def is_live(lab_folder: Path) -> bool:
@@ -268,6 +284,11 @@ def reap(lab_folder: Path) -> list[str]:
     left.pop(LAB, None)
     ended = end_all(list(left.values()))
     return [name for name, identity in left.items() if identity in ended]
+
+
+def survivors(lab_folder: Path) -> list[str]:
+    """What of a dead lab still runs by name, although it was killed: it waits in the kernel, as for a disk."""
+    return [name for name, identity in recorded(lab_folder).items() if name != LAB and identity.alive()]
 
 
 def _exit_text(code: int) -> str:

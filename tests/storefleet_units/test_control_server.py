@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -39,10 +43,76 @@ async def test_a_wrong_token(lab_end: LabEnd, token: object) -> None:
     async with visitor(lab_end) as (channel, _):
         with pytest.raises(ControlError, match=r"wrong token: read it from the lab's control\.json"):
             await channel.call("hello", {**STAGE, "token": token})
-        for method in ("ready", "snapshot", "goodbye"):
-            with pytest.raises(ControlError, match="no method"):
-                await channel.call(method, {})
         assert not lab_end.server.members
+
+
+@pytest.mark.parametrize("method", ["ready", "snapshot", "goodbye", "status"])
+async def test_a_stranger_has_no_method_but_hello(lab_end: LabEnd, method: str) -> None:
+    """Whatever else is called first is answered by an error, and nothing is heard any more after it, hello neither."""
+    async with visitor(lab_end) as (channel, ended):
+        with pytest.raises(ControlError, match="no method"):
+            await channel.call(method, {})
+        with pytest.raises(ControlError, match="the control connection ended"):
+            await channel.call("hello", STAGE, timeout_s=DEADLINE_S)
+        await asyncio.wait_for(ended, DEADLINE_S)
+        assert not lab_end.server.members
+
+
+async def test_strangers_who_ask_much_and_read_nothing_keep_nobody_out(
+    lab_end: LabEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are gone with their second line, long before their time is over, and a stage is let in."""
+    monkeypatch.setattr(module, "STRANGER_LIMIT", 2)
+    monkeypatch.setattr(module, "HELLO_TIMEOUT_S", 10 * DEADLINE_S)
+    flood = b'{"method":"%b","id":1}\n' % (b"x" * 100) * 100_000
+    strangers = [await asyncio.open_connection(*read_address(lab_end.address, "CONTROL")) for _ in range(2)]
+    for reader, writer in strangers:
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(flood)
+    async with asyncio.timeout(DEADLINE_S):
+        while not lab_end.server.members:
+            async with visitor(lab_end) as (channel, _):
+                with contextlib.suppress(ControlError):
+                    await channel.call("hello", STAGE, timeout_s=DEADLINE_S)
+                    assert await channel.call("goodbye") is None
+                    break
+    for _, writer in strangers:
+        writer.transport.abort()
+
+
+async def test_a_hello_in_time_counts_though_the_lab_stood_still(
+    lab_end: LabEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits to be read when the time is over is read before the connection is cut."""
+    monkeypatch.setattr(module, "HELLO_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(module, "LAST_LOOK_S", DEADLINE_S)
+    with socket.create_connection(read_address(lab_end.address, "CONTROL")) as stage:
+        async with asyncio.timeout(DEADLINE_S):
+            while not lab_end.server._strangers:  # noqa: ASYNC110 - nothing tells of a stranger
+                await asyncio.sleep(0)
+        async with visitor(lab_end) as (other, _):
+            await other.call("hello", {"token": TOKEN})  # by then the time of the first one runs
+        stage.sendall(json.dumps({"method": "hello", "id": 1, "params": STAGE}).encode() + b"\n")
+        time.sleep(1.0)  # noqa: ASYNC251 - the lab stands still
+        stage.setblocking(False)
+        answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(stage, 1_000), DEADLINE_S)
+    assert json.loads(answer)["result"] == {"welcome": "storefleet"}
+
+
+async def test_the_end_waits_for_nobody_who_does_not_read(lab_end: LabEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that never takes what was written to it is cut soon after the others are closed."""
+    monkeypatch.setattr(module, "FLUSH_TIMEOUT_S", 0.1)
+    async with visitor(lab_end) as (channel, _):
+        await channel.call("hello", STAGE)
+        channel._reader._transport.pause_reading()  # type: ignore[attr-defined]
+        (member,) = lab_end.server.stage("parm")
+        while not member.channel.unsent_bytes:
+            lab_end.server.notify_all("hear", {"text": "x" * 1_000_000})
+        await lab_end.server.stop()
+        async with asyncio.timeout(DEADLINE_S):
+            while lab_end.server.members:
+                lab_end.server.changed.clear()
+                await lab_end.server.changed.wait()
 
 
 async def test_silence_is_ended(lab_end: LabEnd, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,8 +134,6 @@ async def test_a_command_gets_the_commands_methods(lab_end: LabEnd) -> None:
     server = module.ControlServer(TOKEN, on_snapshot=lambda _: None, client_handlers={"status": status})
     lab_end.address = await server.start()
     async with visitor(lab_end) as (channel, _):
-        with pytest.raises(ControlError, match="no method 'status' here"):
-            await channel.call("status")
         assert await channel.call("hello", {"token": TOKEN}) == {"welcome": "storefleet"}
         assert await channel.call("status") == "fine"
         with pytest.raises(ControlError, match="no method 'snapshot' here"):

@@ -11,7 +11,7 @@ import pytest
 from fleetwire.errors import StorageError
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import DDL
-from storefleet.final_reads import RejectedNumbers, expected_registers, final_read, last_resolved_key
+from storefleet.final_reads import Outcomes, expected_registers, final_read, last_resolved_key
 
 TILL = "taco.west.s0001.r01"
 TILL_2 = "taco.west.s0001.r02"
@@ -80,17 +80,24 @@ def test_a_ledger_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "none.sqlite", broken):
         with pytest.raises(StorageError, match=path.name):
             expected_registers(path)
-        assert RejectedNumbers(path).read() == {}
+        outcomes = Outcomes(path, keeps_applied=True)
+        outcomes.read()
+        assert (outcomes.rejected, outcomes.applied) == ({}, {})
         assert last_resolved_key(path) is None
 
 
-def test_rejected_numbers_are_read_once(ledger: Path) -> None:
-    """Each read adds the outcomes that are new, and none is looked at twice."""
-    rejected = RejectedNumbers(ledger)
-    assert rejected.read() == {}
+@pytest.mark.parametrize(("keeps_applied", "applied"), [(False, {}), (True, {TILL: IntervalSet([(4, 9)])})])
+def test_outcomes_are_read_once(ledger: Path, keeps_applied: bool, applied: dict[str, IntervalSet]) -> None:
+    """Each read adds the outcomes that are new, and none is looked at twice; applied ones only where they are asked for."""
+    outcomes = Outcomes(ledger, keeps_applied=keeps_applied)
+    outcomes.read()
+    assert outcomes.rejected == {}
     write(
         ledger, "INSERT INTO outcome VALUES (1, 2, 3, 'rejected', 'parm', 'schema', 0), (1, 4, 9, 'applied', '', '', 0)"
     )
-    assert rejected.read() == {TILL: IntervalSet([(2, 3)])}
+    outcomes.read()
+    assert (outcomes.rejected, outcomes.applied) == ({TILL: IntervalSet([(2, 3)])}, applied)
     write(ledger, "UPDATE outcome SET first = 1; INSERT INTO outcome VALUES (2, 7, 7, 'rejected', 'parm', 'schema', 0)")
-    assert rejected.read() == {TILL: IntervalSet([(2, 3)]), TILL_2: IntervalSet([(7, 7)])}
+    outcomes.read()
+    assert outcomes.rejected == {TILL: IntervalSet([(2, 3)]), TILL_2: IntervalSet([(7, 7)])}
+    assert outcomes.applied == applied

@@ -204,6 +204,22 @@ async def test_a_disk_without_room_is_no_wait(
     assert "disk_wait" not in watch.record.measured
 
 
+def test_a_write_that_is_refused_late_is_no_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a disk took to refuse: an error is no wait; a write that succeeds in the same time is one."""
+    probe = DiskProbe(tmp_path, floor_s=0.0)
+
+    def refuse() -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(probe, "write", refuse)
+        probe._time_one()
+    assert (probe.waits(), probe.measures) == ([], False)
+    monkeypatch.setattr(probe, "write", lambda: None)
+    probe._time_one()
+    assert len(probe.waits()) == 1
+
+
 async def test_the_probe_leaves_nothing_behind(observatory: Observatory, tmp_path: Path) -> None:
     """The block's file has no name, so that a run folder holds the run's files only."""
     watch = MachineWatch(observatory, RunClock().now_ms, tmp_path)

@@ -77,6 +77,32 @@ def test_what_is_remembered_is_bounded(
     assert client.acknowledged == 6
 
 
+def altered(**changes: object) -> bytes:
+    """The payload of a canonical message, some of its fields replaced."""
+    return msgspec.json.encode({**msgspec.json.decode(canonical(1).payload), **changes})
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"", b"\xff", b"[]", altered(source="nobody"), altered(source="x" * 160), altered(source=f"{TILL.id}.5"),
+        altered(sequence=2**53), altered(sequence=0), altered(data=0).replace(b'"data":0', b'"data":{"a":1e400}'),
+        altered(data=0).replace(b'"data":0', b'"data":{"a":"\xff"}'),
+        altered(data=0).replace(b'"data":0', b'"data":' + b"[" * 100_000 + b"]" * 100_000),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_what_is_no_canonical_event_is_not_remembered(payload: bytes) -> None:
+    """Whatever somebody publishes is acknowledged and passed over; it raises nothing, and the next event is read."""
+    client = AcknowledgingClient()
+    observer = Observer(client, TOPICS, remembers="canonical")
+    observer._on_canonical(message_of(TOPICS.canonical("transaction", TILL), payload))
+    assert observer.final_read() == {"canonical": {}}
+    observer._on_canonical(canonical(1))
+    assert [*observer.final_read()["canonical"]] == [TILL.id]
+    assert client.acknowledged == 2
+
+
 def test_hosts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever publishes under further names is acknowledged and not remembered; known hosts go on being heard."""
     monkeypatch.setattr(module, "HOST_LIMIT", 1)
@@ -85,4 +111,15 @@ def test_hosts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, payload in (("parm/1", b"a"), ("stranger/1", b"b"), ("parm/1", b"c")):
         observer._on_host(message_of(f"{TOPICS.root}/host/{name}", payload))
     assert observer.hosts == {"parm/1": b"c"}
+    assert client.acknowledged == 3
+
+
+def test_what_a_host_says_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name and a word that are too long together are acknowledged and not remembered."""
+    monkeypatch.setattr(module, "HOST_BYTES", 10)
+    client = AcknowledgingClient()
+    observer = Observer(client, TOPICS, remembers="")
+    for name, payload in (("parm/1", b"abcd"), ("parm/1", b"abcde"), ("a-stranger/1", b"")):
+        observer._on_host(message_of(f"{TOPICS.root}/host/{name}", payload))
+    assert observer.hosts == {"parm/1": b"abcd"}
     assert client.acknowledged == 3

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from fleetwire.errors import SettingsError
+from storefleet import past_run
 from storefleet.past_run import find_run, go_on, open_past_run, recovery_of, unfinished_run
-from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord
+from storefleet.process_journal import ProcessJournal
+from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, calm_spans
 from storefleet.verdict.journey import VIEWS
 from tests.storefleet_units.plans import lab_plan
 
@@ -46,6 +48,26 @@ def test_a_run_goes_on(folder: Path) -> None:
     with pytest.raises(SettingsError, match="still lives"):
         open_past_run(folder)
     past.journal.close()
+
+
+def test_a_run_that_ends_while_its_lock_is_awaited(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is what lies there under the lock: a lab that ended just before has judged it."""
+
+    def locked(of: Path) -> ProcessJournal:
+        (of / "reads.json").touch()
+        return ProcessJournal(of)
+
+    monkeypatch.setattr(past_run, "ProcessJournal", locked)
+    with pytest.raises(SettingsError, match="has ended; its verdict stands"):
+        open_past_run(folder)
+    ProcessJournal(folder).close()
+
+
+def test_into_a_folder_that_cannot_go_on_nothing_is_written(tmp_path: Path) -> None:
+    """Whoever names another folder finds it as it was."""
+    with pytest.raises(SettingsError, match="is no run folder"):
+        open_past_run(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"hops": {"x": 1}}', '{"hops": {}, "broker": null}'])
@@ -121,6 +143,31 @@ def test_a_recovery_that_was_cut_answers_for_nothing() -> None:
     assert found.recoveries == [late, whole]
     assert recovery_of(late, found.views).converged_ms == {"orders": 4_000}
     assert recovery_of(late, found.views).views == {view.view for view in VIEWS}
+
+
+def test_what_was_not_written_down_is_no_recovery_that_never_came() -> None:
+    """A recovery that had its time only after the record was written may have come: it answers for nothing."""
+    recovery = RecoveryRecord(healed_ms=3_000, converged_ms={"orders": 4_000})
+    for written_at_ms, kept in ((12_999, []), (13_000, [recovery])):
+        found = record(recoveries=[recovery], deadline_s=10.0, written_at_ms=written_at_ms)
+        go_on(found, known_ms=15_000, now_ms=18_000)
+        assert found.recoveries == kept
+
+
+def test_each_life_of_a_lab_has_its_calm() -> None:
+    """It begins when the lab is up and the last fault of that life lifted, and ends with the lab."""
+    found = record()
+    assert calm_spans(found) == ([], 2_000)
+    found.faults.append(FaultRecord(hop="h", name="a", type="down", attributes={}, begin_ms=2_500, end_ms=3_000))
+    assert calm_spans(found) == ([], 3_000)
+    go_on(found, known_ms=5_000, now_ms=8_000)
+    assert calm_spans(found) == ([(3_000, 5_000)], None), "the next one is not up yet"
+    found.enter("trading", 9_000)
+    found.faults.append(FaultRecord(hop="h", name="b", type="down", attributes={}, begin_ms=9_500))
+    assert calm_spans(found) == ([(3_000, 5_000)], None)
+    go_on(found, known_ms=10_000, now_ms=11_000)
+    found.enter("trading", 12_000)
+    assert calm_spans(found) == ([(3_000, 5_000)], 12_000), "a fault that was in force to the end leaves no calm"
 
 
 def test_a_run_is_named_by_its_folder_or_is_the_latest(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,14 @@ def test_one_lab_at_a_time(tmp_path: Path) -> None:
         ProcessJournal(tmp_path)
     journal.close()
     ProcessJournal(tmp_path).close()
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is another reason than a lab that lives, and it is named."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(SettingsError, match=r"cannot lock .*: No locks available; .* --runs DIR"):
+        ProcessJournal(tmp_path)

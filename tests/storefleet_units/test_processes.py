@@ -1,14 +1,19 @@
-"""The gate in front of every process of a lab: nothing begins before it is written down who it is."""
+"""The gate in front of every process of a lab, nothing begins before it is written down who it is; and starting again."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from storefleet import processes
 from storefleet.process_identity import identify
-from storefleet.processes import BEHIND_A_GATE
+from storefleet.process_journal import ProcessJournal
+from storefleet.processes import BEHIND_A_GATE, Child, Processes
 
 DEADLINE_S = 60.0
 
@@ -24,3 +29,52 @@ def test_a_process_begins_when_its_lab_says_so(tmp_path: Path, said: bytes, begi
     assert (process.returncode == 0, made.exists()) == (begins, begins)
     if begins:
         assert int(made.read_text(encoding="utf-8")) == identity.process_id
+
+
+async def test_a_program_that_vanished_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its one end is counted once, however often it cannot be started; when it is there again, so is the process."""
+    monkeypatch.setattr(processes, "RESTART_DELAY_MINIMUM_S", 0.01)
+    monkeypatch.setattr(processes, "RESTART_DELAY_MAXIMUM_S", 0.01)
+    program = tmp_path / "program"
+    write_program(program, 'rm "$0"; exit 7')
+    with contextlib.closing(ProcessJournal(tmp_path)) as journal:
+        async with Processes(tmp_path, journal) as driver:
+            child = Child(
+                name="one-1", command=(str(program),), environment=lambda _: {}, log_file=tmp_path / "one-1.log"
+            )
+            await driver.start(child)
+            await until(lambda: caplog.text.count("cannot be started again") >= 5)
+            assert (journal.exits["one-1"], child.incarnation, child.restarts) == (["exit status 7"], 1, 0)
+            write_program(program, "exec sleep 600")
+            await until(lambda: child.running)
+            assert (journal.exits["one-1"], child.incarnation, child.restarts) == (["exit status 7"], 2, 1)
+
+
+async def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
+    """It is named, and the start is not counted."""
+    with contextlib.closing(ProcessJournal(tmp_path)) as journal:
+        async with Processes(tmp_path, journal) as driver:
+            gone = Child(
+                name="one-1", command=("sh",), environment=lambda _: {}, log_file=tmp_path / "log",
+                working_folder=tmp_path / "gone",
+            )  # fmt: skip
+            with pytest.raises(OSError, match=r"there is no folder .*gone"):
+                await driver.start(gone)
+            assert (gone.starts, journal.start("one-1")) == (0, 1)
+
+
+def write_program(path: Path, text: str) -> None:
+    """A shell script that can be run, there as a whole or not at all."""
+    written = path.with_name("written")
+    written.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    written.chmod(0o755)
+    written.replace(path)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.01)

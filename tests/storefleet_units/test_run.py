@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError
+from fleetwire.intervals import IntervalSet
+from fleetwire.ledger_format import DDL, LEDGER_FILE_NAME
 from storefleet import cli, run_clock
 from storefleet import run as run_module
 from storefleet.conductor import CutShort, Stopped
@@ -24,9 +29,12 @@ from storefleet.observatory import Observatory
 from storefleet.plan import LabPlan
 from storefleet.run import Run, endless_script
 from storefleet.run_clock import RunClock
+from storefleet.run_record import RunRecord
 from storefleet.verdict.result import Verdict
+from storefleet.verdict.run_format import READS_FILE_NAME
 from tests.storefleet_units.plans import lab_plan
 
+TILL = "taco.west.s0001.r01"
 FAULT: dict[str, Any] = {"hop": "parm-broker", "name": "cut", "ended": "", "evidence": {"found": "confirmed"}}
 
 
@@ -43,13 +51,17 @@ class AnsweringLab:
         self.journal = SimpleNamespace(exits={})
         self.ready = asyncio.Event()
         self.broker_watch = None
-        self.control = SimpleNamespace(notify_all=self._notify)
+        self.control = SimpleNamespace(notify_all=self._notify, members={}, stage=lambda _: [])
+        self.observer = None
         self.faults: list[list[dict[str, Any]] | ControlError] = [[]]
         self.called: list[str] = []
         self.intervals_ms: list[int] = []
 
     def _notify(self, _method: str, params: dict[str, int]) -> None:
         self.intervals_ms.append(params["interval_ms"])
+
+    async def stop_stages(self) -> None:
+        """Nothing runs."""
 
     async def stage_call(self, stage: str, method: str, _params: object = None, *, timeout_s: float = 0.0) -> list[Any]:
         """Answer as chaos would; nobody else is there."""
@@ -208,3 +220,71 @@ def test_a_run_that_began_never_says_that_it_did_not(
     with pytest.raises(SystemExit) as ended:
         cli._run(lab_plan(), endless_script, password=None, json_output=True)
     assert ended.value.code == status
+
+
+def record_of(lab: AnsweringLab) -> RunRecord:
+    """What ``plan.json`` says by now."""
+    return msgspec.json.decode((lab.run_folder / "plan.json").read_bytes(), type=RunRecord)
+
+
+@pytest.mark.parametrize(
+    ("stages", "view", "came"), [(("parm",), "canonical", True), (("parm", "poseidon"), "orders", False)]
+)
+async def test_a_terminals_word_proves_what_no_state_outlives(
+    lab: AnsweringLab, stages: tuple[str, ...], view: str, came: bool
+) -> None:
+    """What PARM handed on in its last moments is in no witness; where it answers, the outcomes that it sent tell it."""
+    lab.plan = lab_plan(stages=stages)
+    with contextlib.closing(sqlite3.connect(lab.run_folder / LEDGER_FILE_NAME)) as ledger:
+        ledger.executescript(DDL)
+        ledger.execute("INSERT INTO source (number, id) VALUES (1, ?)", (TILL,))
+        ledger.execute("INSERT INTO outcome VALUES (1, 3, 3, 'applied', 'parm', '', 0)")
+        ledger.commit()
+    lab.observatory.events["emulator"][TILL] = IntervalSet([(1, 3)])
+    lab.observatory.handed_on["parm"][TILL] = IntervalSet([(1, 2)])
+    lab.observatory.events["poseidon"][TILL] = IntervalSet([(1, 2)])
+    recovery = await run_of(lab).wait_recovery(0.01)
+    assert (view in recovery.converged_ms) is came
+    (written,) = record_of(lab).recoveries
+    assert written.converged_ms == recovery.converged_ms, "a lab that goes on must know it at once"
+
+
+async def test_the_plan_is_whole_before_the_reads_end_the_run(
+    lab: AnsweringLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However early a run that was interrupted is killed, whoever judges its reads knows that it was."""
+    lab.plan = lab_plan(stages=("parm",))
+    lab.ready.set()
+    run = run_of(lab)
+    run.interrupted = True
+    seen: list[tuple[str, bool, bool]] = []
+    write = Run._write
+
+    def look(self: Run, name: str, value: object) -> None:
+        write(self, name, value)
+        record = record_of(lab)
+        seen.append((record.phases[-1].name, record.interrupted, (lab.run_folder / READS_FILE_NAME).exists()))
+        if name == READS_FILE_NAME:
+            assert record.aborted, "it was not drained"
+
+    monkeypatch.setattr(Run, "_write", look)
+    await run.finish(drain_s=0.01)
+    assert all(interrupted for _, interrupted, _ in seen)
+    assert next(phase for phase, _, read in seen if read) == "stop"
+
+
+def test_a_disk_that_refuses_everything_costs_the_file_only(
+    lab: AnsweringLab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file system that became read-only refuses the tidying as well: that is logged, and the run goes on."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    run = run_of(lab)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "write_bytes", refuse)
+        broken.setattr(Path, "unlink", refuse)
+        run.write_record()
+    assert "cannot write plan.json" in caplog.text
+    assert "Read-only file system" in caplog.text

@@ -155,7 +155,7 @@ async def test_bad_settings(lab_end: LabEnd, variables: dict[str, Any], message:
 
 
 class NarrowChannel(Channel):
-    """A control connection over which no line with a source fits."""
+    """A control connection over which no line with a register fits."""
 
     def __init__(self) -> None:
         self.passed: list[Snapshot] = []
@@ -163,19 +163,24 @@ class NarrowChannel(Channel):
     def notify(self, method: str, params: object) -> None:
         """Refuse it, or keep it."""
         assert isinstance(params, Snapshot)
-        if params.taken:
+        if params.state:
             raise ControlError(f"{method} does not fit")
         self.passed.append(params)
 
 
 def test_a_snapshot_that_does_not_fit_is_counted_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The next one that fits tells the lab that something is missing, also behind the last full one."""
+    """Its sources go without its registers, at once, and tell that something is missing; the last full one's too."""
     settings = StageSettings(stage="tiny")
     stage, channel = TinyStage(settings), NarrowChannel()
     frame = _Frame(settings, stage)
     frame._channel = channel
+    frame._stall_ms = 700.0
     stage.witness.take(SOURCE, 1)
+    stage.witness.register("store_board", "s1", "OPEN")
     for full in (False, False, True):
         frame._tell_snapshot(full=full)
-    assert [snapshot.unnoted_total for snapshot in channel.passed] == [1, 2]
-    assert ["snapshot does not fit" in record.getMessage() for record in caplog.records] == [True]
+    assert [snapshot.unnoted_total for snapshot in channel.passed] == [1, 1, 2]
+    assert [snapshot.taken for snapshot in channel.passed] == [{SOURCE: [(1, 1)]}, {}, {SOURCE: [(1, 1)]}]
+    assert channel.passed[0].loop_stall_ms == 700.0
+    messages = [record.getMessage() for record in caplog.records]
+    assert ["a snapshot is not sent: snapshot does not fit;" in message for message in messages] == [True, True]
