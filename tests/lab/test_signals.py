@@ -54,11 +54,12 @@ def test_a_signal_while_starting_leaves_an_unknown_verdict(
 def test_a_signal_while_trading_drains_and_judges(command_line: CommandLine) -> None:
     """One Ctrl-C while trading ends with a valid verdict, since everything drains."""
     with command_line.running(*UP) as process:
-        until(lambda: "trading:" in command_line.output, "it trades")
+        until(lambda: "trading:" in command_line.output, "the lab is up")
+        command_line.attach("lab").wait_for_trade()
         status = end(process, signal.SIGINT)
-    folder = assert_complete(command_line)
-    assert (status, read_verdict(folder)["validity"]) == (0, "valid")
-    assert read_verdict(folder)["sent"] > 0
+    verdict = read_verdict(assert_complete(command_line))
+    assert (status, verdict["validity"]) == (0, "valid"), verdict["unknown"]
+    assert verdict["sent"] > 0
 
 
 def test_a_signal_while_a_fault_is_on_heals_it_first(command_line: CommandLine) -> None:
@@ -88,9 +89,9 @@ def test_a_second_signal_ends_at_once_with_130(command_line: CommandLine) -> Non
 
 
 def test_a_signal_to_a_detaching_command_ends_its_lab(command_line: CommandLine) -> None:
-    """Stopped while it waits for its lab, ``up --detach`` takes the lab with it."""
-    with command_line.running(*UP, "--detach") as process:
-        until(lambda: list(command_line.runs.glob("*/logs/chaos-1.log")), "the lab starts")
+    """Stopped while it waits for its lab, which waits for somebody's PARM, ``up --detach`` takes the lab with it."""
+    with command_line.running(*UP, "--detach", "--stage", "parm=external") as process:
+        until(lambda: "waiting until somebody runs parm" in command_line.errors, "the lab waits")
         status = end(process, signal.SIGINT)
     assert status == 2
     assert read_verdict(assert_complete(command_line))["validity"] == "unknown"
