@@ -34,5 +34,6 @@ def test_a_crashed_lab_is_seen_and_cleaned(command_line: CommandLine) -> None:
     report = command_line.json("clean")
     assert "crashed: forgotten" in report
     assert "living: runs, left alone" in report
+    living.wait_for_trade()
     assert living.down()["validity"] == "valid"
     assert command_line.run("doctor").returncode == 0

@@ -46,7 +46,7 @@ def test_it_goes_on_when_there_is_room_again(command_line: CommandLine, small_di
     before = lab.stage("emulator")["total"]
     (small_disk / "filler").unlink()
     until(lambda: lab.stage("emulator")["total"] > before + 100, "the tills trade again")
-    command_line.run("wait", "--converged", "--timeout", "30s")
+    command_line.run("wait", "--converged", "--timeout", "90s")
     verdict = lab.down()
     assert verdict["validity"] == "valid"
     assert log_of(command_line).count(ALARM) == 1

@@ -98,6 +98,7 @@ def test_a_name_in_use(command_line: CommandLine) -> None:
     assert "a lab named twice exists" in done.stderr
     assert "storefleet down --name twice" in done.stderr
     assert len(command_line.run_folders()) == 1
+    lab.wait_for_trade()
     assert lab.down()["validity"] == "valid"
 
 

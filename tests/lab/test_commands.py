@@ -15,7 +15,7 @@ def test_a_detached_lab_answers_every_command(command_line: CommandLine) -> None
     lab = command_line.up()
     command_line.run("wait", "--ready")
     lab.wait_for_trade()
-    converged = command_line.json("wait", "--converged", "--timeout", "30s")
+    converged = command_line.json("wait", "--converged", "--timeout", "90s")
     assert set(converged) == {"gateway", "orders", "sales", "store_board", "device_inventory", "olympus_dgs"}
     status = lab.status()
     assert status["ready"]

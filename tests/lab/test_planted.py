@@ -90,7 +90,7 @@ def test_a_view_that_forgets_a_store_is_named(command_line: CommandLine) -> None
     lab = command_line.up("--stores", 3, rate="60/s")
     lab.wait_for_trade(total=150)
     command_line.run("trade", "--name", lab.name, "--rate", "0")
-    command_line.run("wait", "--name", lab.name, "--converged", "--timeout", "20s")
+    command_line.run("wait", "--name", lab.name, "--converged", "--timeout", "90s")
     sales = lab.run_folder / "state" / "views-1" / "sales.sqlite"
     connection = sqlite3.connect(sales)
     (store,) = connection.execute("SELECT store FROM sales ORDER BY store LIMIT 1").fetchone()

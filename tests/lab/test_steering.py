@@ -30,7 +30,7 @@ def test_a_lab_is_steered(command_line: CommandLine) -> None:
     command_line.run("trade", "--name", lab.name, "--open", "*.west", "--rate", "40/s")
     until(lambda: _online(lab, "west") == 2, "the west is open again")
     command_line.run("rebuild", "--name", lab.name, "sales")
-    command_line.run("wait", "--name", lab.name, "--converged", "--timeout", "20s")
+    command_line.run("wait", "--name", lab.name, "--converged", "--timeout", "90s")
     for wrong in (("trade",), ("trade", "--close", "a.b.c.d"), ("trade", "--rate", "fast"), ("rebuild", "weather")):
         refused = command_line.run(wrong[0], "--name", lab.name, *wrong[1:], status=2)
         assert refused.stderr.count("\n") == 1, refused.stderr

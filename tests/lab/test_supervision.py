@@ -14,7 +14,7 @@ def test_every_process_comes_back_and_the_verdict_stays_valid(command_line: Comm
     lab.wait_for_trade()
     for name in PROCESSES:
         lab.kill(name)
-    command_line.run("wait", "--converged", "--timeout", "30s")
+    command_line.run("wait", "--converged", "--timeout", "90s")
     processes = lab.status()["processes"]
     assert {name: process["restarts"] for name, process in processes.items()} == dict.fromkeys(PROCESSES, 1)
     assert {process["last_exit"] for process in processes.values()} == {"signal SIGKILL"}
