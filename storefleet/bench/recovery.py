@@ -20,6 +20,7 @@ from storefleet.bench.report import Figure, spread
 from storefleet.convergence import RESOLUTION_MS
 from storefleet.lab_options import require_descriptors
 from storefleet.plan import TERMINALS_HOP
+from storefleet.ports import port_answers
 from storefleet.run import Run
 
 FAULT: Final = "bench"
@@ -60,11 +61,10 @@ class Return:
     async def script(self, run: Run) -> None:
         """The baseline, then the loss, both from a fleet that is whole and trades."""
         await self._until_whole(run, 0)
-        child = run.lab.processes.children["emulator-1"]
-        incarnation = child.incarnation
-        run.lab.processes.terminate("emulator-1")
-        await _until(lambda: child.incarnation > incarnation and child.running, "the emulator runs again")
+        await _end_and_await(run, "emulator-1", run.lab.processes.terminate)
         self.restarted_s = await self._until_whole(run, 0)
+        emulators = run.lab.control.stage  # one that is still starting would set its own rate after ours
+        await _until(lambda: any(member.ready for member in emulators("emulator")), "the emulator is ready")
         await trade(run, self._rate_per_s)
         await run.wait_recovery(PATIENCE_S)
         connects = int(run.lab.observatory.total("emulator", "connects_total"))
@@ -101,6 +101,14 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(READ_INTERVAL_S / 10)
 
 
+async def _end_and_await(run: Run, name: str, end: Callable[[str], None]) -> None:
+    """End a process, and wait until the lab has started it again."""
+    child = run.lab.processes.children[name]
+    incarnation = child.incarnation
+    end(name)
+    await _until(lambda: child.incarnation > incarnation and child.running, f"{name} runs again")
+
+
 def network_loss(outage_s: float) -> Loss:
     """Nothing passes between the terminals and the broker for so long; they notice by their keep-alive."""
 
@@ -116,19 +124,15 @@ def network_loss(outage_s: float) -> Loss:
 
 async def broker_loss(run: Run) -> float:
     """kill -9; the lab starts it again, with nothing that it knew."""
-    child = run.lab.processes.children["broker-1"]
-    incarnation = child.incarnation
-    run.lab.processes.kill("broker-1")
-    await _until(lambda: child.incarnation > incarnation and child.running, "the broker runs again")
+    await _end_and_await(run, "broker-1", run.lab.processes.kill)
     host, port = run.lab.broker_address()
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(host, port)
-        except OSError:
-            await asyncio.sleep(READ_INTERVAL_S / 10)
-            continue
-        writer.close()
-        return time.monotonic()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await port_answers(host, port):  # noqa: ASYNC110 - the broker is another process
+                await asyncio.sleep(READ_INTERVAL_S / 10)
+    except TimeoutError:
+        raise FleetError(f"not within {PATIENCE_S:g} s: the broker answers again") from None
+    return time.monotonic()
 
 
 def measure(shape: Shape, crew: Crew, say: Callable[[str], None]) -> list[Figure]:
