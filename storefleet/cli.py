@@ -349,9 +349,9 @@ def _status_of(process: subprocess.Popen[bytes], name: str) -> dict[str, Any]:
     """What this process's lab says of itself; SettingsError while there is none, or only another one of that name."""
     from storefleet import home, processes
     from storefleet.control_client import call_lab
-    from storefleet.process_journal import LAB
+    from storefleet.verdict.machine import LAB_PROCESS
 
-    own = processes.recorded(home.lab_folder(name)).get(LAB)
+    own = processes.recorded(home.lab_folder(name)).get(LAB_PROCESS)
     if own is None or own.process_id != process.pid:
         raise SettingsError(f"lab {name} is not there yet")
     found: dict[str, Any] = call_lab(name, "status")

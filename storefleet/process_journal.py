@@ -23,8 +23,6 @@ from fleetwire.clock import now_ms
 from fleetwire.errors import SettingsError
 
 JOURNAL_FILE_NAME: Final = "processes.jsonl"
-LAB: Final = "lab"
-"""The name of the lab's own process."""
 
 _log = logging.getLogger(__name__)
 

@@ -26,7 +26,8 @@ from typing import Final
 from fleetwire.errors import SettingsError
 from storefleet import home
 from storefleet.process_identity import ProcessIdentity, end_all, identify
-from storefleet.process_journal import LAB, ProcessJournal
+from storefleet.process_journal import ProcessJournal
+from storefleet.verdict.machine import LAB_PROCESS
 
 RESTART_DELAY_MINIMUM_S: Final = 0.2
 RESTART_DELAY_MAXIMUM_S: Final = 5.0
@@ -89,7 +90,7 @@ class Processes:
             start_new_session=True,
         )
         self._write_record()
-        self._journal.start(LAB)
+        self._journal.start(LAB_PROCESS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -225,7 +226,7 @@ class Processes:
 
 def record_text(children: Iterable[tuple[str, ProcessIdentity]]) -> str:
     """``processes.json``: this process as the lab, and its children by name."""
-    rows = [(LAB, identify(os.getpid())), *children]
+    rows = [(LAB_PROCESS, identify(os.getpid())), *children]
     return json.dumps([{"name": name, "process_id": one.process_id, "started": one.started} for name, one in rows])
 
 
@@ -274,21 +275,21 @@ def recorded(lab_folder: Path) -> dict[str, ProcessIdentity]:
 
 def is_live(lab_folder: Path) -> bool:
     """Whether the lab's own process still runs."""
-    own = recorded(lab_folder).get(LAB)
+    own = recorded(lab_folder).get(LAB_PROCESS)
     return own is not None and own.alive()
 
 
 def reap(lab_folder: Path) -> list[str]:
     """End whatever a crashed lab left running; returns the names of what was still alive."""
     left = recorded(lab_folder)
-    left.pop(LAB, None)
+    left.pop(LAB_PROCESS, None)
     ended = end_all(list(left.values()))
     return [name for name, identity in left.items() if identity in ended]
 
 
 def survivors(lab_folder: Path) -> list[str]:
     """What of a dead lab still runs by name, although it was killed: it waits in the kernel, as for a disk."""
-    return [name for name, identity in recorded(lab_folder).items() if name != LAB and identity.alive()]
+    return [name for name, identity in recorded(lab_folder).items() if name != LAB_PROCESS and identity.alive()]
 
 
 def _exit_text(code: int) -> str:
