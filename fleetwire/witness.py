@@ -61,6 +61,21 @@ class Snapshot(Struct, kw_only=True):
     """Registers by view that changed since the last snapshot, e.g. ``{"store_board": {"taco.west.s0001": "OPEN"}}``."""
     loop_stall_ms: float = 0.0
     """Longest time since the last snapshot during which the stage's event loop did not run."""
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    """By view of events: what it holds now, of the sources that changed since the last snapshot."""
+
+
+class Holding(Struct, kw_only=True):
+    """What a view of events holds at present, which is not what its stage has ever seen.
+
+    ``epoch`` counts how often the view began anew within this incarnation (a rebuild): what an earlier epoch or incarnation
+    held is not held any more unless this one says so. ``digests``: by source, the sum of the content hashes of all that
+    is held, each read as a big-endian number, modulo 2**64.
+    """
+
+    epoch: int = 0
+    sources: SourceSets = field(default_factory=dict)
+    digests: dict[str, int] = field(default_factory=dict)
 
 
 class Step(Struct, kw_only=True):
@@ -268,9 +283,15 @@ class ViewRead(Struct, kw_only=True):
     """The final read of one view for one source: which events it holds, and what each says.
 
     ``hashes`` are the 8-byte content hashes of all numbers in ``intervals``, ascending (in JSON: base64). ``repeated`` lists
-    ``[sequence, times]`` for every event whose effect the view holds more than once.
+    ``[sequence, times]`` for every event whose effect the view holds more than once. ``others`` lists
+    ``[sequence, hash]`` for every further content that was seen under an event's key.
     """
 
     intervals: list[Interval]
     hashes: bytes
     repeated: list[tuple[int, int]] = field(default_factory=list)
+    effects: bytes = b""
+    """Of a view that shows what events do: for each of them the 8-byte hash of what it shows; empty: it shows nothing."""
+    applied_at_ms: bytes = b""
+    """When each was applied, unix milliseconds, 8 bytes each, little-endian; empty: the view does not say."""
+    others: list[tuple[int, bytes]] = field(default_factory=list)

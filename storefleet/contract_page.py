@@ -18,7 +18,7 @@ from fleetwire.documents import DeviceDocument, TransactionDocument
 from fleetwire.events import EVENT_TYPES, CanonicalEvent, Heartbeat, StoreStatus, TerminalState
 from fleetwire.outcomes import Ask, Outcome, Rejection
 from fleetwire.settings import PREFIX, VARIABLES
-from fleetwire.witness import Snapshot, Step, ViewRead
+from fleetwire.witness import Holding, Snapshot, Step, ViewRead
 from storefleet.limits_table import LIMITS
 from storefleet.plan import JOURNEY, STAGES, TERMINALS_HOP
 from storefleet.verdict import run_format
@@ -55,7 +55,7 @@ def _parts() -> Iterator[str]:
     yield "## Stages and hops\n\nIn the order of the journey.\n"
     yield _stages()
     yield _section("Witnesses", witness)
-    yield from map(_shape, (Snapshot, ViewRead, Step))
+    yield from map(_shape, (Snapshot, Holding, ViewRead, Step))
     yield "## Limits\n\nWhat comes over the network is bounded; what is given up for a bound is counted or said.\n"
     limits = ((limit.what, f"{limit.number:,}", limit.beyond, limit.told) for limit in LIMITS)
     yield _table(("limit", "number", "beyond it", "told by"), limits)

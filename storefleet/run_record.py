@@ -28,6 +28,15 @@ class FaultRecord(Struct, kw_only=True):
     """Nobody lifted it: its lease was over, or its process died; ``end_ms`` is when that was noticed."""
 
 
+class CommandRecord(Struct, kw_only=True):
+    """What a person told the running lab."""
+
+    at_ms: int
+    what: str
+    """A row of :data:`storefleet.steering.STEERS`."""
+    params: dict[str, Any] = field(default_factory=dict)
+
+
 class RecoveryRecord(Struct, kw_only=True):
     """One wait for the views: from when, and when each had recovered."""
 
@@ -40,6 +49,7 @@ class RunRecord(Plan, kw_only=True):
 
     lab: LabPlan
     faults: list[FaultRecord] = field(default_factory=list)
+    commands: list[CommandRecord] = field(default_factory=list)
     recoveries: list[RecoveryRecord] = field(default_factory=list)
     restarts: dict[str, list[str]] = field(default_factory=dict)
     """Process -> how each of its ends was, as the journal tells: the newest incarnation has none while it runs."""

@@ -37,6 +37,8 @@ class SourceLedger:
     days: array[int] = field(default_factory=lambda: array("H"))
     """Index into :attr:`Ledger.days`."""
     amounts_cents: array[int] = field(default_factory=lambda: array("q"))
+    effects: bytearray = field(default_factory=bytearray)
+    """Hashes of what a view must show of each event, 8 bytes each; empty: the ledger does not say."""
     malformed: dict[int, str] = field(default_factory=dict)
     """Sequence -> the reason under which it must be rejected."""
     uncounted: set[int] = field(default_factory=set)

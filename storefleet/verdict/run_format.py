@@ -73,6 +73,11 @@ class FinalRead(Struct, kw_only=True):
     """One view at the end. ``events`` for a view of events, registers for a state view; totals where it has them."""
 
     at_ms: int
+    """When it was complete."""
+    asked_at_ms: int = 0
+    """When the view was asked: what came later need not be in it; 0: ``at_ms``."""
+    begun_at_ms: int = 0
+    """Since when the view holds what it holds: its file was made, or it was rebuilt; 0: not said."""
     healed_at_ms: int | None = None
     """When the last fault was lifted, or the first event was committed where there was none; None: not lifted."""
     calm_since_ms: int | None = None
@@ -85,6 +90,8 @@ class FinalRead(Struct, kw_only=True):
     """Source -> events that the gateway held and the view's feed had not come to; None: that is not known."""
     registers: dict[str, object] | None = None
     registers_expected: dict[str, object] = field(default_factory=dict)
+    registers_changed_ms: dict[str, int] = field(default_factory=dict)
+    """Register -> when a terminal behind it changed last, as the ledger had it when the view was asked."""
     altered: dict[str, Any] = field(default_factory=dict)
     """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100."""
     totals: list[tuple[str, str, int, int]] | None = None
