@@ -26,7 +26,7 @@ from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import Outcomes, last_resolved_key, read_all
 from storefleet.lab import Lab
 from storefleet.lab_health import health_of
-from storefleet.live import Display, take_picture
+from storefleet.live import Display, Picture, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.past_run import PastRun, go_on, recovery_of
 from storefleet.plan import TERMINALS_HOP
@@ -66,6 +66,8 @@ class Run:
         self.lab = lab
         self.display = display
         self.phase = "starting"
+        self.waiting = ""
+        """What the end of the run waits for, and for how long at most; empty while it waits for nothing."""
         self.faults: dict[str, str] = {}
         self.recoveries: list[Recovery] = []
         """Those that the run itself waited for: each view answers for its slowest."""
@@ -227,24 +229,40 @@ class Run:
         self.outcomes.read()
         return recovery.observe(now_ms, self.outcomes.rejected, distances)
 
+    def picture(self) -> Picture:
+        """What people are shown now."""
+        return take_picture(self.lab, self.phase, tuple(self.faults.values()), self.waiting)
+
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""
         deadline_s = time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
-            try:
-                await self.lab.stage_call("emulator", "pause_trading", timeout_s=2.0)
-                states = await self.lab.stage_call("emulator", "drained", timeout_s=2.0)
-            except ControlError:
-                states = [{"unresolved": 1, "uncommitted": 0}]
-            if not any(state["unresolved"] or state["uncommitted"] for state in states):
-                return True
-            await asyncio.sleep(0.05)
+        try:
+            while time.monotonic() < deadline_s:
+                if not (unresolved := await self._unresolved()):
+                    return True
+                left_s = max(0.0, deadline_s - time.monotonic())
+                self.waiting = f"{unresolved:,} events have no outcome; at most {left_s:.0f} s more"
+                await asyncio.sleep(0.05)
+        finally:
+            self.waiting = ""
         return False
+
+    async def _unresolved(self) -> int:
+        """How many events have no outcome, once nothing is traded any more; 1 where the terminals do not say."""
+        try:
+            await self.lab.stage_call("emulator", "pause_trading", timeout_s=2.0)
+            states = await self.lab.stage_call("emulator", "drained", timeout_s=2.0)
+        except ControlError:
+            return 1
+        return sum(int(state["unresolved"]) + int(state["uncommitted"]) for state in states)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     async def finish(self, *, drain_s: float) -> Verdict:
-        """Drain, read, stop, judge. Whatever fails on the way makes the verdict unknown, not absent."""
+        """Drain, read, stop, judge. Whatever fails on the way makes the verdict unknown, not absent.
+
+        ``drain_s``: how long to wait for outcomes and views at most.
+        """
         drained = False
         reads = Reads()
         self.record.interrupted = self.interrupted  # before any file that a judge of this folder could read without it
@@ -258,7 +276,8 @@ class Run:
             reads = await read_all(self.lab, self.ledger_file, self.clock.now_ms)
             self._enter_recoveries(reads)
             await self._write_journeys()
-        self.record.aborted = not drained and (self.interrupted or not self.lab.ready.is_set())
+        cut_short = self.interrupted and drain_s <= self.lab.plan.deadline_s
+        self.record.aborted = not drained and (cut_short or not self.lab.ready.is_set())
         self._note_the_dead()
         self.enter("stop")
         self._write(READS_FILE_NAME, reads)  # it ends the run, so all that judging needs is there before
@@ -360,7 +379,7 @@ class Run:
     # -- what commands may ask -----------------------------------------------------------------------------------
 
     async def _on_status(self, _: Params) -> dict[str, Any]:
-        picture = take_picture(self.lab, self.phase, tuple(self.faults.values()))
+        picture = self.picture()
         return {
             "name": self.lab.plan.name,
             "ready": self.lab.ready.is_set(),
@@ -386,9 +405,9 @@ class Run:
             raise ControlError(f"not converged within {timeout_s:g} s: {', '.join(missing)}")
         return {view: at_ms - recovery.healed_ms for view, at_ms in recovery.converged_ms.items()}
 
-    async def _on_down(self, _: Params) -> dict[str, str]:
+    async def _on_down(self, _: Params) -> dict[str, Any]:
         self.stopping.set()
-        return {"run_folder": str(self.lab.run_folder)}
+        return {"run_folder": str(self.lab.run_folder), "drain_s": self.lab.plan.drain_limit_s}
 
     async def _on_lab(self, _: Params) -> dict[str, Any]:
         return self.lab.description()

@@ -508,6 +508,13 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
         case "machine_stalled":
             sales.converged_at_ms = START_MS + 33_000
             history.stalls = [Stall("lab", START_MS + 22_000, 5_000.0)]
+        case "ledger_contradicts":
+            assert history.ledger is not None
+            history.ledger.source(ONE).rejected = {11: ("parm", "totals")}
+        case "evidence_missing":
+            assert sales.read is not None
+            sales.by_value = True
+            sales.read[ONE] = ViewRead(intervals=sales.read[ONE].intervals, hashes=b"")
         case "ledger_unreadable" | "witnesses_missing":
             history.notes = [(code, "")]
         case "checker_failed":

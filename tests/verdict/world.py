@@ -77,7 +77,8 @@ def view_of(view: JourneyView, truth: Ledger) -> ViewRecord:
     if view.holds == "events":
         record.read = {source: read_of(source, entries.sequences) for source, entries in truth.sources.items()}
     else:
-        record.registers_expected = {"taco.west.s0001": "OPEN", "bagel.east.s0002": "OPEN"}
+        names = SOURCES if view.named_by == "terminal" else ("taco.west.s0001", "bagel.east.s0002")
+        record.registers_expected = dict.fromkeys(names, "OPEN")
         record.registers_found = dict(record.registers_expected)
     return record
 
