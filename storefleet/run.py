@@ -273,6 +273,7 @@ class Run:
             drained = await self.drain(drain_s)
             await self.wait_recovery(max(1.0, until_s - time.monotonic()))
             self.enter("final reads")
+            await self._hear_all_stages()
             reads = await read_all(self.lab, self.ledger_file, self.clock.now_ms)
             self._enter_recoveries(reads)
             await self._write_journeys()
@@ -285,6 +286,15 @@ class Run:
         self.lab.observatory.flush()
         self.enter("check")
         return await self._judge()
+
+    async def _hear_all_stages(self) -> None:
+        """What every stage has seen by now: what is missing in the reads is blamed by this, and by nothing newer."""
+
+        async def hear(member: Member) -> None:
+            with contextlib.suppress(ControlError, msgspec.ValidationError):
+                self.lab.observatory.receive(await member.channel.call("full_snapshot", timeout_s=5.0))
+
+        await asyncio.gather(*map(hear, list(self.lab.control.members.values())))
 
     async def _judge(self) -> Verdict:
         """The verdict; whoever is stopped meanwhile waits for it: a thread cannot be stopped, and it is the verdict."""

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from fleetwire.intervals import IntervalSet
 from storefleet.verdict.classify import by_source
-from storefleet.verdict.history import History, Reading, Sets, SourceLedger, StageRecord, ViewRecord
-from storefleet.verdict.lateness import Readings
+from storefleet.verdict.history import FOREVER_MS, History, Reading, Sets, SourceLedger, StageRecord, ViewRecord
+from storefleet.verdict.lateness import Readings, applied_until
 
 Address = tuple[str, ...]
 """Names of hops and stages in flow order; one name = decided, more = one of these."""
@@ -91,6 +91,7 @@ class Evidence:
             if stage.after in self._behind:
                 self._behind[stage.after].append(stage.step)
         self._views = [view for view in history.views if view.holds == "events" and view.read is not None]
+        self._until_ms = FOREVER_MS if history.told_until_ms is None else history.told_until_ms
         self._timelines: dict[str, tuple[dict[str, Readings], dict[str, Readings]]] = {}
 
     def path(self, step: str) -> list[StageRecord]:
@@ -102,9 +103,9 @@ class Evidence:
         return result[::-1]
 
     def found(self, view: ViewRecord, source: str) -> IntervalSet:
-        """What the final read of a view holds of a source."""
+        """What the final read of a view holds of a source, as it was when the first view was asked."""
         read = (view.read or {}).get(source)
-        return IntervalSet(read.intervals) if read else IntervalSet()
+        return applied_until(read, self._until_ms) if read else IntervalSet()
 
     def arrived(self, source: str, ledger: SourceLedger) -> IntervalSet:
         """What is applied by word, or held by any view."""

@@ -110,9 +110,9 @@ def _due(view: ViewRecord, ledger: SourceLedger, *, at_ms: int, limit_ms: int, a
 
 def late_after_reads(view: ViewRecord, ledger: SourceLedger, absent: IntervalSet, limit: Limit) -> IntervalSet:
     """What the view lacked when its deadline had passed, and what was applied by word once it had been read."""
-    if not absent or not ledger.applied_later or view.asked_at_ms is None:
+    asked_ms = view.read_at_ms if view.asked_at_ms is None else view.asked_at_ms
+    if not absent or not ledger.applied_later or asked_ms is None:
         return IntervalSet()
-    asked_ms = view.asked_at_ms
     due = had_whole_deadline(view, ledger, at_ms=asked_ms, limit_ms=limit(asked_ms))
     return absent.intersection(ledger.applied_later).intersection(due)
 
@@ -145,6 +145,15 @@ def _deadlines(
                 if at_ms < min(applied[number - first], until_ms):
                     yield at_ms, number
                     break
+
+
+def applied_until(read: ViewRead, at_ms: int) -> IntervalSet:
+    """What a read holds that was applied by then, as far as the view says when."""
+    times = times_of(read.applied_at_ms)
+    if not times or max(times) <= at_ms:
+        return IntervalSet(read.intervals)
+    numbers = IntervalSet(read.intervals).numbers()
+    return IntervalSet((number, number) for number, time_ms in zip(numbers, times, strict=True) if time_ms <= at_ms)
 
 
 def _pieces(ledger: SourceLedger, read: ViewRead) -> Iterator[tuple[int, array[int], array[int]]]:

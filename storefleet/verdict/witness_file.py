@@ -82,6 +82,7 @@ class _Incarnation:
 
     newest: _Head
     offsets: array[int] = field(default_factory=lambda: array("q"))
+    times_ms: array[int] = field(default_factory=lambda: array("q"))
 
 
 @dataclass(slots=True)
@@ -108,6 +109,7 @@ class _Stage:
         known = self.incarnations.setdefault(place, _Incarnation(head))
         known.newest = head
         known.offsets.append(offset)
+        known.times_ms.append(head.at_ms)
 
     def offsets(self) -> Iterator[int]:
         """Of all its lines, in the order of the file."""
@@ -193,6 +195,8 @@ class _Interest(NamedTuple):
 
     numbers: Sets
     resent: frozenset[str]
+    until_ms: int
+    """Reports that are newer than the final reads blame nobody for what these lack."""
 
 
 def _interest(history: History) -> _Interest:
@@ -209,7 +213,9 @@ def _interest(history: History) -> _Interest:
                 if first <= last:
                     union.add_range(first, last)
             result[name] = union
-    return _Interest(result, frozenset(name for name, source in sources.items() if source.attempts))
+    resent = frozenset(name for name, source in sources.items() if source.attempts)
+    asked = any(view.asked_at_ms is not None for view in history.views)
+    return _Interest(result, resent, history.told_until_ms if asked and history.told_until_ms else FOREVER_MS)
 
 
 def _enter_unions(
@@ -249,9 +255,11 @@ def _search_back(
         if source in interest.resent
         or not (_covers(taken.get(source), numbers) and _covers(handed_on.get(source), numbers))
     }
-    for offset in reversed(incarnation.offsets):
+    for offset, at_ms in zip(reversed(incarnation.offsets), reversed(incarnation.times_ms), strict=True):
         if not missing:
             break
+        if at_ms > interest.until_ms:
+            continue
         report = lines.read(offset, _sets)
         if report is None:
             continue
@@ -361,17 +369,18 @@ class _Lateness:
         sources = history.ledger.sources if history.ledger and patience else {}
         self._sources = [(name, source.times_ms) for name, source in sources.items()]
         self._views = [view.read for view in history.views if view.read is not None]
-        self._note_by_times(history)
+        self._note_by_word(history)
         self._known: dict[str, Lists] = {}
         self._looked_ms: dict[str, int] = {}
 
-    def _note_by_times(self, history: History) -> None:
-        """What the views' own times prove late needs no report to be found, only to be blamed."""
-        ledger = history.ledger
-        for view in history.views if ledger is not None and self._patience is not None else ():
+    def _note_by_word(self, history: History) -> None:
+        """What the views' own times prove late, or came after the reads, needs no report to be found, only to be blamed."""
+        sources = history.ledger.sources if history.ledger is not None and self._patience is not None else {}
+        self.suspects.update(name for name, entries in sources.items() if entries.applied_later)
+        for view in history.views:
             limit = plain_limit(view)
             for name, read in (view.read or {}).items():
-                entries = ledger.sources.get(name) if ledger is not None else None
+                entries = sources.get(name)
                 if entries is not None and name not in self.suspects and late_by_times(view, entries, read, limit):
                     self.suspects.add(name)
 

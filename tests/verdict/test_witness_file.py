@@ -64,11 +64,11 @@ def retry_of(told: list[Snapshot], truth: Ledger, source: str, number: int) -> s
     """Instance -> the newest report of the incarnation that took it first."""
     for one in told:
         known = first.get(one.instance)
-        if (number in IntervalSet(one.taken.get(source, [])) and known is None) or (
-            known is not None and known.incarnation == one.incarnation and source in one.taken
-        ):
+        told_again = known is not None and known.incarnation == one.incarnation and source in one.taken
+        if told_again or (known is None and number in IntervalSet(one.taken.get(source, []))):
             first[one.instance] = one
-    if not first or any(number not in IntervalSet(one.first_taken_on_retry.get(source, [])) for one in first.values()):
+    on_retry = [IntervalSet(one.first_taken_on_retry.get(source, [])) for one in first.values()]
+    if not first or any(number not in numbers for numbers in on_retry):
         return ""
     committed_ms = truth.sources[source].times_ms[number - 1]
     sure = False
