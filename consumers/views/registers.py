@@ -124,7 +124,7 @@ class RegisterView(ABC, Generic[Document]):
         bodies = (body for name, body in rows if selection.wants(name))
         return [self._decode(body) for body in islice(bodies, MAXIMUM_ROWS)]
 
-    def final_read(self, file: Path) -> Mapping[str, Any]:
+    def final_read(self, file: Path, begin: int = 0) -> Mapping[str, Any]:  # noqa: ARG002 - there is one page
         """``registers``: value by name."""
         connection = sqlite3.connect(file, isolation_level=None)
         try:

@@ -108,11 +108,12 @@ class SalesView:
             for store, day, transactions, cents in islice(wanted, MAXIMUM_ROWS)
         ]
 
-    def final_read(self, file: Path) -> Mapping[str, Any]:
+    def final_read(self, file: Path, begin: int = 0) -> Mapping[str, Any]:
         """``sources`` as ViewReads, and ``totals`` by ``store day``."""
         connection = sqlite3.connect(file, isolation_level=None)
         try:
             totals = {f"{store} {day}": [count, cents] for store, day, count, cents in connection.execute(_ALL)}
         finally:
             connection.close()
-        return {"sources": event_journal.final_read(file), "totals": totals}
+        sources, following = event_journal.read_page(file, begin, event_journal.PAGE_EVENTS)
+        return {"sources": sources, "following": following, "totals": totals}
