@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -29,6 +28,7 @@ from fleetwire.errors import BadPayload
 from fleetwire.events import Code, KeyText, LocalDate, UtcTime
 from fleetwire.identity import MAXIMUM_SEQUENCE, Terminal
 from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 
 SCHEMA: Final = """
@@ -221,14 +221,19 @@ def final_read(path: Path) -> dict[str, ViewRead]:
 
 def read_page(path: Path, begin: int, limit: int) -> tuple[dict[str, ViewRead], int]:
     """The same from the source with number ``begin`` on, until it holds ``limit`` events; and which source follows, or 0."""
-    reads: dict[str, ViewRead] = {}
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        names = source_names(connection)
-        for number, entries in journal_entries(connection, begin):
-            if limit <= 0:
-                return reads, number
-            reads[name_of(names, number)] = read = view_read(entries)
-            limit -= len(read.hashes) // HASH_BYTES
+        return page_of(connection, begin, limit)
+
+
+def page_of(connection: sqlite3.Connection, begin: int, limit: int) -> tuple[dict[str, ViewRead], int]:
+    """The same on a connection; begin a transaction to have it of the same moment as something else."""
+    reads: dict[str, ViewRead] = {}
+    names = source_names(connection)
+    for number, entries in journal_entries(connection, begin):
+        if limit <= 0:
+            return reads, number
+        reads[name_of(names, number)] = read = view_read(entries)
+        limit -= len(read.hashes) // HASH_BYTES
     return reads, 0
 
 
@@ -276,14 +281,6 @@ def intervals_of(sequences: Sequence[int]) -> list[Interval]:
     for sequence in sequences:
         seen.add(sequence)
     return seen.to_list()
-
-
-def packed_times(times_ms: Iterable[int]) -> bytes:
-    """Unix milliseconds as a view's read has them: 8 bytes each, little-endian."""
-    packed = array("q", times_ms)
-    if sys.byteorder == "big":
-        packed.byteswap()
-    return packed.tobytes()
 
 
 def applied_times(path: Path, source: str = "") -> dict[str, AppliedTimes]:

@@ -43,6 +43,7 @@ def read_page(path: Path, begin: int, limit: int) -> tuple[dict[str, ViewRead], 
     """As :func:`consumers.feed.event_journal.read_page`, with the effects."""
     reads: dict[str, ViewRead] = {}
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN")  # all of one moment
         names = event_journal.source_names(connection)
         journal = _Groups(event_journal.journal_entries(connection, begin))
         facts = [_Groups(_fact_rows(connection, table, begin)) for table in TABLES]

@@ -209,6 +209,8 @@ class ViewRecord:
     holds: str = "events"
     types: list[str] = field(default_factory=list)
     counted_types: list[str] = field(default_factory=list)
+    follows: str = ""
+    """The view of events whose holdings these registers show: no time excuses that they differ."""
     read: dict[str, ViewRead] | None = None
     unreached: Sets | None = None
     """Events that the view's feed had not come to when it was read; None: that is not known."""

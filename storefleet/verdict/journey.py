@@ -26,7 +26,8 @@ class JourneyStep(Struct, frozen=True, kw_only=True):
 class JourneyView(Struct, frozen=True, kw_only=True):
     """A view that is read at the end: it belongs to a step, or reads it over a ``hop`` of its own.
 
-    ``types``: the event types that it holds; empty = all. ``counted_types``: those that its totals count.
+    ``types``: the event types that it holds; empty = all. ``counted_types``: those that its totals count. ``follows``: a
+    view of registers that shows what that view of events holds: it is right at every moment, and never waited for.
     """
 
     view: str
@@ -35,6 +36,7 @@ class JourneyView(Struct, frozen=True, kw_only=True):
     holds: Literal["events", "registers"] = "events"
     types: list[str] = []
     counted_types: list[str] = []
+    follows: str = ""
 
 
 JOURNEY: Final[tuple[JourneyStep, ...]] = (
@@ -51,6 +53,7 @@ JOURNEY: Final[tuple[JourneyStep, ...]] = (
 VIEWS: Final[tuple[JourneyView, ...]] = (
     JourneyView(view="gateway", step="gateway"),
     JourneyView(view="orders", step="poseidon"),
+    JourneyView(view="tills", step="poseidon", holds="registers", follows="orders"),
     JourneyView(view="sales", step="views", counted_types=["transaction.retail", "transaction.void"]),
     JourneyView(view="store_board", step="views", holds="registers"),
     JourneyView(view="device_inventory", step="views", holds="registers"),

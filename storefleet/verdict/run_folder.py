@@ -234,6 +234,7 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None) -> ViewRecord:
         holds=view.holds,
         types=view.types,
         counted_types=view.counted_types,
+        follows=view.follows,
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
     _enter_read(record, read)
