@@ -213,7 +213,7 @@ class Run:
             self.clock.now_ms(),
             seen.events["emulator"],
             {view.view: self._evidence(view.view) for view in views if view.holds == "events"},
-            [view.view for view in views if view.holds == "registers"],
+            [view.view for view in views if view.holds == "registers" and not view.follows],
         )
 
     def _evidence(self, view: str) -> list[dict[str, IntervalSet]]:

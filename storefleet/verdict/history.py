@@ -223,6 +223,8 @@ class ViewRecord:
     """Its stage reported over time what it had seen."""
     named_by: str = ""
     """Of a view of registers: it has one for each "terminal", or each "store", of the fleet; '' where nobody says."""
+    follows: str = ""
+    """The view of events whose holdings these registers show: no time excuses that they differ."""
     read: dict[str, ViewRead] | None = None
     unreached: Sets | None = None
     """Events that the view's feed had not come to when it was read; None: that is not known."""

@@ -15,7 +15,6 @@ has its whole deadline again in the next life, from when that is calm.
 
 from __future__ import annotations
 
-import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from operator import sub
 from typing import Final
 
 from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.packed_times import unpacked_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.history import FOREVER_MS, SourceLedger, ViewRecord
 
@@ -149,7 +149,7 @@ def _deadlines(
 
 def applied_until(read: ViewRead, at_ms: int) -> IntervalSet:
     """What a read holds that was applied by then, as far as the view says when."""
-    times = times_of(read.applied_at_ms)
+    times = unpacked_times(read.applied_at_ms)
     if not times or max(times) <= at_ms:
         return IntervalSet(read.intervals)
     numbers = IntervalSet(read.intervals).numbers()
@@ -158,7 +158,7 @@ def applied_until(read: ViewRead, at_ms: int) -> IntervalSet:
 
 def _pieces(ledger: SourceLedger, read: ViewRead) -> Iterator[tuple[int, array[int], array[int]]]:
     """First number, times of commit and times of application of every stretch that is in both."""
-    applied = times_of(read.applied_at_ms)
+    applied = unpacked_times(read.applied_at_ms)
     if not applied:
         return
     start = 0
@@ -172,20 +172,3 @@ def _pieces(ledger: SourceLedger, read: ViewRead) -> Iterator[tuple[int, array[i
             else:
                 yield low, ledger.times_ms[ours : ours + length], applied[theirs : theirs + length]
         start += last - first + 1
-
-
-def times_of(packed: bytes) -> array[int]:
-    """The times of a read, unix milliseconds, in the order of its numbers."""
-    times = array("q")
-    times.frombytes(packed)
-    if sys.byteorder == "big":
-        times.byteswap()
-    return times
-
-
-def pack_times(times_ms: array[int]) -> bytes:
-    """The opposite of :func:`times_of`."""
-    if sys.byteorder == "big":
-        times_ms = times_ms[:]
-        times_ms.byteswap()
-    return times_ms.tobytes()

@@ -20,7 +20,7 @@ from storefleet.verdict.history import FOREVER_MS, Ledger, Register, SourceLedge
 
 _EVENTS = (
     "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, expected_reason,"
-    " {sales_count} FROM event ORDER BY source, rowid"
+    " {sales_count}, {effect} FROM event ORDER BY source, rowid"
 )
 
 
@@ -121,10 +121,13 @@ def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[i
     """A million rows: sorted by SQLite, then taken column by column, so that no line of ours runs for every event."""
     types, days = _Codes(ledger.types), _Codes(ledger.days)
     columns = {str(row[1]) for row in database.execute("PRAGMA table_info(event)")}
-    query = _EVENTS.format(sales_count="sales_count" if "sales_count" in columns else "1")
+    query = _EVENTS.format(
+        sales_count="sales_count" if "sales_count" in columns else "1",
+        effect="effect" if "effect" in columns else "NULL",
+    )
     for number, rows in groupby(database.execute(query), itemgetter(0)):
         source = by_number[number]
-        _, sequences, kinds, hashes, dates, amounts, times_ms, expected, counts = zip(*rows, strict=True)
+        _, sequences, kinds, hashes, dates, amounts, times_ms, expected, counts, effects = zip(*rows, strict=True)
         source.sequences = _ascending(number, sequences)
         source.hashes = bytearray(b"".join(hashes))
         if set(map(len, hashes)) != {HASH_BYTES}:
@@ -135,6 +138,17 @@ def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[i
         source.amounts_cents = array("q", amounts)
         source.malformed = {sequence: code for sequence, code in zip(sequences, expected, strict=True) if code}
         source.uncounted = {sequence for sequence, count in zip(sequences, counts, strict=True) if not count}
+        source.effects = _effects(number, effects)
+
+
+def _effects(number: int, effects: tuple[bytes | None, ...]) -> bytearray:
+    """All of them, or nothing where the ledger does not say every one: an older emulator wrote its beginning."""
+    if None in effects:
+        return bytearray()
+    joined = bytearray(b"".join(effects))  # type: ignore[arg-type]
+    if set(map(len, effects)) != {HASH_BYTES}:  # type: ignore[arg-type]
+        raise ValueError(f"an event of source {number} has no effect of {HASH_BYTES} bytes")
+    return joined
 
 
 def _ascending(number: int, sequences: tuple[int, ...]) -> IntervalSet:

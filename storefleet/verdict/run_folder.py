@@ -245,6 +245,7 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Not
         by_value=view.by_value,
         by_effect=view.by_effect,
         named_by=view.named_by,
+        follows=view.follows,
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
     _enter_read(record, read, notes)

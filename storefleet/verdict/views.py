@@ -235,6 +235,8 @@ def _decide(result: Judgement, code: str, detail: str, excuse: Unknown | None) -
 
 def _excuse_registers(history: History, standstill: Standstill, view: ViewRecord, detail: str) -> Unknown | None:
     """What took the time in which registers that differ could have become right; None: nothing did."""
+    if view.follows:
+        return None
     if view.healed_at_ms is None:
         return unknown("not_healed", detail)
     if view.read_at_ms is None:

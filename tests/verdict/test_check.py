@@ -53,7 +53,7 @@ def test_healthy_run_is_valid() -> None:
     verdict = check(healthy())
     assert codes(verdict) == ([], [])
     assert (verdict.validity, verdict.exit_status, verdict.counts["ok"], verdict.sent) == ("valid", 0, 30, 30)
-    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 6
+    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 7
 
 
 LOSSES = [

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from array import array
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import packed_times, unpacked_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.check import check
 from storefleet.verdict.held_up import HeldUp
 from storefleet.verdict.history import SourceLedger, ViewRecord
-from storefleet.verdict.lateness import applied_until, due_moments, late_by_times, pack_times, plain_limit, times_of
+from storefleet.verdict.lateness import applied_until, due_moments, late_by_times, plain_limit
 from storefleet.verdict.machine import Stall
 from storefleet.verdict.silence import Silence
 from tests.verdict.world import SOURCES, START_MS, content, healthy, view
@@ -47,7 +46,7 @@ def test_each_event_is_judged_by_its_own_times(
     held = {number: after for number, (_, after, there) in enumerate(events, start=1) if there}
     applied = {number: committed[number - 1] + after for number, after in held.items()}
     numbers = IntervalSet((number, number) for number in sorted(applied))
-    times = pack_times(array("q", [applied[number] for number in sorted(applied)]))
+    times = packed_times([applied[number] for number in sorted(applied)])
     read = ViewRead(intervals=numbers.to_list(), hashes=b"", applied_at_ms=times)
     record = ViewRecord(view="sales", step="views", healed_at_ms=calm_ms, deadline_s=DEADLINE_MS / 1000)
     record.calm_earlier = [(min(life), max(life)) for life in lives]
@@ -68,8 +67,8 @@ def test_each_event_is_judged_by_its_own_times(
 
 def test_times_there_and_back() -> None:
     """Eight bytes each, little-endian; what was applied by a moment is told apart."""
-    packed = pack_times(array("q", [5, 7, 9]))
-    assert (packed[:8], list(times_of(packed))) == ((5).to_bytes(8, "little"), [5, 7, 9])
+    packed = packed_times([5, 7, 9])
+    assert (packed[:8], list(unpacked_times(packed))) == ((5).to_bytes(8, "little"), [5, 7, 9])
     read = ViewRead(intervals=[(3, 4), (8, 8)], hashes=b"", applied_at_ms=packed)
     assert applied_until(read, 7).to_list() == [(3, 4)]
     assert applied_until(read, 9).to_list() == [(3, 4), (8, 8)]
@@ -85,7 +84,7 @@ def late_by(seconds: float, stalls: list[Stall]) -> tuple[list[str], list[str]]:
     assert history.ledger is not None
     for source, read in sales.read.items():
         committed = history.ledger.sources[source].times_ms
-        read.applied_at_ms = pack_times(array("q", [at_ms + round(seconds * 1000) for at_ms in committed]))
+        read.applied_at_ms = packed_times([at_ms + round(seconds * 1000) for at_ms in committed])
     verdict = check(history)
     return [one.code for one in verdict.invalid], [one.code for one in verdict.unknown]
 

@@ -69,7 +69,7 @@ def healthy(
 
 def view_of(view: JourneyView, truth: Ledger) -> ViewRecord:
     """A view that agrees with the ledger and did so two seconds after healing."""
-    record = ViewRecord(view=view.view, step=view.step, hop=view.hop, holds=view.holds)
+    record = ViewRecord(view=view.view, step=view.step, hop=view.hop, holds=view.holds, follows=view.follows)
     record.counted_types = list(view.counted_types)
     record.healed_at_ms = START_MS + 20_000
     record.converged_at_ms = START_MS + 22_000
