@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent
-from fleetwire.identity import MAXIMUM_SEQUENCE, Key, Terminal
+from fleetwire.identity import MAXIMUM_ID_CHARACTERS, MAXIMUM_SEQUENCE, Key, Terminal
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import Message
 from fleetwire.topics import Topics
@@ -69,6 +69,12 @@ def key_in_payload(message: Message) -> Key | None:
     claim = _claim(message.payload)
     key = _key(f"{claim.source}.{claim.sequence}")
     return key if key is not None and message.topic.rpartition("/")[2] == key.source else None
+
+
+def claimed_source(payload: bytes) -> str:
+    """The source that a payload names, if that could be one; else empty."""
+    source = str(_claim(payload).source)
+    return source if len(source) <= MAXIMUM_ID_CHARACTERS else ""
 
 
 def unreadable(payload: bytes, error: Exception) -> BadPayload:

@@ -7,7 +7,7 @@ For one view, an event of the ledger falls into the first row that fits:
 | yes or no | malformed, and held by the view or applied by word | unexpected |
 | yes | rejected by word (a ``key_conflict`` that a planted conflict explains does not count) | unexpected |
 | yes | of a type that this view does not hold | unexpected |
-| yes | other content than the ledger's | corrupted |
+| yes | other content than the ledger's, or another beside it (see :mod:`storefleet.verdict.contents`) | corrupted |
 | yes | its effect more than once | duplicated |
 | yes | proven absent later than the deadline allows | stale |
 | yes | applied by word | ok |
@@ -39,6 +39,7 @@ from typing import Final
 from fleetwire.content import HASH_BYTES
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
+from storefleet.verdict.contents import contradicted
 from storefleet.verdict.history import History, Ledger, Reading, Sets, SourceLedger, ViewRecord
 from storefleet.verdict.machine import Standstill
 
@@ -96,6 +97,8 @@ class _Facts:
     resolved: IntervalSet
     plain: bool
     """Everything was well-formed and applied: the usual case."""
+    known: bool = True
+    """It is a source of the fleet."""
 
 
 def classify(history: History) -> Judged:
@@ -110,6 +113,7 @@ def classify(history: History) -> Judged:
     names += sorted({name for view in views for name in view.read or () if name not in ledger.sources})
     for name in names:
         facts = _facts(ledger.sources.get(name) or SourceLedger())
+        facts.known = name in ledger.sources
         judged.sent += facts.ledger.count
         found_by_view = []
         for view in views:
@@ -186,8 +190,10 @@ def _of_view(
     read = view.read.get(source, NO_READ)
     found = IntervalSet(read.intervals)
     same = found == ledger.sequences and (not read.hashes or read.hashes == ledger.hashes)
-    if facts.plain and same and held is ledger.sequences and not read.repeated:
+    if facts.plain and same and held is ledger.sequences and not (read.repeated or read.others):
         return _with_stale({}, view, facts, found, readings)
+    if read.others and facts.known:
+        found.update(numbers(number for number, _ in read.others))
     result = _present(facts, read, found, held)
     absent = held.difference(found).difference(facts.malformed.intersection(ledger.applied))
     lost = absent.intersection(ledger.applied)
@@ -236,7 +242,7 @@ def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSe
     unexpected.update(facts.malformed.intersection(facts.ledger.applied).intersection(held))
     unexpected.update(found.intersection(facts.rejected))
     right = found.difference(unexpected)
-    corrupted = _differing(facts.ledger, read, found).intersection(right)
+    corrupted = _differing(facts.ledger, read).intersection(right)
     repeated = numbers(number for number, times in read.repeated if times > 1)
     duplicated = repeated.intersection(right).difference(corrupted)
     recovered = right.difference(facts.ledger.applied).difference(corrupted).difference(duplicated)
@@ -248,13 +254,23 @@ def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSe
     }
 
 
-def _differing(ledger: SourceLedger, read: ViewRead, found: IntervalSet) -> IntervalSet:
-    """What the view holds with another content than the ledger; whole stretches are compared at once."""
+def _differing(ledger: SourceLedger, read: ViewRead) -> IntervalSet:
+    """What the view holds with another content than the ledger's, or with another beside it."""
+    if not read.others:
+        return _unlike(ledger, read)
+    bad, explained = contradicted(ledger, read)
+    result = _unlike(ledger, read).difference(explained)
+    result.update(bad)
+    return result
+
+
+def _unlike(ledger: SourceLedger, read: ViewRead) -> IntervalSet:
+    """What the view holds with another content than the ledger's; whole stretches are compared at once."""
     result = IntervalSet()
     if not read.hashes:
         return result
     start = 0
-    for first, last in found:
+    for first, last in read.intervals:
         for ledger_first, ledger_last in ledger.sequences.overlapping(first, last):
             low, high = max(first, ledger_first), min(last, ledger_last)
             theirs = start + (low - first) * HASH_BYTES

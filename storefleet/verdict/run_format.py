@@ -5,6 +5,7 @@
 | ``plan.json`` | :class:`Plan`: what was to happen, and how the run itself went |
 | ``ledger.sqlite`` | :mod:`fleetwire.ledger_format` |
 | ``witnesses.jsonl`` | one :class:`fleetwire.witness.Snapshot` a line, in order of arrival |
+| ``letters.jsonl`` | :mod:`storefleet.verdict.letter_file`: every dead letter that was heard |
 | ``reads.json`` | :class:`Reads`: the final read of every view |
 | ``verdict.json``, ``junit.xml``, ``report.txt`` | what the checker made of it |
 """
@@ -65,6 +66,10 @@ class Plan(Struct, kw_only=True):
     stalls: list[Stall] = field(default_factory=list)
     machine: MachineRecord | None = None
     """None: nobody watched the machine, or a storefleet that told of its event loop only."""
+    letters: bool = False
+    """The lab wrote down the dead letters that it heard."""
+    untrue_messages: dict[str, int] = field(default_factory=dict)
+    """Last level of the topic, or '' -> messages for canonical events that bear no key at all, where the lab reads them."""
     broker: BrokerAccount | None = None
     """What our own broker said of itself, to stand beside what the checker finds."""
 
@@ -92,6 +97,8 @@ class FinalRead(Struct, kw_only=True):
     registers_expected: dict[str, object] = field(default_factory=dict)
     registers_changed_ms: dict[str, int] = field(default_factory=dict)
     """Register -> when a terminal behind it changed last, as the ledger had it when the view was asked."""
+    skips: list[Any] = field(default_factory=list)
+    """What the view could not use: id, reason, detail of each."""
     altered: dict[str, Any] = field(default_factory=dict)
     """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100."""
     totals: list[tuple[str, str, int, int]] | None = None
