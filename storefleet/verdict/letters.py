@@ -309,5 +309,8 @@ def _body(letter: Letter) -> dict[str, Any] | None:
     """What the message says, where it is a canonical event that was kept whole."""
     if not letter.content or len(letter.payload) < letter.size_bytes:
         return None
-    event = msgspec.json.decode(letter.payload)
+    try:
+        event = msgspec.json.decode(letter.payload, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
     return {name: event[name] for name in BODY if name in event}
