@@ -5,6 +5,9 @@ then it remembers every content of every canonical event that it sees, and under
 lab that ends at the broker has no canonical events: then it remembers the keys of the raw ones. What it missed while it
 was not connected it cannot know, so there is no final read any more once that has happened, nor once there was more than
 REMEMBERED_LIMIT to remember. In every lab it hears the dead letters (:mod:`storefleet.letter_box`).
+
+The broker keeps no session for it: our own has none left when it comes back, and on somebody else's a lab that is killed
+would leave one behind. So every break is a gap, and what was counted over a gap is called a lower bound.
 """
 
 from __future__ import annotations
