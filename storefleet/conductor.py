@@ -68,7 +68,7 @@ async def conduct(
         with contextlib.closing(lab.journal), _left_to_go_on(lab):
             await lab.recall()
             run = Run(lab, display, stopping)
-            lab.client_handlers.update(steering_handlers(lab))
+            lab.client_handlers.update(steering_handlers(lab, run.note_command))
             verdict = await _whole_life(run, script, trade=trade, on_ready=on_ready)
     return folder, verdict
 

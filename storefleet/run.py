@@ -32,10 +32,14 @@ from storefleet.past_run import PastRun, go_on, recovery_of
 from storefleet.plan import TERMINALS_HOP
 from storefleet.run_clock import RunClock
 from storefleet.run_record import (
+    COMMAND_BYTES,
+    COMMAND_LIMIT,
     UNRECORDED_OUTCOMES,
+    CommandRecord,
     FaultRecord,
     RecoveryRecord,
     RunRecord,
+    added,
     calm_spans,
     journey_of,
     views_of,
@@ -78,6 +82,7 @@ class Run:
         self.stopping = stopping
         self.interrupted = False
         self.record = self._new_record() if lab.past is None else self._go_on(lab.past)
+        self._untrue_before = dict(self.record.untrue_messages)
         lab.client_handlers.update(
             {
                 "status": self._on_status,
@@ -97,6 +102,7 @@ class Run:
             steps=journey_of(plan),
             views=views_of(plan),
             deadline_s=plan.deadline_s,
+            letters=True,
             lab=plan,
         )
 
@@ -283,6 +289,7 @@ class Run:
         self.enter("stop")
         self._write(READS_FILE_NAME, reads)  # it ends the run, so all that judging needs is there before
         await self.lab.stop_stages()
+        await self.lab.hear_out()
         self.lab.observatory.flush()
         self.enter("check")
         return await self._judge()
@@ -351,6 +358,17 @@ class Run:
         await asyncio.gather(*map(ask, list(self.lab.control.members.values())))
         self._write("journeys.json", journeys)
 
+    def note_command(self, what: str, params: Params) -> None:
+        """A person has told the lab something, which may explain what is seen later."""
+        record = self.record
+        if len(record.commands) >= COMMAND_LIMIT:
+            record.commands_unkept += 1
+            return
+        size = len(msgspec.json.encode(params))
+        kept = params if size <= COMMAND_BYTES else {"bytes": size}
+        record.commands.append(CommandRecord(at_ms=self.clock.now_ms(), what=what, params=kept))
+        self.write_record()
+
     # -- what is written down ------------------------------------------------------------------------------------
 
     @property
@@ -377,6 +395,8 @@ class Run:
         self.outcomes.read()  # a little each time, so that no recovery waits for those of a long run
         if self.lab.broker_watch is not None:
             self.record.broker = self.lab.broker_watch.account()
+        if self.lab.observer is not None:
+            self.record.untrue_messages = added(self._untrue_before, self.lab.observer.untrue_messages)
         self.record.restarts = {name: list(exits) for name, exits in self.lab.journal.exits.items()}
         self.record.recoveries = [
             RecoveryRecord(healed_ms=recovery.healed_ms, converged_ms=recovery.converged_ms)

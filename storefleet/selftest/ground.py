@@ -105,8 +105,8 @@ class Ground:
         old = view.read.get(source)
         by_value = any(hashes.values())
         content = b"".join(hashes[number] for number in numbers) if by_value else b""
-        repeated = [] if old is None else old.repeated
-        self.put(view.read, source, ViewRead(intervals=intervals, hashes=content, repeated=repeated))
+        repeated, others = ([], []) if old is None else (old.repeated, old.others)
+        self.put(view.read, source, ViewRead(intervals=intervals, hashes=content, repeated=repeated, others=others))
 
     def forget(self, view: ViewRecord, event: Event) -> None:
         """The view does not hold the event, nor its part of the totals."""

@@ -23,6 +23,7 @@ from fleetwire.identity import Terminal
 from fleetwire.packed_times import packed_times
 from fleetwire.witness import Snapshot, ViewRead
 from storefleet.verdict.journey import JOURNEY, JourneyStep
+from storefleet.verdict.letter_file import LETTERS_FILE_NAME, End, Header
 from storefleet.verdict.run_format import (
     PLAN_FILE_NAME,
     READS_FILE_NAME,
@@ -58,6 +59,7 @@ def make_run(folder: Path, *, events: int, sources: int) -> None:
     with (folder / WITNESSES_FILE_NAME).open("wb") as file:
         for snapshot in _snapshots(names, events):
             file.write(msgspec.json.encode(snapshot) + b"\n")
+    _write_letters(folder / LETTERS_FILE_NAME, end_ms)
     _write(folder / READS_FILE_NAME, _reads(names, events, end_ms))
 
 
@@ -72,6 +74,12 @@ def _write(path: Path, value: object) -> None:
     path.write_bytes(msgspec.json.encode(value))
 
 
+def _write_letters(path: Path, end_ms: int) -> None:
+    """A lab has listened from the start to the end, and there was none."""
+    lines = (Header(begun_at_ms=START_MS), End(end_at_ms=end_ms))
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
 def _steps() -> list[JourneyStep]:
     """As a lab records it: its gateway has no witness, but is read by value."""
     return [msgspec.structs.replace(step, witnessed=step.witnessed and step.step != "gateway") for step in JOURNEY]
@@ -79,7 +87,7 @@ def _steps() -> list[JourneyStep]:
 
 def _plan(end_ms: int) -> Plan:
     phases = [Phase(name="trading", from_ms=START_MS, until_ms=end_ms)]
-    return Plan(name="made", steps=_steps(), started_at_ms=START_MS, phases=phases)
+    return Plan(name="made", letters=True, steps=_steps(), started_at_ms=START_MS, phases=phases)
 
 
 def _count(number: int, events: int, sources: int) -> int:

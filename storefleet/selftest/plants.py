@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from storefleet.selftest import plants_of_events as events
+from storefleet.selftest import plants_of_letters as letters
 from storefleet.selftest import plants_of_runs as runs
 from storefleet.selftest.findings import Findings
 from storefleet.selftest.ground import Ground
@@ -28,6 +29,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "rejected for another reason": events.rejected_for_another_reason,
     "corrupted in one view": events.altered_in_one_view,
     "corrupted on the way": events.altered_on_the_way,
+    "corrupted: a second content under a key": letters.second_content,
     "stale": events.late_on_the_way,
     "healed by a re-send": events.healed,
     "register altered": runs.register_altered,
@@ -37,6 +39,15 @@ PLANTS: Final[dict[str, Plant]] = {
     "total off by a transaction": runs.count_differs,
     "total invented": runs.total_invented,
     "late view": runs.late_view,
+    "dead_letters: unexplained": letters.unexplained,
+    "dead_letters: without a key": letters.without_key,
+    "dead_letters: another content than planted": letters.other_content_than_planted,
+    "letters of a planted conflict": letters.planted_conflict,
+    "a guest's letter": letters.of_a_guest,
+    "letters that may be missing": letters.letters_missed,
+    "untrue_messages": letters.untrue_messages,
+    "unknown: letters_unheard": letters.letters_unheard,
+    "unknown: letters_missing": lambda ground: runs.noted("letters_missing", ground),
     "unknown: machine_stalled": runs.machine_stalled,
     "unknown: no_final_read": runs.no_final_read,
     "unknown: read_broken": runs.read_broken,

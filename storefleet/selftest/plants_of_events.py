@@ -213,6 +213,11 @@ def altered_in_one_view(ground: Ground) -> Findings:
     return _altered(ground, event, [view])
 
 
+def wrong_in_one_view(ground: Ground, event: Event, view: ViewRecord) -> Findings:
+    """What must be reported when only this view shows the event corrupted."""
+    return wrong("corrupted", event, [view], _span_of_value(ground, [view]))
+
+
 def altered_on_the_way(ground: Ground) -> Findings:
     """Every view holds it with another content."""
     views = _by_value(ground)

@@ -275,6 +275,9 @@ def nothing_sent(ground: Ground) -> Whole:
     for view in ground.event_views:
         ground.set(view, "read", {})
         ground.set(view, "totals_found", None)
+    ground.set(ground.history, "letters", None)
+    for stage in ground.history.stages:
+        ground.set(stage, "rejects", {})
     return Whole(Counter([reason_line("unknown", "nothing_sent")]))
 
 

@@ -19,6 +19,7 @@ from storefleet.verdict.blame import healed
 from storefleet.verdict.classify import CLASSES, Classes, Judged, classify, rejected_unexpectedly
 from storefleet.verdict.examples import examples
 from storefleet.verdict.history import History, SourceLedger
+from storefleet.verdict.letters import judge_letters
 from storefleet.verdict.machine import Standstill, total_ms
 from storefleet.verdict.missing_evidence import missing_evidence
 from storefleet.verdict.result import (
@@ -69,6 +70,7 @@ def _check(history: History) -> Verdict:
     _account_rejections(history, verdict)
     verdict.invalid = [*_bad_classes(verdict), *_unanswered(judged), *(i for j in judgements for i in j.invalid)]
     verdict.unknown = [*_unknowns(history, judged), *(u for j in judgements for u in j.unknown)]
+    judge_letters(history).enter(verdict)
     verdict.validity = validity(bad=bool(verdict.invalid), unsure=bool(verdict.unknown))
     return verdict
 
@@ -105,8 +107,6 @@ def _account_attempts(history: History, verdict: Verdict, places: list[PlaceAcco
         if stage.duplicates_absorbed:
             before = verdict.duplicates_absorbed.get(stage.stage, 0)
             verdict.duplicates_absorbed[stage.stage] = before + stage.duplicates_absorbed
-        if stage.rejects:
-            verdict.dead_letters.setdefault(stage.stage, {}).update(stage.rejects)
 
 
 def _account_rejections(history: History, verdict: Verdict) -> None:

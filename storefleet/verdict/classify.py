@@ -7,7 +7,7 @@ For one view, an event of the ledger falls into the first row that fits:
 | yes or no | malformed, and held by the view or applied by word | unexpected |
 | yes | rejected by word (a ``key_conflict`` that a planted conflict explains does not count) | unexpected |
 | yes | of a type that this view does not hold | unexpected |
-| yes | other content than the ledger's | corrupted |
+| yes | other content than the ledger's, or another beside it (see :mod:`storefleet.verdict.contents`) | corrupted |
 | yes | its effect more than once | duplicated |
 | yes | applied, or proven absent, later than the deadline allows | stale |
 | yes | applied by word | ok |
@@ -42,6 +42,7 @@ from typing import Final
 from fleetwire.content import HASH_BYTES
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
+from storefleet.verdict.contents import contradicted
 from storefleet.verdict.history import History, Ledger, Reading, Sets, SourceLedger, ViewRecord
 from storefleet.verdict.lateness import Readings, late, late_after_reads, plain_limit
 from storefleet.verdict.ledger_holes import holes_of
@@ -106,6 +107,8 @@ class _Facts:
     """Everything was well-formed and applied: the usual case."""
     holes: IntervalSet
     """What the ledger lacks, though the terminal must have committed it."""
+    known: bool = True
+    """It is a source of the fleet."""
 
 
 def classify(history: History) -> Judged:
@@ -120,6 +123,7 @@ def classify(history: History) -> Judged:
     names += sorted({name for view in views for name in view.read or () if name not in ledger.sources})
     for name in names:
         facts = _facts(history, name)
+        facts.known = name in ledger.sources
         judged.sent += facts.ledger.count
         found_by_view = []
         for view in views:
@@ -204,6 +208,8 @@ def _of_view(
     found = IntervalSet(read.intervals)
     if facts.plain and held is ledger.sequences and found == held and _is_right(ledger, read):
         return _with_stale({}, view, source, facts=facts, found=found, readings=readings)
+    if read.others and facts.known:
+        found.update(numbers(number for number, _ in read.others))
     found = found.difference(facts.holes)
     result = _present(facts, read, found, held)
     absent = held.difference(found).difference(facts.malformed.intersection(facts.told))
@@ -273,11 +279,15 @@ def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSe
 
 
 def _differing(ledger: SourceLedger, read: ViewRead, found: IntervalSet) -> IntervalSet:
-    """What the view holds, or shows, with another content than the ledger."""
-    result = numbers(number for number, _ in read.others)
-    result.update(_unequal(ledger, read.hashes, ledger.hashes, read, found))
+    """What the view holds, or shows, with another content than the ledger's, or with another beside it."""
+    result = _unequal(ledger, read.hashes, ledger.hashes, read, found)
     if ledger.effects:
         result.update(_unequal(ledger, read.effects, ledger.effects, read, found))
+    if not read.others:
+        return result
+    bad, explained = contradicted(ledger, read)
+    result = result.difference(explained)
+    result.update(bad)
     return result
 
 

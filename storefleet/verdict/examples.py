@@ -8,8 +8,10 @@ from itertools import islice
 from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
 from storefleet.verdict.addresses import Places
 from storefleet.verdict.classify import Judged, rejected_unexpectedly
+from storefleet.verdict.contents import contents_of
 from storefleet.verdict.field_differences import field_differences
 from storefleet.verdict.history import History, SourceLedger, ViewRecord, key_text
 from storefleet.verdict.result import EXAMPLE_LIMIT, Example, FieldDifference
@@ -86,12 +88,20 @@ def _found(ledger: SourceLedger, view: ViewRecord | None, name: str, source: str
     if view is None:
         return "no outcome" if name == "never_read" else "applied by word"
     content = _content(view, source, sequence)
+    if name == "corrupted" and (view.read or {})[source].others:
+        content = _contents((view.read or {})[source], sequence) or content
     if name == "duplicated":
         times = dict((view.read or {})[source].repeated).get(sequence, 1)
         return f"{content}, {times} times"
     if name == "unexpected" and sequence in ledger.rejected:
         return f"{content}, although rejected by {ledger.rejected[sequence][0]}"
     return content if name != "stale" else f"{content}, too late"
+
+
+def _contents(read: ViewRead, sequence: int) -> str:
+    """All that was seen under its key."""
+    contents = [content.hex() for content in contents_of(read, sequence)]
+    return f"contents {' and '.join(contents)}" if len(contents) > 1 else f"content {contents[0]}" if contents else ""
 
 
 def _content(view: ViewRecord, source: str, sequence: int) -> str:

@@ -16,6 +16,7 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
+from storefleet.verdict.letter_file import Letters
 from storefleet.verdict.machine import MachineRecord, Stall
 from storefleet.verdict.result import BrokerAccount
 
@@ -272,6 +273,24 @@ class ViewRecord:
         return (self.read if self.holds == "events" else self.registers_found) is not None
 
 
+@dataclass(slots=True, frozen=True)
+class Skip:
+    """What a view could not use: the id of a document, and why."""
+
+    stage: str
+    id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Intervention:
+    """What somebody did to the lab by its own means: a command, or a fault of this type."""
+
+    kind: str
+    begin_ms: int
+
+
 @dataclass(slots=True, kw_only=True)
 class History:
     """All facts of a run. ``notes``: unknown reasons that the reader of the facts found already, code -> detail."""
@@ -298,6 +317,15 @@ class History:
     """(view, key) -> what an altered event says there, as far as the final read kept it."""
     told_until_ms: int | None = None
     """When the first view of events was asked: what terminals were told later proves nothing about its read."""
+    letters: Letters | None = None
+    """The dead letters that were heard; None: nobody listened, or what was heard is not there."""
+    skips: list[Skip] = field(default_factory=list)
+    """What the views say at the end that they could not use."""
+    interventions: list[Intervention] = field(default_factory=list)
+    untrue_messages: dict[str, int] = field(default_factory=dict)
+    """Source by topic -> messages that claim to be canonical events and bear no key."""
+    planted_contents: dict[Key, bytes] = field(default_factory=dict)
+    """Content hash of the other content of planted conflicts, as far as it could be made again."""
     broken_lines: int = 0
     """Lines of the witnesses' file that say nothing; a lab that is killed leaves one half written."""
 

@@ -16,6 +16,7 @@ from storefleet.verdict.machine import Cause, MachineRecord
 VERDICT_FORMAT: Final = "storefleet-verdict"
 VERDICT_VERSION: Final = 1
 EXAMPLE_LIMIT: Final = 20
+LETTER_LIMIT: Final = 100
 
 Validity = Literal["valid", "invalid", "unknown"]
 EXIT_STATUS: Final[dict[Validity, int]] = {"valid": 0, "invalid": 1, "unknown": 3}
@@ -32,6 +33,9 @@ INVALID_REASONS: Final[dict[str, str]] = {
     "late": "a view took longer than its deadline to agree after the faults were lifted",
     "registers_differ": "registers of a state view differ from the last true state",
     "totals_differ": "totals of a view do not add up to the events that it holds",
+    "dead_letters": "messages under the terminals' own names ended as dead letters, and nothing that was planted or done"
+    " explains it",
+    "untrue_messages": "messages that are no events were published as events of the terminals",
 }
 
 UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
@@ -71,6 +75,11 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "convergence_unmeasured": (
         "a view was right at the end, but nobody measured when it became so",
         "readings of that view after the faults were lifted",
+    ),
+    "letters_missing": ("there is no record of the dead letters", "a run folder with its letters.jsonl"),
+    "letters_unheard": (
+        "stages counted dead letters that nobody heard, so that nobody knows whose they are",
+        "a run whose lab hears every dead letter, and no more of them than it writes down",
     ),
     "machine_stalled": (
         "a deadline was missed while the machine itself stood still",
@@ -125,6 +134,21 @@ class ClassAccount(Struct, kw_only=True):
 
     count: int = 0
     examples: list[Example] = field(default_factory=list)
+
+
+class LetterAccount(Struct, frozen=True, kw_only=True):
+    """Dead letters of one kind: of one message where nothing explains them, else all with the same explanation."""
+
+    key: str = ""
+    """Text form of the key, or the topic of a message without one; empty for many."""
+    stage: str
+    reason: str
+    explained_by: str = ""
+    """Empty: nothing explains it, and the verdict is invalid."""
+    count: int = 1
+    detail: str = ""
+    fields: list[FieldDifference] = field(default_factory=list)
+    """What the message says, beside what the terminal sent, where both are known."""
 
 
 class PlaceAccount(Struct, frozen=True, kw_only=True):
@@ -192,7 +216,13 @@ class Verdict(Struct, kw_only=True):
     rejected_unexpectedly: int = 0
     duplicates_absorbed: dict[str, int] = field(default_factory=dict)
     dead_letters: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Stage -> reason -> how many."""
+    """Stage -> reason -> how many, as the broker gave them to the lab or the stage counted them, whichever is more."""
+    dead_letters_at_least: bool = False
+    """There may have been more: the lab did not hear all of them."""
+    letters: list[LetterAccount] = field(default_factory=list)
+    """What nothing explains first, the first LETTER_LIMIT messages of it; then the explained by kind."""
+    guests: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Stage (or view) -> reason -> dead letters under names that no terminal of this fleet has."""
     resent: int = 0
     resent_needlessly: int = 0
     resent_not_known: int = 0

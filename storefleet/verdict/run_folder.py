@@ -6,6 +6,7 @@ was not recorded (no ledger, no witnesses, no final reads) makes the verdict unk
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 from collections.abc import Iterator
@@ -20,11 +21,13 @@ from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.verdict.check import check
-from storefleet.verdict.expected_bodies import expected_bodies
-from storefleet.verdict.history import FOREVER_MS, History, Ledger, StageRecord, ViewRecord
+from storefleet.verdict.expected_bodies import expected_bodies, planted_contents
+from storefleet.verdict.history import FOREVER_MS, History, Intervention, Ledger, Skip, StageRecord, ViewRecord
 from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.ledger_file import read_ledger
-from storefleet.verdict.result import Verdict
+from storefleet.verdict.letter_file import LETTERS_FILE_NAME, read_letters
+from storefleet.verdict.letters import replayable
+from storefleet.verdict.result import LETTER_LIMIT, Verdict
 from storefleet.verdict.run_format import (
     JUNIT_FILE_NAME,
     PLAN_FILE_NAME,
@@ -103,6 +106,7 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
     else:
         notes.append(("witnesses_missing", witnesses.name))
     _enter_timelines(history)
+    _enter_letters(history, folder / LETTERS_FILE_NAME, plan, reads, content)
     _enter_bodies(history, reads, _fleet(content))
     return history, plan
 
@@ -113,13 +117,52 @@ def _told_until_ms(plan: Plan, reads: Reads) -> int | None:
     return min((read.asked_at_ms or read.at_ms for read in events if read.events is not None), default=None)
 
 
+class _Done(msgspec.Struct):
+    """What ``plan.json`` of a lab tells of a command or of a fault."""
+
+    at_ms: int = 0
+    begin_ms: int = 0
+    what: str = ""
+    type: str = ""
+
+
+class _WithDeeds(msgspec.Struct):
+    commands: list[_Done] = []
+    faults: list[_Done] = []
+
+
+def _enter_letters(history: History, path: Path, plan: Plan, reads: Reads, plan_content: bytes) -> None:
+    """The dead letters, and all that can explain them besides the ledger."""
+    history.letters = read_letters(path)
+    history.untrue_messages = plan.untrue_messages
+    if plan.letters and history.letters is None:
+        history.notes.append(("letters_missing", path.name))
+    steps = {view.view: view.step for view in plan.views}
+    for view, read in reads.views.items():
+        rows = (msgspec.to_builtins(skip) for skip in read.skips)
+        history.skips += [Skip(steps.get(view, view), **_words(row)) for row in rows if isinstance(row, dict)]
+    with contextlib.suppress(msgspec.ValidationError):  # a run that no lab has recorded tells of no deeds
+        deeds = msgspec.json.decode(plan_content, type=_WithDeeds)
+        history.interventions = [Intervention(one.what, one.at_ms) for one in deeds.commands]
+        history.interventions += [Intervention(one.type, one.begin_ms) for one in deeds.faults]
+
+
+def _words(row: dict[str, Any]) -> dict[str, str]:
+    return {name: str(row.get(name, "")) for name in ("id", "reason", "detail")}
+
+
 def _enter_bodies(history: History, reads: Reads, fleet: dict[str, Any]) -> None:
-    """Both bodies of the altered events that a final read kept."""
+    """Both bodies of the altered events that a final read kept, and what was sent where a dead letter holds an event."""
     for view, read in reads.views.items():
         history.found_bodies.update({(view, Key.parse(text)): body for text, body in read.altered.items()})
-    if history.found_bodies and history.ledger is not None:
-        keys = {key for _, key in history.found_bodies}
+    if history.ledger is None:
+        return
+    conflicts, strange = replayable(history, LETTER_LIMIT)
+    keys = {key for _, key in history.found_bodies} | strange
+    if keys:
         history.expected_bodies = expected_bodies(fleet, history.ledger, keys)
+    if conflicts:
+        history.planted_contents = planted_contents(fleet, history.ledger, conflicts)
 
 
 class _Lab(msgspec.Struct):

@@ -5,6 +5,7 @@
 | ``plan.json`` | :class:`Plan`: what was to happen, and how the run itself went |
 | ``ledger.sqlite`` | :mod:`fleetwire.ledger_format` |
 | ``witnesses.jsonl`` | one :class:`fleetwire.witness.Snapshot` a line, in order of arrival |
+| ``letters.jsonl`` | :mod:`storefleet.verdict.letter_file`: every dead letter that was heard |
 | ``reads.json`` | :class:`Reads`: the final read of every view |
 | ``verdict.json``, ``junit.xml``, ``report.txt`` | what the checker made of it |
 """
@@ -65,6 +66,10 @@ class Plan(Struct, kw_only=True):
     stalls: list[Stall] = field(default_factory=list)
     machine: MachineRecord | None = None
     """None: nobody watched the machine, or a storefleet that told of its event loop only."""
+    letters: bool = False
+    """The lab wrote down the dead letters that it heard."""
+    untrue_messages: dict[str, int] = field(default_factory=dict)
+    """Last level of the topic, or '' -> messages for canonical events that bear no key at all, where the lab reads them."""
     broker: BrokerAccount | None = None
     """What our own broker said of itself, to stand beside what the checker finds."""
 

@@ -15,9 +15,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleetwire.dead_letters import printable
 from storefleet.verdict.classify import CLASSES
 from storefleet.verdict.machine import CAUSES, figures
-from storefleet.verdict.result import Example, MachineAccount, Verdict, ViewAccount
+from storefleet.verdict.result import Example, LetterAccount, MachineAccount, Verdict, ViewAccount
 
 WORDS: Final[dict[str, str]] = {
     "ok": "arrived once, unaltered, in time",
@@ -39,6 +40,7 @@ _HEADLINES: Final = {
 }
 _STYLES: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
 EXAMPLES_SHOWN: Final = 5
+LETTERS_SHOWN: Final = 20
 
 
 def renderable(verdict: Verdict, name: str = "") -> RenderableType:
@@ -75,6 +77,8 @@ def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
         yield _field_table(altered)
     if any(name == "corrupted" and not example.fields for name, example in examples):
         yield Text("Where only hashes are shown, that view keeps no bodies, or the plan does not make the event again.")
+    if verdict.dead_letters or verdict.letters:
+        yield from _dead_letters(verdict)
     yield from _remarks(verdict)
 
 
@@ -88,7 +92,7 @@ def _table(title: str, *columns: str) -> Table:
         min_width=len(title),
     )
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column in ("events", "took", "deadline") else "left"
+        justify: Literal["left", "right"] = "right" if column in ("events", "letters", "took", "deadline") else "left"
         table.add_column(column, justify=justify, no_wrap=column in ("key", "field"), overflow="fold")
     return table
 
@@ -161,6 +165,38 @@ def _field_table(examples: list[Example]) -> Table:
         for number, one in enumerate(example.fields):
             key, view = (example.name, example.view) if number == 0 else ("", "")
             table.add_row(key, view, one.path, Text(one.expected), Text(one.found))
+    return table
+
+
+def _dead_letters(verdict: Verdict) -> Iterator[RenderableType]:
+    """What ended as a dead letter: what nothing explains by name, then the others by kind."""
+    total = sum(sum(reasons.values()) for reasons in verdict.dead_letters.values())
+    title = f"Dead letters: {'at least ' if verdict.dead_letters_at_least else ''}{total:,}"
+    table = _table(title, "letters", "stage", "reason", "key", "explained by", "detail")
+    against = [letter for letter in verdict.letters if not letter.explained_by]
+    for letter in against[:LETTERS_SHOWN]:
+        key, detail = Text(printable(letter.key)), Text(printable(letter.detail))
+        table.add_row(f"{letter.count:,}", letter.stage, letter.reason, key, Text("nothing", style="red"), detail)
+    if more := against[LETTERS_SHOWN:]:
+        table.add_row(
+            f"{sum(letter.count for letter in more):,}", "", "", "further keys, see verdict.json", "nothing", ""
+        )
+    for letter in verdict.letters[len(against) :]:
+        table.add_row(f"{letter.count:,}", letter.stage, letter.reason, "", letter.explained_by, "")
+    for stage, reasons in verdict.guests.items():
+        for reason, count in reasons.items():
+            table.add_row(f"{count:,}", stage, reason, "", "guests: no terminal of this fleet has that name", "")
+    yield table
+    if altered := [letter for letter in against[:LETTERS_SHOWN] if letter.fields]:
+        yield _letter_field_table(altered)
+
+
+def _letter_field_table(letters: list[LetterAccount]) -> Table:
+    table = _table("Dead letters, field by field", "key", "stage", "field", "sent", "in the letter")
+    for letter in letters:
+        for number, one in enumerate(letter.fields):
+            key, stage = (letter.key, letter.stage) if number == 0 else ("", "")
+            table.add_row(Text(key), stage, one.path, Text(one.expected), Text(one.found))
     return table
 
 

@@ -30,6 +30,7 @@ from storefleet.plan import LabPlan
 from storefleet.run import Run, endless_script
 from storefleet.run_clock import RunClock
 from storefleet.run_record import RunRecord
+from storefleet.steering import steering_handlers
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_format import READS_FILE_NAME
 from tests.storefleet_units.plans import lab_plan
@@ -63,6 +64,9 @@ class AnsweringLab:
     async def stop_stages(self) -> None:
         """Nothing runs."""
 
+    async def hear_out(self) -> None:
+        """Nobody speaks."""
+
     async def stage_call(self, stage: str, method: str, _params: object = None, *, timeout_s: float = 0.0) -> list[Any]:
         """Answer as chaos would; nobody else is there."""
         del timeout_s
@@ -95,6 +99,28 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(40.0):
         while not condition():  # noqa: ASYNC110 - the run has no event to wait for
             await asyncio.sleep(0.01)
+
+
+async def test_what_people_tell_the_lab_is_recorded(lab: AnsweringLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command with its parameters, before anything comes of it, refused ones too; bounded in number and size."""
+    run = run_of(lab)
+    steer = steering_handlers(cast("Lab", lab), run.note_command)["steer"]
+    for what, params in (("burst", {"events": 5}), ("close", {"store": "x" * 5_000})):
+        with pytest.raises(ControlError, match="emulator is not connected"):
+            await steer({"what": what, "params": params})
+    with pytest.raises(ControlError, match="expected one of"):
+        await steer({"what": "explode"})
+    with pytest.raises(ControlError, match="must be an object"):
+        await steer({"what": "burst", "params": [1]})
+    written = msgspec.json.decode((lab.run_folder / "plan.json").read_bytes(), type=RunRecord)
+    assert [(one.what, one.params) for one in written.commands] == [
+        ("burst", {"events": 5}),
+        ("close", {"bytes": 5_012}),
+    ]
+    assert written.commands[0].at_ms > 0
+    monkeypatch.setattr(run_module, "COMMAND_LIMIT", 2)
+    run.note_command("burst", {})
+    assert (len(run.record.commands), run.record.commands_unkept) == (2, 1)
 
 
 @pytest.mark.parametrize(

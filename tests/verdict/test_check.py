@@ -12,6 +12,7 @@ from storefleet.verdict.check import check
 from storefleet.verdict.classify import CLASSES
 from storefleet.verdict.history import History, Reading, Register
 from storefleet.verdict.journey import JOURNEY, VIEWS, views_of, without
+from storefleet.verdict.letter_file import Letters
 from storefleet.verdict.machine import Stall
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS, Verdict, unknown, validity, worst
 from storefleet.verdict.table import plain_text
@@ -515,7 +516,10 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
             assert sales.read is not None
             sales.by_value = True
             sales.read[ONE] = ViewRead(intervals=sales.read[ONE].intervals, hashes=b"")
-        case "ledger_unreadable" | "witnesses_missing":
+        case "letters_unheard":
+            history.letters = Letters()
+            stage(history, "parm").rejects = {"schema": 1}
+        case "ledger_unreadable" | "witnesses_missing" | "letters_missing":
             history.notes = [(code, "")]
         case "checker_failed":
             assert sales.read is not None
