@@ -40,6 +40,7 @@ def _figures(verdict: Verdict) -> Iterator[tuple[str, int]]:
     yield "rejected unexpectedly", verdict.rejected_unexpectedly
     yield "sent again", verdict.resent
     yield "sent again needlessly", verdict.resent_needlessly
+    yield "sent again, and nobody knows why", verdict.resent_not_known
     yield from ((f"rejected as {reason}", count) for reason, count in verdict.rejected_by_reason.items())
     yield "dead letters: at least", verdict.dead_letters_at_least
     for line, counts in ((dead_letter_line, verdict.dead_letters), (guest_line, verdict.guests)):

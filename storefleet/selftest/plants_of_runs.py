@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from array import array
 from collections import Counter
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.witness import ViewRead
 from storefleet.selftest import cuts
 from storefleet.selftest.findings import Findings, reason_line
-from storefleet.selftest.ground import Ground, one
+from storefleet.selftest.ground import Ground, Impossible, one
 from storefleet.selftest.plants_of_events import never_read
 from storefleet.verdict.history import Ledger, ViewRecord
 from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Stall
+from storefleet.verdict.missing_evidence import EARLY_MS
 
 
 @dataclass(slots=True, frozen=True)
@@ -39,9 +41,13 @@ def _register_view(ground: Ground, *, excusable: bool = False) -> ViewRecord:
     views = [view for view in ground.history.views if view.registers_found and not (excusable and view.follows)]
     view = ground.choose(views, "view of registers")
     ground.set(ground.history, "stalls", [])
-    changes = (register.at_ms for register in ground.ledger.registers.values())
+    if view.registers_changed_ms is not None:
+        changes = list(view.registers_changed_ms.values())
+    else:
+        changes = [register.at_ms for register in ground.ledger.registers.values()]
     still_since_ms = max(view.punctual_from_ms or 0, *changes, 0)
-    ground.set(view, "read_at_ms", still_since_ms + round(view.deadline_s * 1000))
+    for name in ("read_at_ms", "asked_at_ms"):
+        ground.set(view, name, still_since_ms + round(view.deadline_s * 1000))
     return view
 
 
@@ -79,7 +85,8 @@ def read_too_soon(ground: Ground) -> Findings:
     view = _register_view(ground, excusable=True)
     found = _altered(ground, view)
     assert view.read_at_ms is not None
-    ground.set(view, "read_at_ms", view.punctual_from_ms)
+    for name in ("read_at_ms", "asked_at_ms"):
+        ground.set(view, name, view.punctual_from_ms)
     ground.set(ground.history, "aborted", False)
     del found[reason_line("invalid", "registers_differ", view.view)], found[f"view {view.view} is invalid"]
     return found + _unknown(view, "read_too_soon")
@@ -172,7 +179,66 @@ def convergence_unmeasured(ground: Ground) -> Findings:
     view = ground.any_view()
     ground.set(view, "converged_at_ms", None)
     ground.set(view, "read_at_ms", None)
+    ground.set(view, "asked_at_ms", None)
     return _unknown(view, "convergence_unmeasured")
+
+
+def hashes_missing(ground: Ground) -> Findings:
+    """A view that is read by value has no hashes of one source."""
+    view = ground.choose([view for view in ground.event_views if view.by_value], "view by value")
+    return _without(ground, view, "hashes")
+
+
+def effects_missing(ground: Ground) -> Findings:
+    """A view that shows what events do does not say it of one source."""
+    views = [view for view in ground.event_views if view.by_effect]
+    return _without(ground, ground.choose(views, "view by effect"), "effects")
+
+
+def _without(ground: Ground, view: ViewRecord, row: str) -> Findings:
+    assert view.read is not None
+    source = ground.choose([name for name, read in view.read.items() if getattr(read, row)], "source with a content")
+    changed = copy.copy(view.read[source])
+    setattr(changed, row, b"")
+    ground.put(view.read, source, changed)
+    return Counter([reason_line("unknown", "evidence_missing", view.view)])
+
+
+def totals_missing(ground: Ground) -> Findings:
+    """A view that has totals does not tell them."""
+    view, _ = _totals_view(ground)
+    ground.set(view, "totals_found", None)
+    return Counter([reason_line("unknown", "evidence_missing", view.view)])
+
+
+def registers_and_truth_missing(ground: Ground) -> Findings:
+    """A view shows no register, and nobody says that it must show any."""
+    views = [view for view in ground.history.views if view.registers_found and view.named_by]
+    view = ground.choose(views, "view of registers")
+    for name in ("registers_found", "registers_expected", "registers_changed_ms"):
+        ground.set(view, name, {})
+    return Counter([reason_line("unknown", "evidence_missing", view.view)])
+
+
+def reports_missing(ground: Ground) -> Findings:
+    """A stage of ours has never reported, or not for a while before the reads."""
+    asked = [view.asked_at_ms for view in ground.history.views if view.was_read and view.asked_at_ms]
+    if not asked:
+        raise Impossible("this run does not say when its views were asked")
+    stage = ground.choose([stage for stage in ground.history.stages if stage.witnessed], "stage with a witness")
+    last_ms = ground.random.choice([None, min(asked) - EARLY_MS - 1])
+    for same in (other for other in ground.history.stages if other.stage == stage.stage):
+        ground.set(same, "last_report_ms", last_ms)
+    return Counter([reason_line("unknown", "evidence_missing")])
+
+
+def ledger_contradicts(ground: Ground) -> Findings:
+    """The ledger tells of the rejection of a number that nobody has committed."""
+    event = ground.event()
+    entries = ground.ledger.sources[event.source]
+    ghost = entries.sequences.last + ground.random.randint(1, 9)
+    ground.amend_source(event.source, rejected={**entries.rejected, ghost: ("parm", "totals")})
+    return Counter([reason_line("unknown", "ledger_contradicts")])
 
 
 def stage_dead(ground: Ground) -> Findings:
@@ -230,6 +296,7 @@ def ledger_gaps(ground: Ground) -> Findings:
         times_ms=_less_of(entries.times_ms, position),
         days=_less_of(entries.days, position),
         amounts_cents=_less_of(entries.amounts_cents, position),
+        effects=_less(entries.effects, position * HASH_BYTES, HASH_BYTES),
     )
     return Counter([reason_line("unknown", "ledger_gaps")])
 

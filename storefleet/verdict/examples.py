@@ -13,30 +13,48 @@ from storefleet.verdict.addresses import Places
 from storefleet.verdict.classify import Judged, rejected_unexpectedly
 from storefleet.verdict.contents import contents_of
 from storefleet.verdict.field_differences import field_differences
-from storefleet.verdict.history import History, SourceLedger, ViewRecord, key_text
+from storefleet.verdict.history import History, Sets, SourceLedger, ViewRecord, key_text
 from storefleet.verdict.result import EXAMPLE_LIMIT, Example, FieldDifference
 
 
 def examples(history: History, judged: Judged, places: Places, name: str) -> list[Example]:
-    """At most EXAMPLE_LIMIT events of a class, by key."""
+    """At most EXAMPLE_LIMIT events of a class, by key; of every view that shows any, as many as of the others."""
     return [
         _example(history, judged, places, name=name, source=source, sequence=sequence)
         for source, sequence in islice(_telling(history, judged, name), EXAMPLE_LIMIT)
     ]
 
 
-def _keys(judged: Judged, name: str) -> Iterator[tuple[str, int]]:
-    for source, members in sorted(judged.overall.sets.get(name, {}).items()):
+def _keys(judged: Judged, name: str) -> list[tuple[str, int]]:
+    """The views take turns, so that the many events of one do not hide the few of another."""
+    overall = judged.overall.sets.get(name, {})
+    shown = [classes.sets[name] for classes in judged.by_view.values() if name in classes.sets]
+    turns = [_members(overall, sets) for sets in shown] + [_members(overall, overall)]
+    keys: dict[tuple[str, int], None] = {}
+    while turns and len(keys) < EXAMPLE_LIMIT:
+        for turn in list(turns):
+            key = next((key for key in turn if key not in keys), None)
+            if key is None:
+                turns.remove(turn)
+            elif len(keys) < EXAMPLE_LIMIT:
+                keys[key] = None
+    return sorted(keys)
+
+
+def _members(overall: Sets, sets: Sets) -> Iterator[tuple[str, int]]:
+    for source, members in sorted(sets.items()):
         for sequence in members.numbers():
-            yield source, sequence
+            if sequence in overall.get(source, IntervalSet()):
+                yield source, sequence
 
 
 def _telling(history: History, judged: Judged, name: str) -> Iterator[tuple[str, int]]:
     """Those that speak against the run first: the unexpectedly rejected must not hide behind the others."""
     if name != "rejected" or history.ledger is None:
-        return _keys(judged, name)
+        return iter(_keys(judged, name))
     sources, allowed = history.ledger.sources, history.allowed_rejections
-    keys = list(_keys(judged, name))
+    overall = judged.overall.sets.get(name, {})
+    keys = list(_members(overall, overall))
     return iter(sorted(keys, key=lambda key: not rejected_unexpectedly(sources[key[0]], key[1], allowed)))
 
 
