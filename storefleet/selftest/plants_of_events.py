@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from dataclasses import replace
 
 from fleetwire.content import HASH_BYTES
 from fleetwire.intervals import IntervalSet
@@ -93,6 +94,8 @@ def swallowed(ground: Ground) -> Findings:
     found = never_read(ground)
     (key,) = {line.split()[1] for line in found if line.startswith("never_read: ")}
     source, _, sequence = key.rpartition(".")
+    if source in ground.ledger.registers:  # it was open, whatever the end of the run has done since
+        ground.put(ground.ledger.registers, source, replace(ground.ledger.registers[source], reason="birth"))
     ground.set(
         ground.history, "told_until_ms", _overdue_ms(ground, ground.event_views[0], Event(source, int(sequence)))
     )
