@@ -67,9 +67,11 @@ class Picture:
     """Region -> stores online by the store board, stores, stores online by the terminals' own word."""
     distances: dict[str, int]
     faults: tuple[str, ...]
+    waiting: str = ""
+    """What the end of the run waits for, and for how long at most."""
 
 
-def take_picture(lab: Lab, phase: str, faults: tuple[str, ...]) -> Picture:
+def take_picture(lab: Lab, phase: str, faults: tuple[str, ...], waiting: str = "") -> Picture:
     """What the lab knows now."""
     seen = lab.observatory
     names = ("emulator", *lab.plan.stages)
@@ -86,6 +88,7 @@ def take_picture(lab: Lab, phase: str, faults: tuple[str, ...]) -> Picture:
         regions=regions,
         distances=distances,
         faults=faults,
+        waiting=waiting,
     )
 
 
@@ -181,7 +184,8 @@ def plain_line(picture: Picture) -> str:
     regions = " ".join(f"{region} {_region_text(*counts)}" for region, counts in picture.regions.items())
     away = ", ".join(f"{view} {count}" for view, count in picture.distances.items() if count)
     faults = f" | fault: {', '.join(picture.faults)}" if picture.faults else ""
-    where = f"stores online: {regions} | off: {away or 'nothing'}{faults}"
+    waiting = f" | waiting: {picture.waiting}" if picture.waiting else ""
+    where = f"stores online: {regions} | off: {away or 'nothing'}{faults}{waiting}"
     return f"[{picture.elapsed_s:5.1f} s] {picture.phase}: {stages} | {where}"
 
 
@@ -210,7 +214,8 @@ def render(picture: Picture) -> RenderableType:
     """A picture as Rich draws it."""
     title = f"{picture.phase}   {picture.elapsed_s:.0f} s"
     faults = Text("fault in force: " + ", ".join(picture.faults), style="bold red") if picture.faults else Text("")
-    picture_parts = Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults)
+    waiting = Text(f"waiting: {picture.waiting}" if picture.waiting else "", style="yellow")
+    picture_parts = Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults, waiting)
     return Panel(picture_parts, title=title, width=PANEL_WIDTH)
 
 

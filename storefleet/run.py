@@ -26,7 +26,7 @@ from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import Outcomes, last_resolved_key, read_all
 from storefleet.lab import Lab
 from storefleet.lab_health import health_of
-from storefleet.live import Display, take_picture
+from storefleet.live import Display, Picture, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.past_run import PastRun, go_on, recovery_of
 from storefleet.plan import TERMINALS_HOP
@@ -70,6 +70,8 @@ class Run:
         self.lab = lab
         self.display = display
         self.phase = "starting"
+        self.waiting = ""
+        """What the end of the run waits for, and for how long at most; empty while it waits for nothing."""
         self.faults: dict[str, str] = {}
         self.recoveries: list[Recovery] = []
         """Those that the run itself waited for: each view answers for its slowest."""
@@ -217,7 +219,7 @@ class Run:
             self.clock.now_ms(),
             seen.events["emulator"],
             {view.view: self._evidence(view.view) for view in views if view.holds == "events"},
-            [view.view for view in views if view.holds == "registers"],
+            [view.view for view in views if view.holds == "registers" and not view.follows],
         )
 
     def _evidence(self, view: str) -> list[dict[str, IntervalSet]]:
@@ -233,24 +235,40 @@ class Run:
         self.outcomes.read()
         return recovery.observe(now_ms, self.outcomes.rejected, distances)
 
+    def picture(self) -> Picture:
+        """What people are shown now."""
+        return take_picture(self.lab, self.phase, tuple(self.faults.values()), self.waiting)
+
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""
         deadline_s = time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
-            try:
-                await self.lab.stage_call("emulator", "pause_trading", timeout_s=2.0)
-                states = await self.lab.stage_call("emulator", "drained", timeout_s=2.0)
-            except ControlError:
-                states = [{"unresolved": 1, "uncommitted": 0}]
-            if not any(state["unresolved"] or state["uncommitted"] for state in states):
-                return True
-            await asyncio.sleep(0.05)
+        try:
+            while time.monotonic() < deadline_s:
+                if not (unresolved := await self._unresolved()):
+                    return True
+                left_s = max(0.0, deadline_s - time.monotonic())
+                self.waiting = f"{unresolved:,} events have no outcome; at most {left_s:.0f} s more"
+                await asyncio.sleep(0.05)
+        finally:
+            self.waiting = ""
         return False
+
+    async def _unresolved(self) -> int:
+        """How many events have no outcome, once nothing is traded any more; 1 where the terminals do not say."""
+        try:
+            await self.lab.stage_call("emulator", "pause_trading", timeout_s=2.0)
+            states = await self.lab.stage_call("emulator", "drained", timeout_s=2.0)
+        except ControlError:
+            return 1
+        return sum(int(state["unresolved"]) + int(state["uncommitted"]) for state in states)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     async def finish(self, *, drain_s: float) -> Verdict:
-        """Drain, read, stop, judge. Whatever fails on the way makes the verdict unknown, not absent."""
+        """Drain, read, stop, judge. Whatever fails on the way makes the verdict unknown, not absent.
+
+        ``drain_s``: how long to wait for outcomes and views at most.
+        """
         drained = False
         reads = Reads()
         self.record.interrupted = self.interrupted  # before any file that a judge of this folder could read without it
@@ -261,10 +279,12 @@ class Run:
             drained = await self.drain(drain_s)
             await self.wait_recovery(max(1.0, until_s - time.monotonic()))
             self.enter("final reads")
+            await self._hear_all_stages()
             reads = await read_all(self.lab, self.ledger_file, self.clock.now_ms)
             self._enter_recoveries(reads)
             await self._write_journeys()
-        self.record.aborted = not drained and (self.interrupted or not self.lab.ready.is_set())
+        cut_short = self.interrupted and drain_s <= self.lab.plan.deadline_s
+        self.record.aborted = not drained and (cut_short or not self.lab.ready.is_set())
         self._note_the_dead()
         self.enter("stop")
         self._write(READS_FILE_NAME, reads)  # it ends the run, so all that judging needs is there before
@@ -273,6 +293,15 @@ class Run:
         self.lab.observatory.flush()
         self.enter("check")
         return await self._judge()
+
+    async def _hear_all_stages(self) -> None:
+        """What every stage has seen by now: what is missing in the reads is blamed by this, and by nothing newer."""
+
+        async def hear(member: Member) -> None:
+            with contextlib.suppress(ControlError, msgspec.ValidationError):
+                self.lab.observatory.receive(await member.channel.call("full_snapshot", timeout_s=5.0))
+
+        await asyncio.gather(*map(hear, list(self.lab.control.members.values())))
 
     async def _judge(self) -> Verdict:
         """The verdict; whoever is stopped meanwhile waits for it: a thread cannot be stopped, and it is the verdict."""
@@ -380,7 +409,7 @@ class Run:
     # -- what commands may ask -----------------------------------------------------------------------------------
 
     async def _on_status(self, _: Params) -> dict[str, Any]:
-        picture = take_picture(self.lab, self.phase, tuple(self.faults.values()))
+        picture = self.picture()
         return {
             "name": self.lab.plan.name,
             "ready": self.lab.ready.is_set(),
@@ -406,9 +435,9 @@ class Run:
             raise ControlError(f"not converged within {timeout_s:g} s: {', '.join(missing)}")
         return {view: at_ms - recovery.healed_ms for view, at_ms in recovery.converged_ms.items()}
 
-    async def _on_down(self, _: Params) -> dict[str, str]:
+    async def _on_down(self, _: Params) -> dict[str, Any]:
         self.stopping.set()
-        return {"run_folder": str(self.lab.run_folder)}
+        return {"run_folder": str(self.lab.run_folder), "drain_s": self.lab.plan.drain_limit_s}
 
     async def _on_lab(self, _: Params) -> dict[str, Any]:
         return self.lab.description()

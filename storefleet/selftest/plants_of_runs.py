@@ -33,9 +33,10 @@ def _differs(view: ViewRecord, name: str, code: str) -> Findings:
     return Counter(lines)
 
 
-def _register_view(ground: Ground) -> ViewRecord:
-    """A view of registers that was read exactly a deadline after it had any excuse to be wrong."""
-    views = [view for view in ground.history.views if view.registers_found]
+def _register_view(ground: Ground, *, excusable: bool = False) -> ViewRecord:
+    """A view of registers that was read exactly a deadline after it had any excuse to be wrong; ``excusable``: one of those
+    to which time is given at all."""
+    views = [view for view in ground.history.views if view.registers_found and not (excusable and view.follows)]
     view = ground.choose(views, "view of registers")
     ground.set(ground.history, "stalls", [])
     changes = (register.at_ms for register in ground.ledger.registers.values())
@@ -46,7 +47,10 @@ def _register_view(ground: Ground) -> ViewRecord:
 
 def register_altered(ground: Ground) -> Findings:
     """A register has another value than the last true one."""
-    view = _register_view(ground)
+    return _altered(ground, _register_view(ground))
+
+
+def _altered(ground: Ground, view: ViewRecord) -> Findings:
     assert view.registers_found is not None
     name = ground.choose(sorted(view.registers_found), "register")
     ground.put(view.registers_found, name, "ON_FIRE")
@@ -72,8 +76,8 @@ def register_invented(ground: Ground) -> Findings:
 
 def read_too_soon(ground: Ground) -> Findings:
     """A register has another value, and a moment of its deadline was left."""
-    found = register_altered(ground)
-    (view,) = (view for view in ground.history.views if found[f"view {view.view} is invalid"])
+    view = _register_view(ground, excusable=True)
+    found = _altered(ground, view)
     assert view.read_at_ms is not None
     ground.set(view, "read_at_ms", view.punctual_from_ms)
     ground.set(ground.history, "aborted", False)

@@ -58,7 +58,10 @@ def _fields(history: History, view: ViewRecord, key: Key) -> list[FieldDifferenc
     place = view.view, key
     if key not in history.expected_bodies or place not in history.found_bodies:
         return []
-    return field_differences(history.expected_bodies[key], history.found_bodies[place])
+    found = history.found_bodies[place]
+    own = {"source": key.source, "sequence": key.sequence, "key": str(key)}
+    named = {name: value for name, value in own.items() if name in found}
+    return field_differences({**history.expected_bodies[key], **named}, found)
 
 
 def _showing(history: History, judged: Judged, name: str, source: str, sequence: int) -> ViewRecord | None:

@@ -29,6 +29,7 @@ INVALID_REASONS: Final[dict[str, str]] = {
     "unexpected": "a view holds what was never sent, was rejected, or should have been rejected",
     "stale": "events came later than the deadline allows",
     "rejected": "events were rejected that the ledger holds for well-formed, or under another reason than expected",
+    "no_outcome": "events had their whole deadline in a healed lab, and nobody was told what became of them",
     "late": "a view took longer than its deadline to agree after the faults were lifted",
     "registers_differ": "registers of a state view differ from the last true state",
     "totals_differ": "totals of a view do not add up to the events that it holds",
@@ -41,9 +42,17 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "ledger_missing": ("there is no ledger", "a run folder with its ledger.sqlite"),
     "ledger_unreadable": ("the ledger cannot be read", "an undamaged ledger.sqlite"),
     "ledger_gaps": ("the ledger lacks numbers of a source", "the whole ledger, with every shard of the fleet"),
+    "ledger_contradicts": (
+        "the ledger tells of events that nobody committed",
+        "an undamaged ledger.sqlite, of this run alone",
+    ),
     "nothing_sent": ("no terminal committed any event", "a run that lasts until terminals trade"),
     "no_final_read": ("a view was not read at the end", "a run that reaches its final reads"),
     "read_broken": ("a final read contradicts itself", "a final read with one hash for each event it lists"),
+    "evidence_missing": (
+        "what a lab always records is missing here, so nothing follows from its absence",
+        "an undamaged run folder",
+    ),
     "witnesses_missing": ("there are no witnesses", "a run folder with its witnesses.jsonl"),
     "stage_dead": ("a stage of ours was dead at the end", "a run at whose end every stage of ours lives"),
     "witness_full": (
@@ -51,12 +60,12 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "a run with fewer sources and gaps than a witness has room for",
     ),
     "aborted": (
-        "the run was ended with events unresolved, or before a view's feed had come to them",
-        "a run that is left to drain",
+        "the run was cut short with events unresolved, or before a view's feed had come to them",
+        "a run that is left to drain for its whole deadline",
     ),
     "unresolved": (
-        "events got no outcome in a run that was to drain fully",
-        "a longer wait for recovery, or a terminal that is online at the end",
+        "events got no outcome, and had less than their deadline for it, or their terminal was closed",
+        "a longer drain, or a terminal that is open at the end",
     ),
     "not_healed": ("the faults were not lifted before the end", "a run that lifts its faults and waits"),
     "read_too_soon": (
@@ -179,6 +188,8 @@ class ViewAccount(Struct, kw_only=True):
     counts: dict[str, int] = field(default_factory=dict)
     differences: list[Example] = field(default_factory=list)
     difference_count: int = 0
+    lateness_judged: bool = True
+    """False: nobody says when events came to this view, so that nothing is known of their lateness."""
     healed_to_converged_ms: int | None = None
     deadline_ms: int = 0
     stalled_ms: float = 0.0
@@ -214,6 +225,8 @@ class Verdict(Struct, kw_only=True):
     """Stage (or view) -> reason -> dead letters under names that no terminal of this fleet has."""
     resent: int = 0
     resent_needlessly: int = 0
+    resent_not_known: int = 0
+    """Sent again, arrived; whether the first sending was lost on the way, a stage that died cannot say any more."""
     broken_lines: int = 0
     """Lines of the witnesses' file that were skipped: a lab that is killed leaves one half written."""
     repeats_planted: int = 0

@@ -85,8 +85,10 @@ def read_plan(folder: Path) -> tuple[Plan, bytes]:
 def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
     notes: list[Note] = []
     reads = _reads(folder / READS_FILE_NAME, notes)
+    told_until_ms = _told_until_ms(plan, reads)
     history = History(
-        ledger=_ledger(folder / LEDGER_FILE_NAME, notes),
+        ledger=_ledger(folder / LEDGER_FILE_NAME, notes, told_until_ms),
+        told_until_ms=told_until_ms,
         stages=[_stage(plan, index) for index in range(len(plan.steps))],
         stalls=plan.stalls,
         machine=plan.machine,
@@ -97,7 +99,7 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
         notes=notes,
         broker=plan.broker,
     )
-    history.views = [_view(plan, view, reads.views.get(view.view)) for view in plan.views]
+    history.views = [_view(plan, view, reads.views.get(view.view), notes) for view in plan.views]
     witnesses = folder / WITNESSES_FILE_NAME
     if witnesses.is_file():
         enter_witnesses(history, witnesses, _patience(history))
@@ -107,6 +109,12 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
     _enter_letters(history, folder / LETTERS_FILE_NAME, plan, reads, content)
     _enter_bodies(history, reads, _fleet(content))
     return history, plan
+
+
+def _told_until_ms(plan: Plan, reads: Reads) -> int | None:
+    """When the first view of events was asked."""
+    events = [reads.views[view.view] for view in plan.views if view.holds == "events" and view.view in reads.views]
+    return min((read.asked_at_ms or read.at_ms for read in events if read.events is not None), default=None)
 
 
 class _Done(msgspec.Struct):
@@ -229,12 +237,12 @@ class _Head(msgspec.Struct):
     version: int = 0
 
 
-def _ledger(path: Path, notes: list[Note]) -> Ledger | None:
+def _ledger(path: Path, notes: list[Note], told_until_ms: int | None) -> Ledger | None:
     if not path.is_file():
         notes.append(("ledger_missing", path.name))
         return None
     try:
-        return read_ledger(path)
+        return read_ledger(path, told_until_ms=told_until_ms)
     except StorageError as error:
         notes.append(("ledger_unreadable", str(error)))
         return None
@@ -269,7 +277,7 @@ def _stage(plan: Plan, index: int) -> StageRecord:
     )
 
 
-def _view(plan: Plan, view: JourneyView, read: FinalRead | None) -> ViewRecord:
+def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Note]) -> ViewRecord:
     record = ViewRecord(
         view=view.view,
         step=view.step,
@@ -277,9 +285,13 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None) -> ViewRecord:
         holds=view.holds,
         types=view.types,
         counted_types=view.counted_types,
+        by_value=view.by_value,
+        by_effect=view.by_effect,
+        named_by=view.named_by,
+        follows=view.follows,
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
-    _enter_read(record, read)
+    _enter_read(record, read, notes)
     return record
 
 
@@ -291,14 +303,19 @@ def _enter_timelines(history: History) -> None:
         if stage is not None and not view.hop:
             view.timeline = stage.timeline
             view.undecided_until_ms = stage.undecided_until_ms
+            view.reported = stage.witnessed and stage.last_report_ms is not None
 
 
-def _enter_read(record: ViewRecord, read: FinalRead | None) -> None:
+def _enter_read(record: ViewRecord, read: FinalRead | None, notes: list[Note]) -> None:
     if read is None:
         return
     record.read = read.events
     record.registers_found = read.registers
     record.registers_expected = read.registers_expected
+    if read.asked_at_ms:
+        record.registers_changed_ms = read.registers_changed_ms
+    record.asked_at_ms = read.asked_at_ms or None
+    record.begun_at_ms = read.begun_at_ms
     record.healed_at_ms = read.healed_at_ms
     record.calm_since_ms = read.calm_since_ms
     record.calm_earlier = read.calm_earlier
@@ -308,6 +325,8 @@ def _enter_read(record: ViewRecord, read: FinalRead | None) -> None:
         record.unreached = {source: IntervalSet(intervals) for source, intervals in read.unreached.items()}
     if read.totals is not None:
         record.totals_found = {(store, day): (count, cents) for store, day, count, cents in read.totals}
+        if len(record.totals_found) < len(read.totals):
+            notes.append(("read_broken", f"{record.view}: a day's total is there more than once"))
 
 
 def write_verdict(folder: Path, verdict: Verdict, name: str) -> None:

@@ -97,10 +97,11 @@ class FinalRead(Struct, kw_only=True):
     registers_expected: dict[str, object] = field(default_factory=dict)
     registers_changed_ms: dict[str, int] = field(default_factory=dict)
     """Register -> when a terminal behind it changed last, as the ledger had it when the view was asked."""
-    skips: list[Any] = field(default_factory=list)
-    """What the view could not use: id, reason, detail of each."""
     altered: dict[str, Any] = field(default_factory=dict)
-    """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100."""
+    """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100. With
+    source, sequence and key where the document has them."""
+    skips: list[dict[str, str]] = field(default_factory=list)
+    """What the view could not use: id, reason, detail, and the line's beginning; the oldest 1,000."""
     totals: list[tuple[str, str, int, int]] | None = None
     """Store, business day, how many, cents."""
 

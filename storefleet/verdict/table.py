@@ -204,8 +204,14 @@ def _letter_field_table(letters: list[LetterAccount]) -> Table:
 
 
 def _remarks(verdict: Verdict) -> Iterator[Text]:
+    unjudged = [view.view for view in verdict.views if view.read and not view.lateness_judged]
+    if unjudged:
+        yield Text(f"Lateness not judged, since nobody says when events came: {', '.join(unjudged)}.")
     if verdict.resent:
-        yield Text(f"Sent again: {verdict.resent:,} events; {verdict.resent_needlessly:,} of them had arrived already.")
+        text = f"Sent again: {verdict.resent:,} events; {verdict.resent_needlessly:,} of them had arrived already"
+        if verdict.resent_not_known:
+            text += f"; whether {verdict.resent_not_known:,} had been lost, a stage that died cannot say any more"
+        yield Text(f"{text}.")
     if verdict.broker is not None and (verdict.broker.dropped or verdict.broker.restarts):
         restarts = f" over {verdict.broker.restarts + 1} starts" if verdict.broker.restarts else ""
         yield Text(f"Dropped by the broker, by its own count{restarts}: {verdict.broker.dropped:,} messages.")

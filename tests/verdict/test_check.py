@@ -54,7 +54,7 @@ def test_healthy_run_is_valid() -> None:
     verdict = check(healthy())
     assert codes(verdict) == ([], [])
     assert (verdict.validity, verdict.exit_status, verdict.counts["ok"], verdict.sent) == ("valid", 0, 30, 30)
-    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 6
+    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 7
 
 
 LOSSES = [
@@ -509,6 +509,13 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
         case "machine_stalled":
             sales.converged_at_ms = START_MS + 33_000
             history.stalls = [Stall("lab", START_MS + 22_000, 5_000.0)]
+        case "ledger_contradicts":
+            assert history.ledger is not None
+            history.ledger.source(ONE).rejected = {11: ("parm", "totals")}
+        case "evidence_missing":
+            assert sales.read is not None
+            sales.by_value = True
+            sales.read[ONE] = ViewRead(intervals=sales.read[ONE].intervals, hashes=b"")
         case "letters_unheard":
             history.letters = Letters()
             stage(history, "parm").rejects = {"schema": 1}
