@@ -16,6 +16,7 @@ import msgspec
 from fleetwire.canonical_message import claimed_source
 from fleetwire.clock import now_ms
 from fleetwire.content import content_hash
+from fleetwire.dead_letters import DETAIL_CHARACTERS, printable
 from fleetwire.errors import BadPayload
 from fleetwire.events import CanonicalEvent
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS, Key
@@ -34,7 +35,6 @@ from storefleet.verdict.letter_file import (
 )
 
 WORD_CHARACTERS: Final = 64
-DETAIL_CHARACTERS: Final = 500
 TOPIC_CHARACTERS: Final = 300
 KINDS_COUNTED: Final = 200
 """So many pairs of stage and reason are told apart beyond the lines; the rest is counted together."""
@@ -104,6 +104,7 @@ class LetterBox:
 
     def close(self) -> None:
         """Close the file."""
+        self.flush()
         self._file.close()
 
     def _read(self, message: Message) -> Letter:
@@ -118,12 +119,12 @@ class LetterBox:
             source = source[:MAXIMUM_ID_CHARACTERS]
         return Letter(
             at_ms=now_ms(),
-            stage=stage[:WORD_CHARACTERS],
-            reason=reason[:WORD_CHARACTERS],
-            source=source,
+            stage=printable(stage)[:WORD_CHARACTERS],
+            reason=printable(reason)[:WORD_CHARACTERS],
+            source=printable(source),
             sequence=sequence,
-            detail=properties.get("detail", "")[:DETAIL_CHARACTERS],
-            topic=topic[:TOPIC_CHARACTERS],
+            detail=printable(properties.get("detail", ""))[:DETAIL_CHARACTERS],
+            topic=printable(topic)[:TOPIC_CHARACTERS],
             content=content_of(message.payload),
             claims=claimed_source(message.payload) if topic.startswith(self._canonical) else "",
             payload=message.payload[:BODY_BYTES] if self._bodies < BODY_LIMIT else b"",

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fleetwire.dead_letters import printable
 from fleetwire.errors import BadPayload
 from fleetwire.identity import Key
 from storefleet.verdict.field_differences import field_differences
@@ -271,7 +272,12 @@ def _skipped(history: History) -> Iterator[Letter]:
             continue  # no event of anybody's
         if (source, sequence, skip.reason) not in told:
             yield Letter(
-                at_ms=0, stage=skip.stage, reason=skip.reason, source=source, sequence=sequence, detail=skip.detail
+                at_ms=0,
+                stage=skip.stage,
+                reason=printable(skip.reason),
+                source=source,
+                sequence=sequence,
+                detail=printable(skip.detail),
             )
 
 

@@ -15,7 +15,6 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleetwire.dead_letters import printable
 from storefleet.verdict.classify import CLASSES
 from storefleet.verdict.machine import CAUSES, figures
 from storefleet.verdict.result import Example, LetterAccount, MachineAccount, Verdict, ViewAccount
@@ -41,6 +40,8 @@ _HEADLINES: Final = {
 _STYLES: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
 EXAMPLES_SHOWN: Final = 5
 LETTERS_SHOWN: Final = 20
+NOTHING: Final = "nothing"
+GUESTS: Final = "a guest's: no terminal of this fleet has that name"
 
 
 def renderable(verdict: Verdict, name: str = "") -> RenderableType:
@@ -77,7 +78,7 @@ def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
         yield _field_table(altered)
     if any(name == "corrupted" and not example.fields for name, example in examples):
         yield Text("Where only hashes are shown, that view keeps no bodies, or the plan does not make the event again.")
-    if verdict.dead_letters or verdict.letters:
+    if verdict.dead_letters or verdict.letters or verdict.guests:
         yield from _dead_letters(verdict)
     yield from _remarks(verdict)
 
@@ -174,21 +175,23 @@ def _dead_letters(verdict: Verdict) -> Iterator[RenderableType]:
     title = f"Dead letters: {'at least ' if verdict.dead_letters_at_least else ''}{total:,}"
     table = _table(title, "letters", "stage", "reason", "key", "explained by", "detail")
     against = [letter for letter in verdict.letters if not letter.explained_by]
-    for letter in against[:LETTERS_SHOWN]:
-        key, detail = Text(printable(letter.key)), Text(printable(letter.detail))
-        table.add_row(f"{letter.count:,}", letter.stage, letter.reason, key, Text("nothing", style="red"), detail)
-    if more := against[LETTERS_SHOWN:]:
-        table.add_row(
-            f"{sum(letter.count for letter in more):,}", "", "", "further keys, see verdict.json", "nothing", ""
-        )
-    for letter in verdict.letters[len(against) :]:
-        table.add_row(f"{letter.count:,}", letter.stage, letter.reason, "", letter.explained_by, "")
-    for stage, reasons in verdict.guests.items():
-        for reason, count in reasons.items():
-            table.add_row(f"{count:,}", stage, reason, "", "guests: no terminal of this fleet has that name", "")
+    for count, *words in _letter_rows(verdict, against):
+        table.add_row(f"{count:,}", *(Text(str(word), style="red" if word == NOTHING else "") for word in words))
     yield table
     if altered := [letter for letter in against[:LETTERS_SHOWN] if letter.fields]:
         yield _letter_field_table(altered)
+
+
+def _letter_rows(verdict: Verdict, against: list[LetterAccount]) -> Iterator[tuple[int, str, str, str, str, str]]:
+    for letter in against[:LETTERS_SHOWN]:
+        yield letter.count, letter.stage, letter.reason, letter.key, NOTHING, letter.detail
+    if more := against[LETTERS_SHOWN:]:
+        yield sum(letter.count for letter in more), "", "", "further ones, see verdict.json", NOTHING, ""
+    for letter in verdict.letters[len(against) :]:
+        yield letter.count, letter.stage, letter.reason, letter.key, letter.explained_by, letter.detail
+    for stage, reasons in verdict.guests.items():
+        for reason, count in reasons.items():
+            yield count, stage, reason, "", GUESTS, ""
 
 
 def _letter_field_table(letters: list[LetterAccount]) -> Table:

@@ -77,7 +77,7 @@ def test_what_bears_no_name_of_the_fleet_is_a_guests(one: Letter) -> None:
     """Counted by stage and reason, held against nobody."""
     verdict = heard(one)
     assert (codes(verdict), verdict.guests) == (([], []), {"sync_stage": {"schema": 1}})
-    assert "guests" in plain_text(verdict)
+    assert "a guest's" in plain_text(verdict)
 
 
 def test_a_planted_damage_explains_its_own_reason_alone() -> None:
