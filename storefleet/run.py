@@ -203,8 +203,7 @@ class Run:
 
     async def _begin_recovery(self) -> Recovery:
         with contextlib.suppress(ControlError):
-            for snapshot in await self.lab.stage_call("emulator", "full_snapshot", timeout_s=5.0):
-                self.lab.observatory.receive(snapshot)
+            await self.lab.control.ask_snapshots("emulator", timeout_s=5.0)
         seen = self.lab.observatory
         views = self.record.views
         return Recovery(
@@ -354,6 +353,7 @@ class Run:
             for recovery in self.recoveries
         ]
         self.record.stalls = list(self.lab.observatory.stalls)
+        self.record.refused_reports = dict(sorted(self.lab.control.refused_reports.items()))
         self.record.written_at_ms = self.clock.now_ms()
         self._write(PLAN_FILE_NAME, self.record)
 

@@ -51,6 +51,8 @@ PLANTS: Final[dict[str, Plant]] = {
     "unresolved in a run without end": runs.unresolved_but_endless,
     "unknown: ledger_gaps": runs.ledger_gaps,
     "unknown: witnesses_missing": runs.witnesses_missing,
+    "unknown: witnesses_of_another_run": runs.witnesses_of_another_run,
+    "unknown: plan_broken": runs.plan_broken,
     "unknown: ledger_missing": runs.ledger_missing,
     "unknown: ledger_unreadable": runs.ledger_unreadable,
     "unknown: nothing_sent": runs.nothing_sent,

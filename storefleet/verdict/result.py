@@ -41,6 +41,11 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "no_final_read": ("a view was not read at the end", "a run that reaches its final reads"),
     "read_broken": ("a final read contradicts itself", "a final read with one hash for each event it lists"),
     "witnesses_missing": ("there are no witnesses", "a run folder with its witnesses.jsonl"),
+    "witnesses_of_another_run": (
+        "the witnesses are another run's, and prove nothing about this one",
+        "the witnesses.jsonl that belongs to this plan.json",
+    ),
+    "plan_broken": ("the plan says what cannot be", "an undamaged plan.json"),
     "stage_dead": ("a stage of ours was dead at the end", "a run at whose end every stage of ours lives"),
     "witness_full": (
         "a witness had no room for all that passed, so that lateness at its stage cannot be judged",
@@ -186,6 +191,8 @@ class Verdict(Struct, kw_only=True):
     resent_needlessly: int = 0
     broken_lines: int = 0
     """Lines of the witnesses' file that were skipped: a lab that is killed leaves one half written."""
+    refused_reports: dict[str, int] = field(default_factory=dict)
+    """Who said it -> how many reports the lab refused at its door; nothing of them is in what was judged."""
     repeats_planted: int = 0
     conflicts_planted: int = 0
     machine: MachineAccount = field(default_factory=MachineAccount)

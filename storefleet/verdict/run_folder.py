@@ -24,7 +24,7 @@ from storefleet.verdict.expected_bodies import expected_bodies
 from storefleet.verdict.history import FOREVER_MS, History, Ledger, StageRecord, ViewRecord
 from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.ledger_file import read_ledger
-from storefleet.verdict.result import Verdict
+from storefleet.verdict.result import Verdict, unknown
 from storefleet.verdict.run_format import (
     JUNIT_FILE_NAME,
     PLAN_FILE_NAME,
@@ -60,10 +60,24 @@ def judge_folder(folder: Path) -> Verdict:
 
 
 def judge(folder: Path) -> tuple[Verdict, Plan]:
-    """The verdict on a run folder and its plan, with nothing written; raises SettingsError."""
+    """The verdict on a run folder and its plan, with nothing written; raises SettingsError for what is no run folder.
+
+    Whatever else is wrong with what is read makes the verdict unknown, and is named in it.
+    """
+    plan, content = read_plan(folder)
     with _without_collector():
-        history, plan = read_run(folder)
-        return check(history), plan
+        try:
+            history, plan = _read_run(folder, plan, content)
+        except SettingsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a run always ends with a verdict
+            _log.exception("the run folder could not be read; the verdict is unknown")
+            reason = unknown("checker_failed", f"while reading: {type(error).__name__}: {error}")
+            verdict = Verdict(validity="unknown", unknown=[reason])
+        else:
+            verdict = check(history)
+    verdict.refused_reports = plan.refused_reports
+    return verdict, plan
 
 
 def read_run(folder: Path) -> tuple[History, Plan]:

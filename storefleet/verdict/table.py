@@ -174,6 +174,9 @@ def _remarks(verdict: Verdict) -> Iterator[Text]:
         yield Text(_machine(verdict.machine))
     if verdict.broken_lines:
         yield Text(f"Lines of the witnesses' file that say nothing and were skipped: {verdict.broken_lines:,}.")
+    if verdict.refused_reports:
+        counts = ", ".join(f"{who} {count:,}" for who, count in verdict.refused_reports.items())
+        yield Text(f"Reports that were refused at the door: {counts}.")
     if verdict.duplicates_absorbed:
         counts = ", ".join(f"{stage} {count:,}" for stage, count in verdict.duplicates_absorbed.items())
         yield Text(f"Repeats that stages noticed and absorbed: {counts}.")

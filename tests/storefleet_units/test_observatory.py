@@ -207,7 +207,7 @@ def test_an_overtaken_snapshot_writes_nothing_over(observatory: Observatory) -> 
     observatory.receive(snapshot("emulator", number=1, taken={FAR: [(1, 1)]}, state=terminals(till=True)))
     assert observatory.registers["terminals"] == {TILL: [False, 1]}
     assert observatory.distinct["emulator"] == 3
-    observatory.receive(snapshot("emulator", number=1, incarnation=2, at_ms=0, state=terminals(till=True)))
+    observatory.receive(snapshot("emulator", number=1, incarnation=2, at_ms=1, state=terminals(till=True)))
     assert observatory.registers["terminals"] == {TILL: [True, 1]}
     observatory.receive(snapshot("emulator", number=9, state=terminals(till=False)))
     assert observatory.registers["terminals"] == {TILL: [True, 1]}

@@ -508,7 +508,7 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
         case "machine_stalled":
             sales.converged_at_ms = START_MS + 33_000
             history.stalls = [Stall("lab", START_MS + 22_000, 5_000.0)]
-        case "ledger_unreadable" | "witnesses_missing":
+        case "ledger_unreadable" | "witnesses_missing" | "witnesses_of_another_run" | "plan_broken":
             history.notes = [(code, "")]
         case "checker_failed":
             assert sales.read is not None
