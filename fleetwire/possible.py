@@ -1,7 +1,7 @@
-"""What a report can possibly say: the one check at every door through which a witness's words come, live or from a file.
+"""What a report can possibly say: the check at every door through which a witness's words come, live or from a file.
 
 The types check most of it as they are decoded (:data:`fleetwire.intervals.Interval`); here stands what a type cannot say.
-It is cheap: no line of Python runs for each source, but for those whose numbers have gaps.
+No line of Python runs for each source, but for those whose numbers have gaps, and for these at the live door alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from fleetwire.intervals import Interval
-from fleetwire.witness import SET_NAMES, Holding
+from fleetwire.witness import SET_NAMES, Holding, Snapshot
 
 Report = TypeVar("Report")
 SOURCE_CHARACTERS: Final = 256
@@ -32,12 +32,24 @@ class Impossible(msgspec.ValidationError):
 
 
 def possible(report: Report) -> Report:
-    """The report itself; raises Impossible unless it can be one. Of a partly decoded one, what is there is looked at."""
+    """The report itself, as it comes from a file that a door has let it into; raises Impossible unless it can be one.
+
+    Of a partly decoded one, what is there is looked at. Intervals that overlap or do not ascend pass: whoever unites them
+    puts them in order.
+    """
     _require_head(report)
     for name in SET_NAMES:
         if sets := getattr(report, name, None):
-            require_ordered(sets, name)
-    for view, holding in (getattr(report, "holdings", None) or {}).items():
+            _require_forwards(sets, name)
+    return report
+
+
+def possible_in_all(report: Snapshot) -> Snapshot:
+    """The report itself, as it comes from a stage; raises Impossible unless it can be one in every part."""
+    _require_head(report)
+    for name in SET_NAMES:
+        require_ordered(getattr(report, name), name)
+    for view, holding in report.holdings.items():
         _require_holding(holding, f"holdings of {view[:SOURCE_CHARACTERS]}")
     return report
 
@@ -57,12 +69,16 @@ def require_ordered(sets: Mapping[str, list[Interval]], what: str) -> None:
         return
     if max(map(len, sets)) > SOURCE_CHARACTERS:
         raise Impossible(f"{what}: a source of more than {SOURCE_CHARACTERS} characters")
-    if any(starmap(gt, chain.from_iterable(sets.values()))):
-        raise Impossible(f"{what}: an interval ends before it begins")
+    _require_forwards(sets, what)
     if max(map(len, sets.values())) > 1:
         for source, intervals in sets.items():
             if len(intervals) > 1 and any(map(_touch, intervals, intervals[1:])):
                 raise Impossible(f"{what}: the intervals of {source} overlap or do not ascend")
+
+
+def _require_forwards(sets: Mapping[str, list[Interval]], what: str) -> None:
+    if any(starmap(gt, chain.from_iterable(sets.values()))):
+        raise Impossible(f"{what}: an interval ends before it begins")
 
 
 def _touch(interval: Interval, following: Interval) -> bool:

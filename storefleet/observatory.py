@@ -21,7 +21,7 @@ from msgspec import Meta
 from fleetwire.errors import BadPayload
 from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
-from fleetwire.possible import Impossible, possible
+from fleetwire.possible import Impossible, possible_in_all
 from fleetwire.witness import SOURCE_LIMIT, Snapshot
 from storefleet.verdict.machine import LAB_PROCESS, Cause, Stall
 from storefleet.verdict.run_format import WitnessesHeader
@@ -269,12 +269,12 @@ _TerminalState = Annotated[list[Any], Meta(min_length=1)]
 
 def _checked(snapshot: Snapshot) -> Snapshot:
     """The snapshot, which can be and is its stage's own; raises msgspec.ValidationError."""
-    possible(snapshot)
+    possible_in_all(snapshot)
     for view in (*snapshot.state, *snapshot.holdings):
         if VIEW_OWNERS.get(view, snapshot.stage) != snapshot.stage:
             raise Impossible(f"{snapshot.stage} tells of {view}, which is {VIEW_OWNERS[view]}'s to tell")
-    if terminals := snapshot.state.get(TERMINALS):
-        for name in msgspec.convert(terminals, dict[str, _TerminalState]):
+    if TERMINALS in snapshot.state:
+        for name in msgspec.convert(snapshot.state[TERMINALS], dict[str, _TerminalState]):
             try:
                 Terminal.parse(name)
             except BadPayload as error:
