@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from typing import Annotated
 
-Interval = tuple[int, int]
+from msgspec import Meta
+
+from fleetwire.identity import MAXIMUM_SEQUENCE
+
+Number = Annotated[int, Meta(ge=1, le=MAXIMUM_SEQUENCE)]
+Interval = tuple[Number, Number]
+"""First and last; what decodes it refuses numbers that no event has."""
 
 
 class IntervalSet:

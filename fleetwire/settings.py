@@ -38,7 +38,7 @@ VARIABLES: Final[dict[str, str]] = {
     "BRANDS": "name=dialect pairs of the fleet's brands, separated by commas",
     "OUTCOMES": "1 when this stage is the last one present and so answers outcomes and asks",
     "CONTROL": "host:port of the lab's control plane; empty: the stage runs on its own",
-    "TOKEN_FILE": "file (mode 0600) that holds the control plane's token",
+    "TOKEN_FILE": "file (mode 0600) that holds what lets this instance, and nobody else, into the control plane",
     "REAL_START_S": "unix seconds at which business time began to run",
     "BUSINESS_START_S": "business time at that moment, in unix seconds",
     "TIME_SCALE": "business seconds per second",
@@ -96,7 +96,7 @@ class StageSettings(msgspec.Struct, frozen=True, kw_only=True):
         return read_secret(self.password_file).encode() if self.password_file else None
 
     def token(self) -> str:
-        """The control plane's token, read now."""
+        """What lets this instance into the control plane, read now."""
         return read_secret(self.token_file) if self.token_file else ""
 
     def environment(self) -> dict[str, str]:

@@ -1,6 +1,11 @@
-"""The lab's end of the control plane: stages join it, commands come to it; both must say the token first.
+"""The lab's end of the control plane: stages join it, commands come to it; each says first what opens its door.
 
-Bound to loopback. A connection that does not say ``hello`` with the right token within five seconds is cut, whether or
+The token (``control.json``) opens the commands' door alone. A stage's door is opened by the credential of that stage and
+instance, and whoever came through it speaks for nobody else: a report in another's name, or of an impossible content, is
+refused and counted in ``refused_reports``. One connection speaks for an instance: a newer incarnation takes the place of
+an older one, never the other way round.
+
+Bound to loopback. A connection that does not say ``hello`` with the right words within five seconds is cut, whether or
 not it reads what it was told, and until then it may say one line of at most HELLO_LIMIT bytes; at most STRANGER_LIMIT
 connections are in that state.
 """
@@ -11,20 +16,31 @@ import asyncio
 import hmac
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
 
 from fleetwire.control import HELLO_LIMIT, LINE_LIMIT, Channel, Handler, Params
 from fleetwire.errors import ControlError
+from fleetwire.possible import LARGEST_NUMBER
+from storefleet.stage_credentials import StageCredentials
 
 HELLO_TIMEOUT_S: Final = 5.0
 LAST_LOOK_S: Final = 0.5
 """After a stall of ours a hello may have come in time and not be read yet: it has so long to be."""
 FLUSH_TIMEOUT_S: Final = 2.0
-"""How long a connection has at the end to take what was written to it."""
+"""How long a connection has at the end to take what was written to it, or to be read to its end."""
+GOING_S: Final = 0.5
+"""So long what is left of a process may be in the way of the same one, started again by hand."""
 CONNECTION_LIMIT: Final = 200
 STRANGER_LIMIT: Final = 50
+CLIENT: Final = "client"
+STRANGER: Final = "stranger"
+"""Whose refused reports are counted under no stage's name: who has the commands' token, and who has nothing of ours."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +58,35 @@ class Member:
     ready: bool = False
 
 
+Number = Annotated[int, Meta(ge=1, le=LARGEST_NUMBER)]
+
+
+class _Speaker(Struct):
+    """In whose name something is said."""
+
+    stage: Annotated[str, Meta(min_length=1, max_length=64)]
+    instance: Number
+    incarnation: Number
+
+
+class _Hello(_Speaker, kw_only=True):
+    """What a stage says of itself."""
+
+    process_id: Annotated[int, Meta(ge=0, lt=2**31)]
+    token: object = ""
+
+
 class ControlServer:
     """Accepts stages and clients; ``members`` are the stages that are connected now."""
 
     def __init__(
         self, token: str, *, on_snapshot: Callable[[Params], None], client_handlers: Mapping[str, Handler]
     ) -> None:
+        """``on_snapshot`` takes a report that is its sender's own; raises ControlError or ValidationError to refuse it."""
         self.token = token
+        self.credentials = StageCredentials()
+        self.refused_reports: Counter[str] = Counter()
+        """Who said it -> how many reports, and joinings that would have led to some, were refused."""
         self._on_snapshot = on_snapshot
         self._client_handlers = client_handlers
         self._server: asyncio.Server | None = None
@@ -124,46 +162,123 @@ class ControlServer:
             del self.members[member.stage, member.instance]
             self.changed.set()
 
-    def greet(self, visitor: _Visitor, params: Params) -> None:
-        """Check the token and open the door that fits; raises ControlError."""
-        if not hmac.compare_digest(str(params.get("token", "")).encode(), self.token.encode()):
-            raise ControlError("wrong token: read it from the lab's control.json")
-        assert visitor.channel is not None
-        self._strangers.discard(visitor.channel)
-        visitor.channel.line_limit = LINE_LIMIT
-        visitor.channel.lines_left = math.inf
-        if "stage" not in params:
-            visitor.channel.add_handlers(self._client_handlers)
+    async def greet(self, visitor: _Visitor, params: Params) -> None:
+        """Check the token or the credential and open the door that fits; raises ControlError."""
+        if visitor.channel not in self._strangers:
+            raise ControlError("hello is said once a connection")
+        if "stage" in params:
+            await self._let_in(visitor, self._checked(params))
             return
+        if not self._is_token(params.get("token")):
+            raise ControlError("wrong token: read it from the lab's control.json")
+        self._open(visitor)
+        visitor.channel.add_handlers({"snapshot": visitor.on_clients_snapshot, **self._client_handlers})
+
+    def _is_token(self, said: object) -> bool:
+        return hmac.compare_digest(str(said).encode(), self.token.encode())
+
+    def _checked(self, params: Params) -> _Hello:
+        """What a stage says, once its credential has shown that it is its own word; raises ControlError."""
+        if self._is_token(params.get("token")):
+            problem = "control.json opens the door for commands only"
+            raise self._refused(CLIENT, f"{problem}; a stage joins with what is in its own STOREFLEET_TOKEN_FILE")
+        try:
+            hello = msgspec.convert(params, _Hello)
+        except msgspec.ValidationError as error:
+            raise self._refused(STRANGER, f"hello of a stage: {error}") from error
+        if not self.credentials.opens(str(hello.token), hello.stage, hello.instance):
+            wrong = f"wrong token for {hello.stage}-{hello.instance}"
+            raise self._refused(STRANGER, f"{wrong}: a stage joins with what is in its own STOREFLEET_TOKEN_FILE")
+        return hello
+
+    async def _let_in(self, visitor: _Visitor, hello: _Hello) -> None:
+        place = hello.stage, hello.instance
+        name = f"{hello.stage}-{hello.instance}"
+        await self._until_gone(place, hello.incarnation)
+        there = self.members.get(place)
+        if there is not None and there.incarnation >= hello.incarnation:
+            problem = f"{name} is here already, as incarnation {there.incarnation}"
+            raise self._refused(name, f"{problem}: incarnation {hello.incarnation} is not let in beside it")
+        if there is not None:
+            # It has ended, and what it said last may not have been read yet; if it has not ended, it is over now.
+            asyncio.get_running_loop().call_later(FLUSH_TIMEOUT_S, there.channel.abort)
         member = Member(
-            stage=str(params["stage"]),
-            instance=int(params["instance"]),
-            incarnation=int(params["incarnation"]),
-            process_id=int(params["process_id"]),
+            stage=hello.stage,
+            instance=hello.instance,
+            incarnation=hello.incarnation,
+            process_id=hello.process_id,
             channel=visitor.channel,
         )
+        self._open(visitor)
         visitor.member = member
-        self.members[member.stage, member.instance] = member
+        self.members[place] = member
         visitor.channel.add_handlers(
             {"ready": visitor.on_ready, "snapshot": visitor.on_snapshot, "goodbye": visitor.on_goodbye}
         )
         self.changed.set()
 
-    def take_snapshot(self, params: Params) -> None:
-        """Pass a stage's snapshot on."""
-        self._on_snapshot(params)
+    async def _until_gone(self, place: tuple[str, int], incarnation: int) -> None:
+        """One that was started again by hand has its old number: what is left of the old process may go first."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + GOING_S
+        while loop.time() < until_s:
+            there = self.members.get(place)
+            if there is None or there.incarnation != incarnation:
+                return
+            await asyncio.sleep(GOING_S / 10)
+
+    def _open(self, visitor: _Visitor) -> None:
+        self._strangers.discard(visitor.channel)
+        visitor.channel.line_limit = LINE_LIMIT
+        visitor.channel.lines_left = math.inf
+
+    def _refused(self, who: str, why: str) -> ControlError:
+        """Counted each time, said once."""
+        self.refused_reports[who] += 1
+        if self.refused_reports[who] == 1:
+            _log.warning("control plane: %s: %s; what is refused later is counted only", who, why)
+        return ControlError(why)
+
+    async def ask_snapshots(self, stage: str, *, timeout_s: float = 30.0) -> None:
+        """Let every connected instance of a stage report in full, now; raises ControlError."""
+        members = self.stage(stage)
+        if not members:
+            raise ControlError(f"{stage} is not connected to the lab")
+
+        async def ask(member: Member) -> None:
+            self.take_snapshot(member, await member.channel.call("full_snapshot", timeout_s=timeout_s))
+
+        await asyncio.gather(*map(ask, members))
+
+    def take_snapshot(self, member: Member, params: Params) -> None:
+        """Pass a stage's report on; raises ControlError for one in another's name, or that cannot be."""
+        own = _Speaker(member.stage, member.instance, member.incarnation)
+        name = f"{own.stage}-{own.instance}"
+        try:
+            said = msgspec.convert(params, _Speaker)
+            if said != own:
+                other = f"{said.stage}-{said.instance}, incarnation {said.incarnation}"
+                raise ControlError(f"it is in the name of {other}")  # noqa: TRY301 - refused like all others
+            self._on_snapshot(params)
+        except (ControlError, msgspec.MsgspecError, ArithmeticError, RecursionError) as error:
+            raise self._refused(name, f"a report is refused: {type(error).__name__}: {error}") from error
+
+    def refuse_clients_snapshot(self) -> ControlError:
+        """Commands have nothing to report."""
+        return self._refused(CLIENT, "no method 'snapshot' here: only stages report")
 
 
 class _Visitor:
     """One connection, before and after it said who it is."""
 
+    channel: Channel
+
     def __init__(self, server: ControlServer) -> None:
         self._server = server
-        self.channel: Channel | None = None
         self.member: Member | None = None
 
     async def on_hello(self, params: Params) -> dict[str, str]:
-        self._server.greet(self, params)
+        await self._server.greet(self, params)
         return {"welcome": "storefleet"}
 
     async def on_ready(self, params: Params) -> None:
@@ -173,7 +288,11 @@ class _Visitor:
             self._server.changed.set()
 
     async def on_snapshot(self, params: Params) -> None:
-        self._server.take_snapshot(params)
+        assert self.member is not None
+        self._server.take_snapshot(self.member, params)
+
+    async def on_clients_snapshot(self, _: Params) -> None:
+        raise self._server.refuse_clients_snapshot()
 
     async def on_goodbye(self, _: Params) -> None:
         """The answer tells the stage that everything it sent before has been read."""

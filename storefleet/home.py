@@ -1,8 +1,8 @@
 """Where live labs are written down: one folder a lab, readable by its owner only.
 
 ``$STOREFLEET_HOME``, or ``$XDG_STATE_HOME/storefleet``, or ``~/.local/state/storefleet``. A lab's folder holds ``lab.json``
-(every endpoint), ``control.json`` (control address and token), ``processes.json`` (what to reap after a crash) and the
-secret files of its stages; it goes when the lab ends. A lab is found by its name; nothing depends on a "latest" one.
+(every endpoint), ``control.json`` (control address and the commands' token), ``processes.json`` (what to reap after a crash)
+and the credentials of its stages; it goes when the lab ends. A lab is found by its name; nothing depends on a "latest" one.
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, L
 from storefleet.ports import Ports, port_answers
 from storefleet.process_journal import ProcessJournal
 from storefleet.processes import Child, Processes, record_text
+from storefleet.stage_credentials import credential_file
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME
+from storefleet.verdict.run_format import WITNESSES_FILE_NAME, WitnessesHeader
 
 READY_TIMEOUT_S: Final = 40.0
 COMMAND_GRACE_S: Final = 1.5
@@ -67,12 +69,17 @@ class Lab:
         self.journal = past.journal if past is not None else ProcessJournal(run_folder)
         """Whoever conducts the lab closes it, once nothing of the run is written any more: only then may it go on."""
         self.processes = Processes(self.folder, self.journal)
-        self.observatory = Observatory(run_folder / "witnesses.jsonl")
+        self.started_s = (past.record.started_at_ms if past is not None else now_ms()) / 1000
+        """When the run began, whichever lab began it: business time runs from then on."""
+        header = WitnessesHeader(run=plan.name, started_at_ms=round(self.started_s * 1000))
+        self.observatory = Observatory(run_folder / WITNESSES_FILE_NAME, header)
         self.client_handlers: dict[str, Handler] = {}
         """What commands may call; filled by whoever conducts the lab (see storefleet.run)."""
         self.control = ControlServer(
             secrets.token_urlsafe(24), on_snapshot=self.observatory.receive, client_handlers=self.client_handlers
         )
+        if past is not None:
+            self.control.refused_reports.update(past.record.refused_reports)
         self.observer: Observer | None = None
         self.broker_watch: BrokerWatch | None = None
         """What our own broker says of itself; None for somebody else's."""
@@ -81,8 +88,6 @@ class Lab:
         self.ready = asyncio.Event()
         self.waiting_for = ""
         """A stage that somebody else is to run, and with what; empty while nobody is waited for."""
-        self.started_s = (past.record.started_at_ms if past is not None else now_ms()) / 1000
-        """When the run began, whichever lab began it: business time runs from then on."""
         self._password = secret_password
         self._ports = Ports({TERMINALS_HOP: plan.port} | past.ports if past is not None else {})
         self._hops: dict[str, tuple[str, str]] = {}
@@ -219,6 +224,7 @@ class Lab:
     async def _start_stage(self, stage: str, instance: int, options: Mapping[str, Any] | None = None) -> None:
         name = f"{stage}-{instance}"
         command = self.plan.commands.get(stage)
+        self.control.credentials.write(self.folder, stage, instance)
         if command == EXTERNAL:
             self._write_environment_file(stage, instance)
             return
@@ -270,7 +276,7 @@ class Lab:
             brands=brand_pairs(plan.brands),
             outcomes=stage == plan.outcome_stage,
             control=self._control_address,
-            token_file=str(self.folder / "token"),
+            token_file=str(credential_file(self.folder, stage, instance)),
             real_start_s=self.started_s,
             business_start_s=plan.business_start_s,
             time_scale=plan.time_scale,
@@ -351,7 +357,7 @@ class Lab:
     # -- what is written down ------------------------------------------------------------------------------------
 
     def _write_secrets(self) -> None:
-        home.write_private(self.folder / "token", self.control.token)
+        """The broker's password, and what commands need; each stage's credential is written as it is started."""
         if self._password is not None:
             home.write_private(self.folder / "password", self._password)
         control = {"address": self._control_address, "token": self.control.token}

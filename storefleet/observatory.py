@@ -1,7 +1,8 @@
 """What the lab knows of its stages while they run: the union of all witnesses, rates, backlogs, distances.
 
 A snapshot can be late or lost, never wrong: unions only grow. Every snapshot is also appended to ``witnesses.jsonl``,
-which is what a recorded run is judged by.
+which is what a recorded run is judged by. One that cannot be, or that tells of another stage's view, is refused whole
+and leaves nothing; it shows as a number that is missing among those of its incarnation.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
+from fleetwire.errors import BadPayload
+from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
+from fleetwire.possible import Impossible, possible_in_all
 from fleetwire.witness import SOURCE_LIMIT, Snapshot
 from storefleet.verdict.machine import LAB_PROCESS, Cause, Stall
+from storefleet.verdict.run_format import WitnessesHeader
+from storefleet.verdict.witnesses_header import header_line, is_header, read_header
 
 _log = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(Snapshot).decode
@@ -27,6 +34,10 @@ EVENT_VIEWS = {"poseidon": "orders", "views": "sales"}
 """Stage -> the view whose events its witness counts."""
 REGISTER_VIEWS = {"store_board": "views", "device_inventory": "views", "olympus_dgs": "olympus_dgs"}
 """View of registers -> the stage whose witness tells them."""
+TERMINALS: Final = "terminals"
+"""Under this name the emulator tells what its terminals really are."""
+VIEW_OWNERS: Final = {TERMINALS: "emulator", **REGISTER_VIEWS, **{view: stage for stage, view in EVENT_VIEWS.items()}}
+"""View -> the only stage that may tell of it."""
 STAGES_BEHIND = {"parm": ("sync_stage", "poseidon", "views"), "sync_stage": ("poseidon", "views")}
 """Stage -> the stages of events that take from it, directly or not."""
 STALL_LIMIT = 10_000
@@ -56,7 +67,8 @@ class Observatory:
 
     STALL_FLOOR_MS = 500.0
 
-    def __init__(self, witnesses_file: Path) -> None:
+    def __init__(self, witnesses_file: Path, header: WitnessesHeader | None = None) -> None:
+        """``header`` is written where the file is new."""
         self._path = witnesses_file
         self._file = witnesses_file.open("ab", buffering=0)
         self.unwritten = 0
@@ -69,25 +81,31 @@ class Observatory:
         self.stalls: list[Stall] = []
         self._stalls_kept = Counter[bool]()
         """Of the machine (True), and of stages."""
+        if header is not None and not self._file.tell():
+            self._append(header_line(header))
 
     def recall(self) -> None:
         """Take in what an earlier lab of this run has written, and end the line that its death cut off.
 
-        That takes long for a long run, and may be done in a thread: before anything is received.
+        That takes long for a long run, and may be done in a thread: before anything is received. Raises SettingsError
+        for a file of a newer version.
         """
         line = b""
+        read_header(self._path)
         with self._path.open("rb") as file:
-            for line in file:
+            for number, line in enumerate(file):
+                if number == 0 and is_header(line):
+                    continue
                 try:
-                    self._take(_decode(line))
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    _log.info("a line of %s is torn; it is skipped", self._path)
+                    self._take(_checked(_decode(line)))
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    _log.info("a line of %s is torn, or says what cannot be; it is skipped", self._path)
         if line and not line.endswith(b"\n"):
             self._append(b"\n")
 
     def receive(self, params: Mapping[str, Any]) -> None:
-        """Take one snapshot as it came over the control plane; raises msgspec.ValidationError for anything else."""
-        snapshot = msgspec.convert(params, Snapshot)
+        """Take one snapshot as it came over the control plane; raises msgspec.ValidationError for what cannot be one."""
+        snapshot = _checked(msgspec.convert(params, Snapshot))
         self._append(msgspec.json.encode(snapshot) + b"\n")
         if snapshot.loop_stall_ms >= self.STALL_FLOOR_MS:
             began_ms = snapshot.at_ms - round(snapshot.loop_stall_ms)
@@ -243,6 +261,25 @@ class Observatory:
                 SOURCE_LIMIT,
                 self._path,
             )
+
+
+_TerminalState = Annotated[list[Any], Meta(min_length=1)]
+"""Online or not comes first."""
+
+
+def _checked(snapshot: Snapshot) -> Snapshot:
+    """The snapshot, which can be and is its stage's own; raises msgspec.ValidationError."""
+    possible_in_all(snapshot)
+    for view in (*snapshot.state, *snapshot.holdings):
+        if VIEW_OWNERS.get(view, snapshot.stage) != snapshot.stage:
+            raise Impossible(f"{snapshot.stage} tells of {view}, which is {VIEW_OWNERS[view]}'s to tell")
+    if TERMINALS in snapshot.state:
+        for name in msgspec.convert(snapshot.state[TERMINALS], dict[str, _TerminalState]):
+            try:
+                Terminal.parse(name)
+            except BadPayload as error:
+                raise Impossible(str(error)) from error
+    return snapshot
 
 
 def _add(sets: dict[str, IntervalSet], report: Mapping[str, list[tuple[int, int]]]) -> int:

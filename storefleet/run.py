@@ -211,8 +211,7 @@ class Run:
 
     async def _begin_recovery(self) -> Recovery:
         with contextlib.suppress(ControlError):
-            for snapshot in await self.lab.stage_call("emulator", "full_snapshot", timeout_s=5.0):
-                self.lab.observatory.receive(snapshot)
+            await self.lab.control.ask_snapshots("emulator", timeout_s=5.0)
         seen = self.lab.observatory
         views = self.record.views
         return Recovery(
@@ -297,11 +296,11 @@ class Run:
     async def _hear_all_stages(self) -> None:
         """What every stage has seen by now: what is missing in the reads is blamed by this, and by nothing newer."""
 
-        async def hear(member: Member) -> None:
-            with contextlib.suppress(ControlError, msgspec.ValidationError):
-                self.lab.observatory.receive(await member.channel.call("full_snapshot", timeout_s=5.0))
-
-        await asyncio.gather(*map(hear, list(self.lab.control.members.values())))
+        stages = {member.stage for member in self.lab.control.members.values()}
+        asking = (self.lab.control.ask_snapshots(stage, timeout_s=5.0) for stage in sorted(stages))
+        for answer in await asyncio.gather(*asking, return_exceptions=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, ControlError):
+                raise answer
 
     async def _judge(self) -> Verdict:
         """The verdict; whoever is stopped meanwhile waits for it: a thread cannot be stopped, and it is the verdict."""
@@ -403,6 +402,7 @@ class Run:
             for recovery in self.recoveries
         ]
         self.record.stalls = list(self.lab.observatory.stalls)
+        self.record.refused_reports = dict(sorted(self.lab.control.refused_reports.items()))
         self.record.written_at_ms = self.clock.now_ms()
         self._write(PLAN_FILE_NAME, self.record)
 

@@ -22,13 +22,13 @@ import uvloop
 from fleetwire.errors import FleetError
 from fleetwire.mqtt import Endpoint, Message, MqttError, Session, SessionGroup, SessionOptions
 from fleetwire.settings import StageSettings
-from storefleet import home
 from storefleet.bench.crew import Crew
 from storefleet.bench.report import Figure, percentile, spread
 from storefleet.bench.round_trips import round_trips_ms
 from storefleet.broker import free_port
 from storefleet.control_server import ControlServer
 from storefleet.lab_options import descriptor_limit, require_descriptors, terminals_that_fit
+from storefleet.stage_credentials import credential_file
 
 HOP: Final = "terminals-broker"
 FAULT: Final = "bench"
@@ -95,16 +95,15 @@ async def _chaos(broker_port: int, crew: Crew) -> AsyncIterator[tuple[ControlSer
     """The real chaos process with one hop, and the control plane that tells it of faults."""
     control, hop_port = ControlServer(secrets.token_urlsafe(24), on_snapshot=_ignore, client_handlers={}), free_port()
     address = await control.start()
-    home.write_private(crew.folder / "token", control.token)
+    control.credentials.write(crew.folder, "chaos", 1)
     hop = {
         "name": HOP,
         "listen": f"127.0.0.1:{hop_port}",
         "upstream": f"127.0.0.1:{broker_port}",
         "protocol": "mqtt",
     }
-    settings = StageSettings(
-        stage="chaos", control=address, token_file=str(crew.folder / "token"), options=json.dumps({"hops": [hop]})
-    )
+    credential = str(credential_file(crew.folder, "chaos", 1))
+    settings = StageSettings(stage="chaos", control=address, token_file=credential, options=json.dumps({"hops": [hop]}))
     try:
         with crew.running([sys.executable, "-P", "-m", "chaos"], environment={**os.environ, **settings.environment()}):
             await _until_ready(control)

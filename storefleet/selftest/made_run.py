@@ -32,8 +32,11 @@ from storefleet.verdict.run_format import (
     Phase,
     Plan,
     Reads,
+    WitnessesHeader,
 )
+from storefleet.verdict.witnesses_header import header_line
 
+RUN_NAME: Final = "made"
 START_MS: Final = 1_767_600_000_000
 EVENTS_PER_S: Final = 2_500
 TERMINALS_PER_STORE: Final = 3
@@ -57,6 +60,7 @@ def make_run(folder: Path, *, events: int, sources: int) -> None:
     _write(folder / PLAN_FILE_NAME, _plan(end_ms))
     _write_ledger(folder / ledger_format.LEDGER_FILE_NAME, names, events)
     with (folder / WITNESSES_FILE_NAME).open("wb") as file:
+        file.write(header_line(WitnessesHeader(run=RUN_NAME, started_at_ms=START_MS)))
         for snapshot in _snapshots(names, events):
             file.write(msgspec.json.encode(snapshot) + b"\n")
     _write_letters(folder / LETTERS_FILE_NAME, end_ms)
@@ -87,7 +91,7 @@ def _steps() -> list[JourneyStep]:
 
 def _plan(end_ms: int) -> Plan:
     phases = [Phase(name="trading", from_ms=START_MS, until_ms=end_ms)]
-    return Plan(name="made", letters=True, steps=_steps(), started_at_ms=START_MS, phases=phases)
+    return Plan(name=RUN_NAME, letters=True, steps=_steps(), started_at_ms=START_MS, phases=phases)
 
 
 def _count(number: int, events: int, sources: int) -> int:

@@ -74,6 +74,8 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: evidence_missing, registers": runs.registers_and_truth_missing,
     "unknown: evidence_missing, reports": runs.reports_missing,
     "unknown: witnesses_missing": runs.witnesses_missing,
+    "unknown: witnesses_of_another_run": runs.witnesses_of_another_run,
+    "unknown: plan_broken": runs.plan_broken,
     "unknown: ledger_missing": runs.ledger_missing,
     "unknown: ledger_unreadable": runs.ledger_unreadable,
     "unknown: nothing_sent": runs.nothing_sent,

@@ -315,13 +315,28 @@ def noted(code: str, ground: Ground) -> Findings:
     return Counter([reason_line("unknown", code)])
 
 
+def plan_broken(ground: Ground) -> Findings:
+    """Something in the plan cannot be, and was left out."""
+    return noted("plan_broken", ground)
+
+
 def witnesses_missing(ground: Ground) -> Findings:
     """There is no file of witnesses."""
+    _forget_witnesses(ground)
+    return noted("witnesses_missing", ground)
+
+
+def witnesses_of_another_run(ground: Ground) -> Findings:
+    """The file of witnesses belongs to another run."""
+    _forget_witnesses(ground)
+    return noted("witnesses_of_another_run", ground)
+
+
+def _forget_witnesses(ground: Ground) -> None:
     for stage in ground.history.stages:
         for name in ("taken", "handed_on", "first_taken_on_retry"):
             ground.set(stage, name, {})
         ground.set(stage, "duplicates_absorbed", 0)
-    return noted("witnesses_missing", ground)
 
 
 def ledger_missing(ground: Ground) -> Whole:

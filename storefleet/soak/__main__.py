@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import secrets
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from storefleet.command_output import SECOND_INTERRUPT, fail, out
 from storefleet.conductor import Stopped
 from storefleet.live import PlainDisplay
 from storefleet.plan import check_runs_folder, read_rate
+from storefleet.soak.interrupted import end_in_order
 from storefleet.soak.order import LEAST_MINUTES, Order
 from storefleet.soak.play import CONVERGENCE_LIMIT_S
 from storefleet.soak.schedule import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, read_schedule
@@ -78,7 +78,7 @@ def _soak(order: Order, runs: Path) -> None:
     from storefleet.soak.report import plain_text
     from storefleet.soak.soak import soak
 
-    _end_in_order()
+    end_in_order()
     say = PlainDisplay().say
     say(f"soak: seed {order.seed}; again: {order.command()}")
     try:
@@ -95,14 +95,6 @@ def _soak(order: Order, runs: Path) -> None:
         say(f"{found}; all of it again: {report.command}")
     say(f"run folder: {report.labs[-1].run_folder}")
     raise SystemExit(report.exit_status)
-
-
-def _end_in_order() -> None:
-    """SIGTERM is a Ctrl-C, and so is a terminal that closes: the lab would live on. In the background, too."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def main() -> None:

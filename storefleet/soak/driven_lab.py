@@ -88,17 +88,17 @@ class DrivenLab:
         await self._bring_up("--resume", str(self.run_folder))
 
     async def _bring_up(self, *options: str) -> None:
-        exit_status, _, errors = await self._command("up", *options, "--detach")
+        exit_status, _, errors = await self.command("up", *options, "--detach")
         if exit_status:
             last = (errors.strip().splitlines() or [f"exit status {exit_status}"])[-1]
             raise FleetError(f"storefleet up: {last.removeprefix('storefleet: ')}")
 
     async def down(self) -> tuple[Validity, str]:
         """End it; returns the verdict and its words. A lab that is dead, or does not end, is judged by what is there."""
-        exit_status, words, _ = await self._command("down", "--name", self.name, "--timeout", f"{DOWN_TIMEOUT_S:g}s")
+        exit_status, words, _ = await self.command("down", "--name", self.name, "--timeout", f"{DOWN_TIMEOUT_S:g}s")
         if self.alive or exit_status not in EXIT_STATUS.values():
             self.end()
-            exit_status, words, _ = await self._command("verdict", str(self.run_folder))
+            exit_status, words, _ = await self.command("verdict", str(self.run_folder))
         self._keep_log()
         found = {status: validity for validity, status in EXIT_STATUS.items()}
         return found.get(exit_status, "unknown"), words
@@ -122,7 +122,7 @@ class DrivenLab:
         if log.exists() and self.run_folder is not None:
             log.replace(self.run_folder / log.name)
 
-    async def _command(self, *words: str) -> tuple[int, str, str]:
+    async def command(self, *words: str) -> tuple[int, str, str]:
         """Exit status, output and errors of a command of ours; whoever is stopped meanwhile stops it, in order."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "storefleet", *words),

@@ -13,10 +13,20 @@ from operator import itemgetter
 from pathlib import Path
 
 from fleetwire.content import HASH_BYTES
-from fleetwire.errors import SettingsError, StorageError
+from fleetwire.errors import BadPayload, SettingsError, StorageError
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FORMAT_NAME, LEDGER_FORMAT_VERSION
 from storefleet.verdict.history import FOREVER_MS, Ledger, Register, SourceLedger
+from storefleet.verdict.ledger_check import (
+    PLANTED,
+    require_mark,
+    require_outcome,
+    require_register,
+    require_sequences,
+    require_sources,
+    require_text,
+    require_times,
+)
 
 _EVENTS = (
     "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, expected_reason,"
@@ -38,7 +48,7 @@ def read_ledger(*paths: Path, told_until_ms: int | None = None) -> Ledger:
             with closing(_open(path)) as database:
                 _check_format(path, database)
                 _read(database, ledger, told_until_ms)
-        except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError) as error:
+        except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError, BadPayload) as error:
             raise StorageError(f"ledger {path} cannot be read: {error}; use an undamaged run folder") from error
     return ledger
 
@@ -69,22 +79,27 @@ def _check_format(path: Path, database: sqlite3.Connection) -> None:
 
 
 def _read(database: sqlite3.Connection, ledger: Ledger, told_until_ms: int | None) -> None:
+    database.execute("BEGIN")  # one look at all of it: its emulator may be writing
     names = {number: str(name) for number, name in database.execute("SELECT number, id FROM source")}
     twice = sorted(ledger.sources.keys() & set(names.values()))
     if twice:
         raise ValueError(f"{twice[0]} is in another shard already")
+    require_sources(names)
     by_number = {number: ledger.source(name) for number, name in names.items()}
     _read_events(database, ledger, by_number)
     _read_outcomes(database, by_number, FOREVER_MS if told_until_ms is None else told_until_ms)
     for number, sequence, attempt in database.execute(
         "SELECT source, sequence, max(attempt) FROM attempt GROUP BY source, sequence"
     ):
+        require_mark(sequence, attempt)
         by_number[number].attempts[sequence] = attempt
     for number, sequence, kind in database.execute("SELECT source, sequence, kind FROM planted"):
+        require_mark(sequence, kind, PLANTED)
         planted = by_number[number].repeats if kind == "repeat" else by_number[number].conflicts
         planted.add(sequence)
     rows = database.execute("SELECT source, online, reason, boot, bd_seq, at_ms FROM register")
     for number, online, reason, boot, bd_seq, at_ms in rows:
+        require_register((online, reason, boot, bd_seq, at_ms))
         ledger.registers[names[number]] = Register(bool(online), reason, boot, bd_seq, at_ms)
 
 
@@ -93,6 +108,7 @@ def _read_outcomes(database: sqlite3.Connection, by_number: dict[int, SourceLedg
         "SELECT source, first, last, verdict, stage, reason, at_ms FROM outcome"
     ):
         source = by_number[number]
+        require_outcome(source, (first, last, verdict, stage, reason))
         if verdict != "applied":
             source.rejected.update(dict.fromkeys(range(first, last + 1), (stage, reason)))
         elif at_ms <= told_until_ms:
@@ -112,6 +128,7 @@ class _Codes(dict[str, int]):
         self._names = names
 
     def __missing__(self, name: str) -> int:
+        require_text(name)
         code = self[name] = len(self._names)
         self._names.append(name)
         return code
@@ -133,10 +150,12 @@ def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[i
         if set(map(len, hashes)) != {HASH_BYTES}:
             raise ValueError(f"an event of source {number} has no hash of {HASH_BYTES} bytes")
         source.times_ms = array("q", times_ms)
+        require_times(times_ms)
         source.types = bytearray(map(types.__getitem__, kinds))
         source.days = array("H", map(days.__getitem__, dates))
         source.amounts_cents = array("q", amounts)
         source.malformed = {sequence: code for sequence, code in zip(sequences, expected, strict=True) if code}
+        require_text(*source.malformed.values())
         source.uncounted = {sequence for sequence, count in zip(sequences, counts, strict=True) if not count}
         source.effects = _effects(number, effects)
 
@@ -153,6 +172,7 @@ def _effects(number: int, effects: tuple[bytes | None, ...]) -> bytearray:
 
 def _ascending(number: int, sequences: tuple[int, ...]) -> IntervalSet:
     first, last = sequences[0], sequences[-1]
+    require_sequences(first, last)
     if sequences == tuple(range(first, last + 1)):
         return IntervalSet([(first, last)])
     if any(following <= before for before, following in pairwise(sequences)):

@@ -54,6 +54,11 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "an undamaged run folder",
     ),
     "witnesses_missing": ("there are no witnesses", "a run folder with its witnesses.jsonl"),
+    "witnesses_of_another_run": (
+        "the witnesses are another run's, and prove nothing about this one",
+        "the witnesses.jsonl that belongs to this plan.json",
+    ),
+    "plan_broken": ("the plan says what cannot be", "an undamaged plan.json"),
     "stage_dead": ("a stage of ours was dead at the end", "a run at whose end every stage of ours lives"),
     "witness_full": (
         "a witness had no room for all that passed, so that lateness at its stage cannot be judged",
@@ -229,6 +234,8 @@ class Verdict(Struct, kw_only=True):
     """Sent again, arrived; whether the first sending was lost on the way, a stage that died cannot say any more."""
     broken_lines: int = 0
     """Lines of the witnesses' file that were skipped: a lab that is killed leaves one half written."""
+    refused_reports: dict[str, int] = field(default_factory=dict)
+    """Who said it -> how many reports the lab refused at its door; nothing of them is in what was judged."""
     repeats_planted: int = 0
     conflicts_planted: int = 0
     machine: MachineAccount = field(default_factory=MachineAccount)

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -27,11 +27,15 @@ from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.ledger_file import read_ledger
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME, read_letters
 from storefleet.verdict.letters import replayable
-from storefleet.verdict.result import LETTER_LIMIT, Verdict
+from storefleet.verdict.plan_check import BrokenPlan, usable
+from storefleet.verdict.reads_file import read_views
+from storefleet.verdict.result import LETTER_LIMIT, Unknown, Verdict, unknown
 from storefleet.verdict.run_format import (
     JUNIT_FILE_NAME,
     PLAN_FILE_NAME,
+    PLAN_FORMAT,
     READS_FILE_NAME,
+    READS_FORMAT,
     REPORT_FILE_NAME,
     RUN_VERSION,
     VERDICT_FILE_NAME,
@@ -42,10 +46,10 @@ from storefleet.verdict.run_format import (
 )
 from storefleet.verdict.table import junit, plain_text
 from storefleet.verdict.witness_file import Patience, enter_witnesses
+from storefleet.verdict.witnesses_header import read_header
 
 _log = logging.getLogger(__name__)
 
-File = TypeVar("File", Plan, Reads)
 Note = tuple[str, str]
 
 
@@ -63,27 +67,58 @@ def judge_folder(folder: Path) -> Verdict:
 
 
 def judge(folder: Path) -> tuple[Verdict, Plan]:
-    """The verdict on a run folder and its plan, with nothing written; raises SettingsError."""
+    """The verdict on a run folder and its plan, with nothing written; raises SettingsError for what is no run folder.
+
+    Whatever else is wrong with what is read makes the verdict unknown, and is named in it.
+    """
+    content = _bytes(folder)
+    _require_ours(folder / PLAN_FILE_NAME, content, PLAN_FORMAT)
+    plan = Plan(name=folder.name)
     with _without_collector():
-        history, plan = read_run(folder)
-        return check(history), plan
+        try:
+            plan = _plan(folder, content)
+            history = _read_run(folder, plan, content)
+        except BrokenPlan as error:
+            verdict = _nothing_but(unknown("plan_broken", str(error)))
+        except SettingsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a run always ends with a verdict
+            _log.exception("the run folder could not be read; the verdict is unknown")
+            verdict = _nothing_but(unknown("checker_failed", f"while reading: {type(error).__name__}: {error}"))
+        else:
+            verdict = check(history)
+    verdict.refused_reports = {who: count for who, count in plan.refused_reports.items() if count > 0}
+    return verdict, plan
+
+
+def _nothing_but(reason: Unknown) -> Verdict:
+    return Verdict(validity="unknown", unknown=[reason])
 
 
 def read_run(folder: Path) -> tuple[History, Plan]:
     """The history of a run folder, and its plan; raises SettingsError for what is no run folder of ours."""
     plan, content = read_plan(folder)
     with _without_collector():
-        return _read_run(folder, plan, content)
+        return _read_run(folder, plan, content), plan
 
 
 def read_plan(folder: Path) -> tuple[Plan, bytes]:
     """The plan of a run folder, and all that its file says; raises SettingsError for what is no plan that we read."""
     content = _bytes(folder)
-    return _decode(folder / PLAN_FILE_NAME, content, Plan), content
+    _require_ours(folder / PLAN_FILE_NAME, content, PLAN_FORMAT)
+    return _plan(folder, content), content
 
 
-def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
-    notes: list[Note] = []
+def _plan(folder: Path, content: bytes) -> Plan:
+    """Raises BrokenPlan."""
+    try:
+        return msgspec.json.decode(content, type=Plan)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BrokenPlan(f"{folder / PLAN_FILE_NAME} cannot be read: {error}; use an undamaged run folder") from error
+
+
+def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
+    notes: list[Note] = [("plan_broken", detail) for detail in usable(plan)]
     reads = _reads(folder / READS_FILE_NAME, notes)
     told_until_ms = _told_until_ms(plan, reads)
     history = History(
@@ -100,15 +135,31 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> tuple[History, Plan]:
         broker=plan.broker,
     )
     history.views = [_view(plan, view, reads.views.get(view.view), notes) for view in plan.views]
-    witnesses = folder / WITNESSES_FILE_NAME
-    if witnesses.is_file():
-        enter_witnesses(history, witnesses, _patience(history))
-    else:
-        notes.append(("witnesses_missing", witnesses.name))
+    if _witnesses_are_ours(folder / WITNESSES_FILE_NAME, plan, notes):
+        enter_witnesses(history, folder / WITNESSES_FILE_NAME, _patience(history))
     _enter_timelines(history)
     _enter_letters(history, folder / LETTERS_FILE_NAME, plan, reads, content)
     _enter_bodies(history, reads, _fleet(content))
-    return history, plan
+    return history
+
+
+def _witnesses_are_ours(path: Path, plan: Plan, notes: list[Note]) -> bool:
+    """Whether there are witnesses of this run; a note where there are none. Raises SettingsError for a newer version."""
+    if not path.is_file():
+        notes.append(("witnesses_missing", path.name))
+        return False
+    try:
+        header = read_header(path)
+    except OSError as error:
+        notes.append(("witnesses_missing", f"{path.name}: {error.strerror}"))
+        return False
+    if header is not None and (header.run, header.started_at_ms) != (plan.name, plan.started_at_ms):
+        other = f"they are of {header.run[:80]!r}, begun at {header.started_at_ms} ms"
+        notes.append(
+            ("witnesses_of_another_run", f"{other}, not of {plan.name[:80]!r}, begun at {plan.started_at_ms} ms")
+        )
+        return False
+    return True
 
 
 def _told_until_ms(plan: Plan, reads: Reads) -> int | None:
@@ -216,20 +267,19 @@ def _bytes(folder: Path) -> bytes:
         raise SettingsError(f"run folder {folder} cannot be read: {error.strerror}; check its permissions") from error
 
 
-def _decode(path: Path, content: bytes, shape: type[File]) -> File:
-    """Decode a versioned file; a newer version is refused before its fields are looked at."""
+def _require_ours(path: Path, content: bytes, file_format: str) -> None:
+    """Raises SettingsError for what is no file of this format, or one of a newer version, whatever else it says."""
     try:
         head = msgspec.json.decode(content, type=_Head)
-        if head.version > RUN_VERSION:
-            raise SettingsError(
-                f"{path} has format version {head.version}; this storefleet reads up to {RUN_VERSION}:"
-                " use the storefleet that wrote it, or a newer one"
-            )
-        if head.format != shape().format:
-            raise SettingsError(f"{path} has format {head.format!r}, not {shape().format!r}")
-        return msgspec.json.decode(content, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read: {error}; use an undamaged run folder") from error
+    if head.version > RUN_VERSION:
+        raise SettingsError(
+            f"{path} has format version {head.version}; this storefleet reads up to {RUN_VERSION}:"
+            " use the storefleet that wrote it, or a newer one"
+        )
+    if head.format != file_format:
+        raise SettingsError(f"{path} has format {head.format!r}, not {file_format!r}")
 
 
 class _Head(msgspec.Struct):
@@ -255,11 +305,18 @@ def _reads(path: Path, notes: list[Note]) -> Reads:
     except OSError:
         return Reads()
     try:
-        msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        notes.append(("read_broken", f"{path.name}: {error}"))
-        return Reads()
-    return _decode(path, content, Reads)
+        _require_ours(path, content, READS_FORMAT)
+    except SettingsError:
+        if _is_newer(content):
+            raise
+    return read_views(path, content, notes)
+
+
+def _is_newer(content: bytes) -> bool:
+    try:
+        return msgspec.json.decode(content, type=_Head).version > RUN_VERSION
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _stage(plan: Plan, index: int) -> StageRecord:

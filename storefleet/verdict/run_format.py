@@ -4,7 +4,7 @@
 |---|---|
 | ``plan.json`` | :class:`Plan`: what was to happen, and how the run itself went |
 | ``ledger.sqlite`` | :mod:`fleetwire.ledger_format` |
-| ``witnesses.jsonl`` | one :class:`fleetwire.witness.Snapshot` a line, in order of arrival |
+| ``witnesses.jsonl`` | a :class:`WitnessesHeader`, then one :class:`fleetwire.witness.Snapshot` a line, as they arrived |
 | ``letters.jsonl`` | :mod:`storefleet.verdict.letter_file`: every dead letter that was heard |
 | ``reads.json`` | :class:`Reads`: the final read of every view |
 | ``verdict.json``, ``junit.xml``, ``report.txt`` | what the checker made of it |
@@ -24,6 +24,7 @@ from storefleet.verdict.result import BrokerAccount
 
 PLAN_FORMAT: Final = "storefleet-run"
 READS_FORMAT: Final = "storefleet-reads"
+WITNESSES_FORMAT: Final = "storefleet-witnesses"
 RUN_VERSION: Final = 1
 PLAN_FILE_NAME: Final = "plan.json"
 WITNESSES_FILE_NAME: Final = "witnesses.jsonl"
@@ -70,8 +71,21 @@ class Plan(Struct, kw_only=True):
     """The lab wrote down the dead letters that it heard."""
     untrue_messages: dict[str, int] = field(default_factory=dict)
     """Last level of the topic, or '' -> messages for canonical events that bear no key at all, where the lab reads them."""
+    refused_reports: dict[str, int] = field(default_factory=dict)
+    """Who said it (a process, ``client``, ``stranger``) -> how many reports were refused at the lab's door."""
     broker: BrokerAccount | None = None
     """What our own broker said of itself, to stand beside what the checker finds."""
+
+
+class WitnessesHeader(Struct, kw_only=True, frozen=True):
+    """The first line of a witnesses' file: whose they are. Files of older storefleets have none."""
+
+    format: str = WITNESSES_FORMAT
+    version: int = RUN_VERSION
+    run: str = ""
+    """:attr:`Plan.name`."""
+    started_at_ms: int = 0
+    """:attr:`Plan.started_at_ms`."""
 
 
 class FinalRead(Struct, kw_only=True):

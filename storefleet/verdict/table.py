@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from rich.box import SIMPLE_HEAD
@@ -83,8 +83,15 @@ def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
     yield from _remarks(verdict)
 
 
+class _Table(Table):
+    """Its cells say what they say: a register's name may look like Rich's markup."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
 def _table(title: str, *columns: str) -> Table:
-    table = Table(
+    table = _Table(
         title="\n" + title,
         title_justify="left",
         title_style="bold",
@@ -219,6 +226,9 @@ def _remarks(verdict: Verdict) -> Iterator[Text]:
         yield Text(_machine(verdict.machine))
     if verdict.broken_lines:
         yield Text(f"Lines of the witnesses' file that say nothing and were skipped: {verdict.broken_lines:,}.")
+    if verdict.refused_reports:
+        counts = ", ".join(f"{who} {count:,}" for who, count in verdict.refused_reports.items())
+        yield Text(f"Reports that were refused at the door: {counts}.")
     if verdict.duplicates_absorbed:
         counts = ", ".join(f"{stage} {count:,}" for stage, count in verdict.duplicates_absorbed.items())
         yield Text(f"Repeats that stages noticed and absorbed: {counts}.")

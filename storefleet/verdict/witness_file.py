@@ -30,10 +30,12 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import msgspec
 
 from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.possible import possible
 from storefleet.verdict.history import FOREVER_MS, History, Ledger, Reading, Sets, StageRecord
 from storefleet.verdict.lateness import late_by_times, needs_readings, plain_limit
 from storefleet.verdict.retries import Taking, Takings, enter_retries
 from storefleet.verdict.silence import Silence
+from storefleet.verdict.witnesses_header import is_header
 
 logger = logging.getLogger(__name__)
 LINE_LIMIT_BYTES = 256 * 1024 * 1024
@@ -157,7 +159,7 @@ class _Lines:
         offset = 0
         self._file.seek(0)
         while line := self._file.readline(LINE_LIMIT_BYTES):
-            if not line.isspace():
+            if not line.isspace() and (offset or not is_header(line)):
                 yield offset, line
             offset += len(line)
 
@@ -169,7 +171,7 @@ class _Lines:
     def decode(self, offset: int, line: bytes, decoder: msgspec.json.Decoder[Line]) -> Line | None:
         """The line's content; None when it is broken."""
         try:
-            return decoder.decode(line)
+            return possible(decoder.decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.broken.add(offset)
             return None

@@ -46,6 +46,8 @@ def test_no_secret_gets_out(started: Started) -> None:
     home = command_line.home / "labs" / lab.name
     control = json.loads((home / "control.json").read_text(encoding="utf-8"))
     token = control["token"]
+    credentials = [path.read_bytes() for path in home.glob("*.credential")]
+    assert len({*credentials}) == len(lab.identities()) - 1, "each process of the lab has one that no other has"
     assert command_line.home.stat().st_mode & 0o077 == 0
     listed = subprocess.run(["ps", "axeww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines():
@@ -61,6 +63,8 @@ def test_no_secret_gets_out(started: Started) -> None:
     assert PASSWORD not in answers
     assert token not in answers
     for path, content, mode in files_below(command_line.folder):
+        if any(credential in content for credential in credentials):
+            assert (mode & 0o077, path.suffix) == (0, ".credential"), path
         if PASSWORD.encode() in content or token.encode() in content:
             assert mode & 0o077 == 0, path
             assert path.parent == home or path in secret_files, path
@@ -69,3 +73,4 @@ def test_no_secret_gets_out(started: Started) -> None:
         if path not in secret_files:
             assert PASSWORD.encode() not in content, path
             assert token.encode() not in content, path
+            assert not any(credential in content for credential in credentials), path

@@ -39,7 +39,10 @@ def assert_readable(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} >= {*FILES, "logs"}
     for name in ("plan.json", "reads.json", "journeys.json", "lab.json"):
         assert json.loads((folder / name).read_text(encoding="utf-8"))
-    snapshots = [json.loads(line) for line in (folder / "witnesses.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = (folder / "witnesses.jsonl").read_text(encoding="utf-8").splitlines()
+    header, *snapshots = [json.loads(line) for line in lines]
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    assert (header["run"], header["started_at_ms"]) == (plan["name"], plan["started_at_ms"])
     assert {snapshot["stage"] for snapshot in snapshots} >= STAGES - {"broker"}
     suite = ElementTree.fromstring((folder / "junit.xml").read_text(encoding="utf-8"))
     assert not list(suite.iter("failure"))

@@ -87,6 +87,14 @@ def test_the_soak_takes_its_options(clone: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
+def test_the_steadiness_takes_its_options(clone: Path) -> None:
+    """``scripts/steadiness`` hands options on, in the same way."""
+    done = run(clone, "steadiness", "--yes", "--healthy", "many")
+    assert done.returncode == 2
+    assert done.stderr.startswith("storefleet: Invalid value for '--healthy': ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_first_words_come_at_once(clone: Path, tmp_path: Path) -> None:
     """There is something to read before the first Python is tried, however long that takes."""
     said, said_before, python = (tmp_path / name for name in ("said", "said-before", "python"))

@@ -33,11 +33,11 @@ class LabEnd:
         self._news = asyncio.Event()
 
     async def open(self) -> LabEnd:
-        """Listen, and write the token down."""
+        """Listen, and write the tiny stage's credential down."""
         self.address = await self.server.start()
         self.token_file = self.folder / "token"
         self.token_file.touch(mode=0o600)
-        self.token_file.write_text(TOKEN)
+        self.token_file.write_text(self.server.credentials.of("tiny", 2))
         return self
 
     async def close(self) -> None:

@@ -11,11 +11,14 @@ import msgspec
 import pytest
 
 from fleetwire.clock import now_ms
+from fleetwire.errors import SettingsError
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import Snapshot
 from storefleet import observatory as module
 from storefleet.observatory import Observatory
 from storefleet.verdict.machine import Stall
+from storefleet.verdict.run_format import WitnessesHeader
+from storefleet.verdict.witnesses_header import read_header
 
 TILL = "taco.west.s0001.r01"
 TILL_2 = "taco.west.s0001.r02"
@@ -207,7 +210,7 @@ def test_an_overtaken_snapshot_writes_nothing_over(observatory: Observatory) -> 
     observatory.receive(snapshot("emulator", number=1, taken={FAR: [(1, 1)]}, state=terminals(till=True)))
     assert observatory.registers["terminals"] == {TILL: [False, 1]}
     assert observatory.distinct["emulator"] == 3
-    observatory.receive(snapshot("emulator", number=1, incarnation=2, at_ms=0, state=terminals(till=True)))
+    observatory.receive(snapshot("emulator", number=1, incarnation=2, at_ms=1, state=terminals(till=True)))
     assert observatory.registers["terminals"] == {TILL: [True, 1]}
     observatory.receive(snapshot("emulator", number=9, state=terminals(till=False)))
     assert observatory.registers["terminals"] == {TILL: [True, 1]}
@@ -257,3 +260,64 @@ def test_what_is_behind_a_stage_has_come_through_it(observatory: Observatory) ->
     observatory.receive(snapshot("views", taken={TILL: [(1, 9)]}))
     assert [observatory.event_distance(stage) for stage in ("parm", "sync_stage", "views")] == [1, 1, 1]
     assert observatory.event_distance("poseidon") == 10
+
+
+HEADER = WitnessesHeader(run="lab-x", started_at_ms=5)
+
+
+def test_a_new_file_says_whose_witnesses_it_holds(tmp_path: Path) -> None:
+    """The header is written once: a lab that goes on with the run finds it there, and it is no snapshot to it."""
+    file = tmp_path / "witnesses.jsonl"
+    for times in (1, 2):
+        found = Observatory(file, HEADER)
+        found.recall()
+        assert found.distinct["parm"] == times - 1
+        found.receive(snapshot("parm", taken={TILL: [(times, times)]}))
+        found.close()
+    first, *others = file.read_bytes().splitlines()
+    assert msgspec.json.decode(first, type=WitnessesHeader) == HEADER
+    assert [msgspec.json.decode(line, type=Snapshot).stage for line in others] == ["parm", "parm"]
+    assert read_header(file) == HEADER
+
+
+def test_a_newer_file_is_not_taken_up(tmp_path: Path) -> None:
+    """A file of a newer version is refused in one line."""
+    file = tmp_path / "witnesses.jsonl"
+    file.write_bytes(b'{"format":"storefleet-witnesses","version":2,"by":"another"}\n')
+    found = Observatory(file, HEADER)
+    with pytest.raises(SettingsError, match="format version 2"):
+        found.recall()
+    found.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"taken": {TILL: [[10, 1]]}},
+        {"state": {"terminals": {TILL: [True, 1, 1]}}},
+        {"state": {"olympus_dgs": {TILL: [True, 1, 1]}}},
+        {"holdings": {"orders": {}}},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_or_is_anothers_is_refused_whole(
+    observatory: Observatory, tmp_path: Path, said: dict[str, Any]
+) -> None:
+    """Nothing of it is written or counted, from a stage or from a file."""
+    wrong = snapshot("parm", counters={"backlog": 5.0}) | said
+    with pytest.raises(msgspec.ValidationError):
+        observatory.receive(wrong)
+    assert (tmp_path / "witnesses.jsonl").read_bytes() == b""
+    (tmp_path / "witnesses.jsonl").write_bytes(msgspec.json.encode(wrong) + b"\n")
+    observatory.recall()
+    assert observatory.instances == {}
+    assert not any(observatory.events.values())
+
+
+@pytest.mark.parametrize("state", [5, [], {TILL: 5}, {TILL: []}, {"nowhere": [True, 1, 1]}], ids=str)
+def test_terminals_have_a_shape(observatory: Observatory, state: object) -> None:
+    """What the emulator tells of them is what everything else is compared with."""
+    with pytest.raises(msgspec.ValidationError):
+        observatory.receive(snapshot("emulator") | {"state": {"terminals": state}})
+    observatory.receive(snapshot("emulator") | {"state": {"terminals": {TILL: [True, 1, 1]}}})
+    assert observatory.board_truth() == {"taco.west.s0001": ["OPEN"]}
