@@ -28,6 +28,8 @@ from storefleet.steering import steering_handlers
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25
+COMPARE_INTERVAL_S: Final = 2.0
+"""A picture's distances are this old at most: to compare views with the ledger costs more than to draw."""
 RECORD_INTERVAL_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
@@ -155,7 +157,8 @@ async def _until_stopped(run: Run, work: Awaitable[None]) -> None:
 
 async def _paint(run: Run) -> None:
     while True:
-        run.display.show(take_picture(run.lab, run.phase, tuple(run.faults.values())))
+        compared = run.contents.look(maximum_age_s=COMPARE_INTERVAL_S)
+        run.display.show(take_picture(run.lab, run.phase, tuple(run.faults.values()), compared))
         await asyncio.sleep(PICTURE_INTERVAL_S)
 
 

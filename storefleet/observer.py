@@ -21,12 +21,13 @@ from fleetwire.clock import TERMINAL_WILL_DELAY_S
 from fleetwire.content import content_hash
 from fleetwire.errors import BadPayload, FleetError, SettingsError
 from fleetwire.events import CanonicalEvent
+from fleetwire.held_events import HeldEvents
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
-from fleetwire.witness import ViewRead
+from fleetwire.witness import Holding, ViewRead
 from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.packed_reads import pack
 from storefleet.plan import EXTERNAL, LabPlan
@@ -66,6 +67,8 @@ class Observer:
         self._remembers = remembers
         self._hashes: dict[str, dict[int, bytes]] = {}
         self._keys: dict[str, IntervalSet] = {}
+        self._held = HeldEvents()
+        """The same as ``_hashes``, to be compared while the run goes on."""
         self._remembered = 0
         self._gap = False
 
@@ -120,10 +123,17 @@ class Observer:
         found |= {source: ViewRead(intervals=keys.to_list(), hashes=b"") for source, keys in self._keys.items()}
         return {self._remembers: found}
 
+    def holding(self) -> Holding | None:
+        """What changed since the last call of the canonical events that it remembers; None when some may be missed."""
+        if self._gap or self._remembers != OBSERVED_VIEWS["parm"]:
+            return None
+        return self._held.report(full=False)[0]
+
     def _on_gap(self) -> None:
         self._gap = True
         self._hashes.clear()
         self._keys.clear()
+        self._held.begin_anew()
 
     def _on_host(self, message: Message) -> None:
         self._client.acknowledge(message)
@@ -156,8 +166,10 @@ class Observer:
         except (BadPayload, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
             return
         hashes = self._hashes.setdefault(key.source, {})
-        self._remembered += key.sequence not in hashes
-        hashes.setdefault(key.sequence, digest)
+        if key.sequence not in hashes:
+            self._remembered += 1
+            hashes[key.sequence] = digest
+            self._held.add(key.source, key.sequence, digest)
 
     def _remembers_more(self) -> bool:
         """Whether there is room; from the first time that there is none, all is forgotten."""

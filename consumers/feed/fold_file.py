@@ -37,6 +37,7 @@ _SETTINGS: Final = (
 )
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS checkpoint (fold TEXT PRIMARY KEY, sequence TEXT NOT NULL, at_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS begun (fold TEXT PRIMARY KEY, at_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS skipped (
   id TEXT NOT NULL, revision TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, line BLOB NOT NULL,
   times INTEGER NOT NULL, first_at_ms INTEGER NOT NULL, last_at_ms INTEGER NOT NULL,
@@ -45,6 +46,7 @@ CREATE TABLE IF NOT EXISTS skipped (
 );
 """
 _PUT_CHECKPOINT: Final = "INSERT OR REPLACE INTO checkpoint (fold, sequence, at_ms) VALUES (?, ?, ?)"
+_PUT_BEGUN: Final = "INSERT OR REPLACE INTO begun (fold, at_ms) VALUES (?, ?)"
 _PUT_SKIPPED: Final = """
 INSERT INTO skipped (id, revision, reason, detail, line, times, first_at_ms, last_at_ms) VALUES (?, ?, ?, ?, ?, 1, ?, ?)
 ON CONFLICT DO UPDATE SET times = times + 1, last_at_ms = excluded.last_at_ms
@@ -119,6 +121,7 @@ class FoldFile(Generic[Item]):
                 self.connection.execute(setting)
             self.connection.executescript(_SCHEMA + fold.schema)
             self.checkpoint, self.checkpoint_at_ms = self._read_checkpoint()
+            self.begun_at_ms = self._read_begun()
             for reason, times in self.connection.execute("SELECT reason, sum(times) FROM skipped GROUP BY reason"):
                 self.skipped[reason] = times
             fold.load(self.connection)
@@ -157,6 +160,7 @@ class FoldFile(Generic[Item]):
             self.fold.load(self.connection)
             raise
         self.checkpoint, self.checkpoint_at_ms = FROM_THE_BEGINNING, 0
+        self.begun_at_ms = self._read_begun()
         self.skipped.clear()
 
     def close(self) -> None:
@@ -267,6 +271,7 @@ class FoldFile(Generic[Item]):
         self.fold.rebuild(self.connection)
         self.connection.execute("DELETE FROM checkpoint")
         self.connection.execute("DELETE FROM skipped")
+        self.connection.execute(_PUT_BEGUN, (self.fold.name, now_ms()))
 
     def _transact(self, work: Callable[[], Result]) -> Result:
         try:
@@ -287,6 +292,15 @@ class FoldFile(Generic[Item]):
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+
+    def _read_begun(self) -> int:
+        """Since when the fold holds what it holds; 0: its file is of a version that does not say it."""
+        select = "SELECT at_ms FROM begun WHERE fold = ?"
+        row = self.connection.execute(select, (self.fold.name,)).fetchone()
+        if row is None and not self.checkpoint_at_ms:
+            self.connection.execute(_PUT_BEGUN, (self.fold.name, now_ms()))
+            row = self.connection.execute(select, (self.fold.name,)).fetchone()
+        return int(row[0]) if row else 0
 
     def _read_checkpoint(self) -> tuple[str, int]:
         row = self.connection.execute(

@@ -120,9 +120,13 @@ class PoseidonStage:
         return {"final_read": self._final_read, "applied_times": self._applied_times}
 
     async def _final_read(self, _: Params) -> Any:
-        position = self._file.checkpoint if self._file is not None else ""
+        file = self._file
+        position, begun_at_ms = (file.checkpoint, file.begun_at_ms) if file is not None else ("", 0)
         sources = await asyncio.to_thread(event_journal.final_read, self._path)
-        return {"views": {"orders": {"sources": sources}}, "positions": {"orders": position}}
+        return {
+            "views": {"orders": {"sources": sources, "begun_at_ms": begun_at_ms}},
+            "positions": {"orders": position},
+        }
 
     async def _applied_times(self, params: Params) -> Any:
         """With ``source``: {sequence: applied_at_ms}; without: intervals and times as arrays, for every source."""

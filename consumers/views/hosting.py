@@ -96,7 +96,8 @@ class HostedView:
         if self._file is None:
             raise StorageError(f"view {self.view.name} is not open: {self._error or 'not started'}")
         try:
-            return await asyncio.to_thread(self.view.final_read, self.path)
+            begun_at_ms = self._file.begun_at_ms
+            return {**await asyncio.to_thread(self.view.final_read, self.path), "begun_at_ms": begun_at_ms}
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
 
