@@ -64,13 +64,15 @@ async def read_all(lab: Lab, ledger: Path, now_ms: Callable[[], int]) -> Reads:
     """Read every view that is present; ``now_ms`` is the clock of the run."""
     reads = Reads()
     positions: dict[str, int] = {}
+    begun_ms: dict[str, int] = {}
     for stage in READ_STAGES:
         before = _truth(ledger)
-        found = await _stage_views(lab, stage, positions)
+        found = await _stage_views(lab, stage, positions, begun_ms)
         truths = (before, _truth(ledger))
         for view, content in found.items():
             read = final_read(view, content, truths, at_ms=now_ms())
             if read is not None:
+                read.begun_at_ms = begun_ms.get(view, 0)
                 reads.views[view] = read
     if "gateway" in lab.plan.stages and "gateway" not in lab.plan.commands:
         try:
@@ -97,8 +99,8 @@ def _truth(ledger: Path) -> Expected | None:
         return None
 
 
-async def _stage_views(lab: Lab, stage: str, positions: dict[str, int]) -> dict[str, Any]:
-    """What the stage says that its views hold; how far their feeds were is entered into ``positions``."""
+async def _stage_views(lab: Lab, stage: str, positions: dict[str, int], begun_ms: dict[str, int]) -> dict[str, Any]:
+    """What the stage says that its views hold; how far their feeds were, and since when they hold it, is entered."""
     if stage not in lab.plan.stages or stage in lab.plan.commands:
         return {}
     views: dict[str, Any] = {}
@@ -106,6 +108,8 @@ async def _stage_views(lab: Lab, stage: str, positions: dict[str, int]) -> dict[
         for answer in await lab.stage_call(stage, "final_read", timeout_s=_READ_TIMEOUT_S):
             views.update(answer["views"])
             positions.update(read_positions(answer))
+            told = answer.get("begun_at_ms", {})
+            begun_ms.update((view, at_ms) for view, at_ms in told.items() if isinstance(at_ms, int))
     except ControlError as error:
         _log.warning("no final read of %s: %s", stage, error)
     return views
@@ -117,7 +121,7 @@ def final_read(view: str, found: dict[str, Any], truths: Sequence[Expected | Non
     ``truths`` are those before and after the view was asked: a register is right if it equals either, since a terminal
     may come or go in between.
     """
-    read = FinalRead(at_ms=at_ms, begun_at_ms=int(found.get("begun_at_ms", 0)))
+    read = FinalRead(at_ms=at_ms)
     if "sources" in found:
         read.events = msgspec.convert(found["sources"], dict[str, ViewRead])
     if "registers" in found:

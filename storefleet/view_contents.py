@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ GATEWAY: Final = "gateway"
 CANONICAL: Final = "canonical"
 STAGE_OF: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **REGISTER_VIEWS}
 """View -> the stage of ours that says what it holds."""
+_log = logging.getLogger(__name__)
+
 ASK_INTERVAL_S: Final = 0.1
 ASK_TIMEOUT_S: Final = 5.0
 FRESH_TIMEOUT_S: Final = 0.15
@@ -118,7 +121,8 @@ class ViewContents:
                     heard.add(GATEWAY)
                     self._gateway_fault = ""
                 except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
-                    self._gateway_fault = f"it does not answer ({str(error) or type(error).__name__})"
+                    self._gateway_fault = "it does not answer"
+                    _log.info("the gateway cannot be read: %s", str(error) or type(error).__name__)
                 await asyncio.sleep(ASK_INTERVAL_S)
 
     def unknown(self, heard: Collection[str]) -> dict[str, str]:

@@ -124,8 +124,9 @@ class PoseidonStage:
         position, begun_at_ms = (file.checkpoint, file.begun_at_ms) if file is not None else ("", 0)
         sources = await asyncio.to_thread(event_journal.final_read, self._path)
         return {
-            "views": {"orders": {"sources": sources, "begun_at_ms": begun_at_ms}},
+            "views": {"orders": {"sources": sources}},
             "positions": {"orders": position},
+            "begun_at_ms": {"orders": begun_at_ms},
         }
 
     async def _applied_times(self, params: Params) -> Any:

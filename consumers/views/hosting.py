@@ -96,10 +96,14 @@ class HostedView:
         if self._file is None:
             raise StorageError(f"view {self.view.name} is not open: {self._error or 'not started'}")
         try:
-            begun_at_ms = self._file.begun_at_ms
-            return {**await asyncio.to_thread(self.view.final_read, self.path), "begun_at_ms": begun_at_ms}
+            return await asyncio.to_thread(self.view.final_read, self.path)
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
+
+    @property
+    def begun_at_ms(self) -> int:
+        """Since when it holds what it holds; 0: it does not say."""
+        return self._file.begun_at_ms if self._file is not None else 0
 
     @property
     def state(self) -> ViewState:

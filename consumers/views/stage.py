@@ -81,7 +81,10 @@ class ViewsStage:
         self.witness.reject(skip.reason, source or skip.id, int(sequence) if sequence.isdecimal() else 0)
 
     async def _final_read(self, _: Params) -> Any:
-        """Every view that can be read, and how far its feed was before; one that cannot is left out: the verdict says so."""
+        """Every view that can be read, how far its feed was before, and since when it holds what it holds.
+
+        One that cannot be read is left out: the verdict says so.
+        """
         views: dict[str, Any] = {}
         positions: dict[str, str] = {}
         for hosted in self._hosted:
@@ -90,7 +93,8 @@ class ViewsStage:
                 views[hosted.view.name] = await hosted.final_read()
             except StorageError as error:
                 _log.warning("no final read of %s: %s", hosted.view.name, error)
-        return {"views": views, "positions": positions}
+        begun = {hosted.view.name: hosted.begun_at_ms for hosted in self._hosted}
+        return {"views": views, "positions": positions, "begun_at_ms": begun}
 
     async def _rebuild(self, params: Params) -> Any:
         """Parameter ``view``: its name."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fleetwire import witness as module
 from fleetwire.control import LINE_LIMIT
+from fleetwire.held_events import DIGEST_MASK, HeldEvents
 from fleetwire.identity import MAXIMUM_SEQUENCE
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import SET_NAMES, Snapshot, Witness
@@ -224,7 +225,7 @@ def test_names_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_witness_fits_into_a_control_line() -> None:
-    """Sets without any room left, of the longest numbers, leave 18 MB of a line for registers."""
+    """Sets without any room left, of the longest numbers, and what a view holds leave 24 MB of a line for registers."""
     witness = Witness()
     sets, width = witness.taken, module.NAME_LIMIT // module.SOURCE_LIMIT
     holes = module.INTERVAL_LIMIT - module.SOURCE_LIMIT + 1
@@ -236,7 +237,13 @@ def test_a_full_witness_fits_into_a_control_line() -> None:
     assert sets.add(f"{1:0{width}}", 5) is None
     witness.handed_on = witness.first_taken_on_retry = sets
     line = msgspec.json.encode(report(witness, full=True))
-    assert 48_000_000 < len(line) < LINE_LIMIT - 18_000_000
+    assert 48_000_000 < len(line) < LINE_LIMIT - 51_000_000
+    held = HeldEvents()
+    for source, numbers in sets.items():
+        held.put(source, numbers, DIGEST_MASK)
+    witness.report_held("orders", held)
+    line = msgspec.json.encode(report(witness, full=True))
+    assert 74_000_000 < len(line) < LINE_LIMIT - 24_000_000
 
 
 def test_what_was_not_sent_comes_again() -> None:
