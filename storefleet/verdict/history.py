@@ -222,6 +222,8 @@ class ViewRecord:
     calm_earlier: list[tuple[int, int]] = field(default_factory=list)
     converged_at_ms: int | None = None
     read_at_ms: int | None = None
+    begun_at_ms: int = 0
+    """Since when it holds what it holds: what came before a rebuild it had to take in again; 0: not said."""
     deadline_s: float = 10.0
 
     @property

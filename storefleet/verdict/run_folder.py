@@ -261,6 +261,7 @@ def _enter_read(record: ViewRecord, read: FinalRead | None) -> None:
     record.calm_earlier = read.calm_earlier
     record.converged_at_ms = read.converged_at_ms
     record.read_at_ms = read.at_ms
+    record.begun_at_ms = read.begun_at_ms
     if read.unreached is not None:
         record.unreached = {source: IntervalSet(intervals) for source, intervals in read.unreached.items()}
     if read.totals is not None:
