@@ -26,14 +26,15 @@ class HeldEvents:
     def __init__(self) -> None:
         self.epoch = 0
         self.sets: dict[str, IntervalSet] = {}
-        self.digests: dict[str, int] = {}
+        self._sums: dict[str, int] = {}
+        """Of content hashes, as they add up; the modulus is taken when they are told."""
         self._changed: set[str] = set()
 
     def begin_anew(self) -> None:
         """Nothing is held any more, or it is about to be put in again."""
         self.epoch += 1
         self.sets.clear()
-        self.digests.clear()
+        self._sums.clear()
         self._changed.clear()
 
     def add(self, source: str, sequence: int, content: bytes) -> None:
@@ -41,15 +42,15 @@ class HeldEvents:
         numbers = self.sets.get(source)
         if numbers is None:
             numbers = self.sets[source] = IntervalSet()
-            self.digests[source] = 0
+            self._sums[source] = 0
         numbers.add(sequence)
-        self.digests[source] = (self.digests[source] + int.from_bytes(content)) & DIGEST_MASK
+        self._sums[source] += int.from_bytes(content)
         self._changed.add(source)
 
     def put(self, source: str, numbers: IntervalSet, digest: int) -> None:
         """All of a source, as a file holds it."""
         self.sets[source] = numbers
-        self.digests[source] = digest
+        self._sums[source] = digest
         self._changed.add(source)
 
     def change_again(self, sources: Collection[str]) -> None:
@@ -70,7 +71,7 @@ class HeldEvents:
                 left_out += 1
                 continue
             lists[source] = numbers.to_list()
-            digests[source] = self.digests[source]
+            digests[source] = self._sums[source] & DIGEST_MASK
         if not full:
             self._changed = set()
         return Holding(epoch=self.epoch, sources=lists, digests=digests), left_out

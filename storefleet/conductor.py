@@ -19,7 +19,7 @@ from typing import Final
 
 from fleetwire.errors import FleetError, SettingsError
 from storefleet.lab import Lab
-from storefleet.live import Display, take_picture
+from storefleet.live import Display, Silent, take_picture
 from storefleet.machine_watch import MachineWatch
 from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
@@ -156,7 +156,7 @@ async def _until_stopped(run: Run, work: Awaitable[None]) -> None:
 
 
 async def _paint(run: Run) -> None:
-    while True:
+    while not isinstance(run.display, Silent):
         compared = run.contents.look(maximum_age_s=COMPARE_INTERVAL_S)
         run.display.show(take_picture(run.lab, run.phase, tuple(run.faults.values()), compared))
         await asyncio.sleep(PICTURE_INTERVAL_S)

@@ -26,6 +26,8 @@ Holdings = Mapping[str, IntervalSet]
 
 _log = logging.getLogger(__name__)
 _NOTHING: Final = IntervalSet()
+_NO_SUMS: Final = array("Q")
+_NOT_OFF: Final = (0, 0, False)
 
 
 class Off(NamedTuple):
@@ -99,6 +101,12 @@ class LedgerContents:
 
     def compare(self, source: str, intervals: Sequence[Interval], digest: int | None) -> Off:
         """How far off a view is that holds these numbers of a source; ``digest`` None: it does not say its contents."""
+        if len(intervals) == 1 and intervals[0][0] == 1 and source not in self._due:
+            sums, last = self._sums.get(source, _NO_SUMS), intervals[0][1]
+            if (
+                last < len(sums) == self.committed[source].last + 1
+            ):  # as always: all from the first on, perhaps not yet all
+                return Off(len(sums) - 1 - last, 0, differs=digest is not None and sums[last] != digest)
         due = self.due(source)
         missing = _ahead(due, intervals)
         strangers = 0
@@ -227,18 +235,18 @@ class Comparison:
         """Compare again what changed. The ledger must have been read since the view was heard: it is never behind then."""
         touched = self._touched | self.held.touched
         self._touched, self.held.touched = set(), set()
+        compare, intervals, digests = self.ledger.compare, self.held.intervals, self.held.digests
         for source in touched:
-            held = self.held
-            off = self.ledger.compare(source, held.intervals.get(source, []), held.digests.get(source))
-            self._count(self.off.pop(source, None), -1)
-            if any(off):
+            off = compare(source, intervals.get(source, []), digests.get(source))
+            if source in self.off:
+                self._count(self.off.pop(source), -1)
+            if off != _NOT_OFF:
                 self.off[source] = off
                 self._count(off, 1)
 
-    def _count(self, off: Off | None, sign: int) -> None:
-        if off is not None:
-            self.missing += sign * off.missing
-            self._wrong += sign * (off.strangers + off.differs)
+    def _count(self, off: Off, sign: int) -> None:
+        self.missing += sign * off.missing
+        self._wrong += sign * (off.strangers + off.differs)
 
     @property
     def distance(self) -> int:
