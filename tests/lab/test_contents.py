@@ -9,6 +9,7 @@ import json
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -70,14 +71,14 @@ def not_converged(lab: Lab, timeout_s: int = 2) -> str:
 
 
 @contextmanager
-def hops_standing_still(lab: Lab) -> Iterator[None]:
-    """Meanwhile no view hears of the gateway: whatever it begins anew with, it does not get on."""
-    chaos = lab.identities()["chaos-1"]
-    chaos.signal(signal.SIGSTOP)
+def gateway_standing_still(lab: Lab) -> Iterator[None]:
+    """Meanwhile no view gets anything: one that begins anew holds nothing."""
+    gateway = lab.identities()["gateway-1"]
+    gateway.signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        chaos.signal(signal.SIGCONT)
+        gateway.signal(signal.SIGCONT)
 
 
 def spoil(lab: Lab, view: str, *statements: str) -> None:
@@ -107,11 +108,11 @@ def test_convergence_is_what_views_hold_now(command_line: CommandLine) -> None:
     """A rebuild, a lost file: waited for. Altered, lost and invented events: not converged, and said of which view."""
     lab = traded(command_line)
     everything = f"sales lacks {committed(lab):,} events"
-    with hops_standing_still(lab):
+    with gateway_standing_still(lab):
         command_line.run("rebuild", "--name", lab.name, "sales")
         assert everything in not_converged(lab)
     converged(lab)
-    with hops_standing_still(lab):
+    with gateway_standing_still(lab):
         spoil(lab, "sales")
         assert everything in not_converged(lab)
         assert lab.status()["picture"]["distances"]["sales"] == committed(lab)
@@ -148,10 +149,13 @@ def test_a_view_that_is_rebuilt_at_the_end_is_waited_for(command_line: CommandLi
     lab = traded(command_line)
     verdicts: list[dict[str, Any]] = []
     ending = threading.Thread(target=lambda: verdicts.append(lab.down(status=None)))
-    with hops_standing_still(lab):
+    with gateway_standing_still(lab):
         command_line.run("rebuild", "--name", lab.name, "sales")
         ending.start()
         until(lambda: "wait for recovery" in phases(lab), "the run ends")
+        for _ in range(20):
+            assert "final reads" not in phases(lab), "the run waits for the view"
+            time.sleep(0.1)
     ending.join()
     (verdict,) = verdicts
     assert (verdict["validity"], verdict["counts"]["ok"]) == ("valid", verdict["sent"])
