@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from fleetwire.errors import StorageError
 from storefleet.final_reads import query_ledger
@@ -21,6 +21,14 @@ Row = tuple[str, int, bytes]
 _NEWEST: Final = "SELECT coalesce(max(rowid), 0) FROM event"
 _ROWS: Final = "SELECT source, sequence, hash FROM event WHERE rowid > ? AND rowid <= ?"
 _SOURCES: Final = "SELECT number, id FROM source"
+
+
+class _Found(NamedTuple):
+    rows: list[tuple[int, int, bytes]]
+    until_row: int
+    newest_row: int
+    names: dict[int, str]
+    error: str = ""
 
 
 class LedgerEvents:
@@ -40,28 +48,32 @@ class LedgerEvents:
         if self._reading.locked():
             self.behind = "the ledger is being read"
             return []
-        return self._read()
+        return self._accept(self._find(self._seen_row, self._names))
 
     async def read_aside(self) -> list[Row]:
-        """The same in a thread, where much is new."""
+        """The same in a thread, where much is new. Who is cancelled meanwhile has read nothing."""
         async with self._reading:
-            return await asyncio.to_thread(self._read)
+            return self._accept(await asyncio.to_thread(self._find, self._seen_row, self._names))
 
-    def _read(self) -> list[Row]:
-        self.behind, self.unread = "", 0
+    def _find(self, seen_row: int, names: dict[int, str]) -> _Found:
+        """What is new; changes nothing here, since it may run in a thread."""
         if not self._ledger.exists():
-            return []
+            return _Found([], seen_row, seen_row, names)
         try:
-            newest: int = query_ledger(self._ledger, _NEWEST)[0][0]
-            until = min(newest, self._seen_row + ROWS_A_READ)
-            rows = query_ledger(self._ledger, _ROWS, self._seen_row, until) if until > self._seen_row else []
-            if any(number not in self._names for number, _, _ in rows):
-                self._names = dict(query_ledger(self._ledger, _SOURCES))
+            newest_row: int = query_ledger(self._ledger, _NEWEST)[0][0]
+            until_row = max(seen_row, min(newest_row, seen_row + ROWS_A_READ))
+            rows = query_ledger(self._ledger, _ROWS, seen_row, until_row) if until_row > seen_row else []
+            if any(number not in names for number, _, _ in rows):
+                names = dict(query_ledger(self._ledger, _SOURCES))
         except StorageError as error:
-            self.behind = str(error)
-            return []
-        self._seen_row = max(self._seen_row, until)
-        self.unread = newest - self._seen_row
-        self.behind = f"{self.unread:,} events of the ledger are not read yet" if self.unread > 0 else ""
-        names = self._names
-        return [(names[number], sequence, content) for number, sequence, content in rows if number in names]
+            return _Found([], seen_row, seen_row, names, str(error))
+        return _Found(rows, until_row, newest_row, names)
+
+    def _accept(self, found: _Found) -> list[Row]:
+        names = self._names = found.names
+        self._seen_row = found.until_row
+        self.unread = found.newest_row - found.until_row
+        self.behind = found.error or (
+            f"{self.unread:,} events of the ledger are not read yet" if self.unread > 0 else ""
+        )
+        return [(names[number], sequence, content) for number, sequence, content in found.rows if number in names]

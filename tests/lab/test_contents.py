@@ -149,14 +149,17 @@ def test_a_view_that_is_rebuilt_at_the_end_is_waited_for(command_line: CommandLi
     lab = traded(command_line)
     verdicts: list[dict[str, Any]] = []
     ending = threading.Thread(target=lambda: verdicts.append(lab.down(status=None)))
-    with gateway_standing_still(lab):
-        command_line.run("rebuild", "--name", lab.name, "sales")
-        ending.start()
-        until(lambda: "wait for recovery" in phases(lab), "the run ends")
-        for _ in range(20):
-            assert "final reads" not in phases(lab), "the run waits for the view"
-            time.sleep(0.1)
-    ending.join()
+    try:
+        with gateway_standing_still(lab):
+            command_line.run("rebuild", "--name", lab.name, "sales")
+            ending.start()
+            until(lambda: "wait for recovery" in phases(lab), "the run ends")
+            for _ in range(20):
+                assert "final reads" not in phases(lab), "the run waits for the view"
+                time.sleep(0.1)
+    finally:
+        if ending.ident is not None:
+            ending.join()
     (verdict,) = verdicts
     assert (verdict["validity"], verdict["counts"]["ok"]) == ("valid", verdict["sent"])
     assert verdict["sent"] == committed(lab) > BURST

@@ -45,6 +45,12 @@ async def test_events_are_read_once_and_some_at_a_time(tmp_path: Path, monkeypat
     assert events.behind, "somebody else has them and has not told yet"
     assert await aside == [(OTHER, 2, b"\x02\x02")]
     assert (events.read(), events.behind) == ([], "")
+    write(path, (2, 3))
+    aside = asyncio.create_task(events.read_aside())
+    await asyncio.sleep(0)
+    aside.cancel()
+    await asyncio.wait({aside})
+    assert events.read() == [(OTHER, 3, b"\x02\x03")], "who was stopped has read nothing"
 
 
 def test_a_ledger_that_cannot_be_read_is_read_later(tmp_path: Path) -> None:
