@@ -156,6 +156,22 @@ async def test_a_clients_wait_is_no_recovery_of_the_run(lab: AnsweringLab) -> No
     assert lab.intervals_ms == [100, 1_000, 100, 1_000]
 
 
+async def test_what_an_earlier_process_held_is_not_believed(lab: AnsweringLab) -> None:
+    """A view's process was started again and has not said what it holds: nothing is known of it, whatever was held."""
+    run = run_of(lab)
+    members = [SimpleNamespace(stage="poseidon", instance=1, incarnation=1)]
+    lab.control.stage = lambda stage: members if stage == "poseidon" else []
+    told = {"orders": {"epoch": 1, "sources": {}, "digests": {}}}
+    snapshot = {"stage": "poseidon", "instance": 1, "incarnation": 1, "at_ms": 1, "number": 1, "holdings": told}
+    lab.observatory.receive(snapshot)
+    assert run.contents.unknown(set())["orders"] == "poseidon does not answer"
+    assert "orders" not in run.contents.unknown({"poseidon"})
+    members[0].incarnation = 2
+    assert run.contents.unknown({"poseidon"})["orders"] == "poseidon was started again"
+    lab.observatory.receive({**snapshot, "incarnation": 2})
+    assert "orders" not in run.contents.unknown({"poseidon"})
+
+
 async def test_a_wait_that_is_cut_is_no_recovery_that_never_came(lab: AnsweringLab) -> None:
     """Ctrl-C during the script's wait leaves no recovery behind: the wait at the end of the run speaks for the views."""
     lab.observatory.registers["terminals"] = {"taco.west.s0001.r01": [True, 1, 1]}
