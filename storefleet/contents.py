@@ -87,7 +87,8 @@ class LedgerContents:
 
     def due(self, source: str) -> IntervalSet:
         """What a view must hold of a source by now."""
-        return self._due.get(source) or self.committed.get(source, _NOTHING)
+        due = self._due.get(source)
+        return self.committed.get(source, _NOTHING) if due is None else due
 
     def digest(self, source: str, intervals: Iterable[Interval]) -> int | None:
         """What the contents of these events add up to; None when they are not all known."""

@@ -185,6 +185,15 @@ def test_sources_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(held.intervals) == 1
 
 
+def test_a_source_of_which_all_was_rejected() -> None:
+    """Nothing is missing of it, and whatever is held of it is one too many."""
+    world = World(till=2)
+    world.reject(TILL, 1, 2)
+    assert world.off() == {}
+    world.hold(TILL, 2)
+    assert world.off() == {TILL: Off(0, 1, differs=False)}
+
+
 @given(
     st.lists(st.tuples(st.sampled_from([TILL, OTHER]), st.integers(1, 30)), max_size=80, unique=True),
     st.sets(st.integers(1, 30)),
