@@ -20,7 +20,7 @@ from typing import Final
 
 from fleetwire.errors import FleetError, SettingsError
 from storefleet.lab import Lab
-from storefleet.live import Display
+from storefleet.live import Display, Silent
 from storefleet.machine_watch import MachineWatch
 from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
@@ -30,6 +30,8 @@ from storefleet.stopped_processes import StoppedProcesses
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25
+COMPARE_INTERVAL_S: Final = 2.0
+"""A picture's distances are this old at most: to compare views with the ledger costs more than to draw."""
 RECORD_INTERVAL_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
@@ -158,8 +160,8 @@ async def _until_stopped(run: Run, work: Awaitable[None]) -> None:
 
 
 async def _paint(run: Run) -> None:
-    while True:
-        run.display.show(run.picture())
+    while not isinstance(run.display, Silent):
+        run.display.show(run.picture(maximum_age_s=COMPARE_INTERVAL_S))
         await asyncio.sleep(PICTURE_INTERVAL_S)
 
 

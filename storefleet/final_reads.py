@@ -335,37 +335,46 @@ def enter_stored_times(events: Mapping[str, ViewRead], answer: Any) -> None:
 class Outcomes:
     """What terminals were told, by source; each read looks only at what is new.
 
-    ``applied`` is kept up only with ``keeps_applied``. Both grow while they are used.
+    ``refused`` is what was rejected and must not be held: a conflict's key may be, by its first content. ``applied`` is
+    kept up only with ``keeps_applied``. All grow while they are used.
     """
 
     def __init__(self, ledger: Path, *, keeps_applied: bool) -> None:
         self.rejected: dict[str, IntervalSet] = {}
+        self.refused: dict[str, IntervalSet] = {}
         self.applied: dict[str, IntervalSet] = {}
         self._ledger = ledger
         self._keeps_applied = keeps_applied
         self._seen_row = 0
 
-    def read(self) -> None:
-        """Take in what is new; what cannot be read yet comes with a later call."""
+    def read(self) -> set[str]:
+        """Take in what is new; what cannot be read yet comes with a later call. Sources of which more was rejected."""
         if not self._ledger.exists():
-            return
+            return set()
         newest = "SELECT coalesce(max(rowid), 0) FROM outcome"
         statement = (
-            "SELECT id, verdict, first, last FROM outcome JOIN source ON number = source"
+            "SELECT id, verdict, reason, first, last FROM outcome JOIN source ON number = source"
             " WHERE outcome.rowid > ? AND outcome.rowid <= ? AND (verdict = 'rejected' OR ?)"
         )
         try:
             until_row: int = query_ledger(self._ledger, newest)[0][0]
             if until_row <= self._seen_row:
-                return
+                return set()
             rows = query_ledger(self._ledger, statement, self._seen_row, until_row, self._keeps_applied)
         except StorageError as error:
             _log.warning("%s", error)
-            return
-        for source, verdict, first, last in rows:
-            sets = self.applied if verdict == "applied" else self.rejected
-            sets.setdefault(source, IntervalSet()).add_range(first, last)
+            return set()
+        touched = set()
+        for source, verdict, reason, first, last in rows:
+            if verdict == "applied":
+                self.applied.setdefault(source, IntervalSet()).add_range(first, last)
+                continue
+            touched.add(source)
+            self.rejected.setdefault(source, IntervalSet()).add_range(first, last)
+            if reason != "key_conflict":
+                self.refused.setdefault(source, IntervalSet()).add_range(first, last)
         self._seen_row = until_row
+        return touched
 
 
 def last_resolved_key(ledger: Path) -> Key | None:

@@ -23,11 +23,12 @@ from fleetwire.canonical_message import claimed_keys, read_whole
 from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms
 from fleetwire.content import content_hash
 from fleetwire.errors import BadPayload, FleetError, SettingsError
+from fleetwire.held_events import HeldEvents
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
-from fleetwire.witness import ViewRead
+from fleetwire.witness import Holding, ViewRead
 from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.letter_box import LetterBox
 from storefleet.plan import EXTERNAL, LabPlan
@@ -77,6 +78,8 @@ class Observer:
         self._numbers = Numbers(REMEMBERED_LIMIT)
         self.untrue_messages: dict[str, int] = {}
         """Topic's source, or '' -> messages for canonical events that bear no key at all."""
+        self._held = HeldEvents()
+        """The first content under every key of ``_contents``, to be compared while the run goes on."""
         self._gap = False
 
     @classmethod
@@ -179,6 +182,12 @@ class Observer:
             return {}
         return {self._remembers: self._numbers.read() if self._remembers == "raw" else self._contents.read()}
 
+    def holding(self) -> Holding | None:
+        """What changed since the last call of the canonical events that it remembers; None when some may be missed."""
+        if self._gap or self._remembers != OBSERVED_VIEWS["parm"]:
+            return None
+        return self._held.report(full=False)[0]
+
     def _on_gap(self) -> None:
         if self._letters is not None:
             self._letters.begin_gap()
@@ -188,6 +197,7 @@ class Observer:
         self._gap = True
         self._contents = Contents()
         self._numbers = Numbers(REMEMBERED_LIMIT)
+        self._held.begin_anew()
 
     def _on_host(self, message: Message) -> None:
         self._client.acknowledge(message)
@@ -213,7 +223,9 @@ class Observer:
         except BadPayload:
             self._note_untrue(message)
             return
-        self._contents.add(key, content_hash(event.type, event.time, event.business_day_date, data), now_ms())
+        digest = content_hash(event.type, event.time, event.business_day_date, data)
+        if self._contents.add(key, digest, now_ms()):
+            self._held.add(key.source, key.sequence, digest)
 
     def _note_untrue(self, message: Message) -> None:
         """It stands under every key that it bears: one of them may be a till's of this fleet."""

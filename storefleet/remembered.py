@@ -79,15 +79,17 @@ class Contents:
         self._arrivals: dict[str, Arrivals] = {}
         self._others: dict[Key, list[bytes]] = {}
 
-    def add(self, key: Key, content: bytes, at_ms: int) -> None:
-        """An event came whole; the same content again changes nothing."""
+    def add(self, key: Key, content: bytes, at_ms: int) -> bool:
+        """An event came whole; the same content again changes nothing. Whether it is the first under its key."""
         arrivals = self._arrivals.get(key.source)
         if arrivals is None:
             arrivals = self._arrivals[key.source] = Arrivals()
         if arrivals.add(key.sequence, at_ms, content):
             self.remembered += 1
-        elif arrivals.content(key.sequence) != content:
+            return True
+        if arrivals.content(key.sequence) != content:
             self.add_other(key, content)
+        return False
 
     def add_other(self, key: Key, content: bytes) -> None:
         """Something else was published under this key."""

@@ -19,8 +19,8 @@ import msgspec
 from fleetwire.control import Params
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.identity import Key
-from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from storefleet.contents import Holdings
 from storefleet.control_server import Member
 from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import Outcomes, last_resolved_key, read_all
@@ -48,6 +48,7 @@ from storefleet.verdict.machine import LAB_PROCESS
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
 from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads
+from storefleet.view_contents import ViewContents
 
 COMING_BACK_MS: Final = 10_000
 """So long after healing a register view has not recovered while terminals are still on their way back: a board that
@@ -83,6 +84,7 @@ class Run:
         self.interrupted = False
         self.record = self._new_record() if lab.past is None else self._go_on(lab.past)
         self._untrue_before = dict(self.record.untrue_messages)
+        self.contents = ViewContents(lab, self.ledger_file, self.outcomes, self.record.views)
         lab.client_handlers.update(
             {
                 "status": self._on_status,
@@ -182,7 +184,7 @@ class Run:
                 raise error
 
     async def wait_recovery(self, timeout_s: float) -> Recovery:
-        """Wait until every view holds what is committed now and every register is true; bounded.
+        """Wait until every view holds what is committed now, by its content, and every register is true; bounded.
 
         The run answers for this recovery: one that does not come in time speaks against it, one that is cut does not.
         """
@@ -193,6 +195,7 @@ class Run:
         except asyncio.CancelledError:
             self.recoveries.remove(recovery)
             raise
+        recovery.believe(recovery.unknown)
         self.write_record()
         return recovery
 
@@ -201,10 +204,13 @@ class Run:
         deadline_s = time.monotonic() + timeout_s
         self._watchers += 1
         self.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
+        heard: set[str] = set()
+        attending = asyncio.create_task(self.contents.attend(heard, recovery.converged_ms), name="run.contents")
         try:
-            while time.monotonic() < deadline_s and not self._observe(recovery):  # noqa: ASYNC110 - 100 ms is the resolution
+            while not self._observe(recovery, heard) and time.monotonic() < deadline_s:  # noqa: ASYNC110 - 100 ms is the resolution
                 await asyncio.sleep(RESOLUTION_MS / 1000)
         finally:
+            attending.cancel()
             self._watchers -= 1
             if not self._watchers:
                 self.lab.control.notify_all("snapshot_every", {"interval_ms": 1000})
@@ -212,31 +218,36 @@ class Run:
     async def _begin_recovery(self) -> Recovery:
         with contextlib.suppress(ControlError):
             await self.lab.control.ask_snapshots("emulator", timeout_s=5.0)
-        seen = self.lab.observatory
+        healed_ms = self.clock.now_ms()
+        await self.contents.catch_up()
         views = self.record.views
+        evidence = {view.view: self._evidence(view.view) for view in views if view.holds == "events"}
         return Recovery(
-            self.clock.now_ms(),
-            seen.events["emulator"],
-            {view.view: self._evidence(view.view) for view in views if view.holds == "events"},
+            healed_ms,
+            self.contents.committed(),
+            {view: proofs for view, proofs in evidence.items() if proofs},
             [view.view for view in views if view.holds == "registers" and not view.follows],
+            self.contents.comparisons(),
         )
 
-    def _evidence(self, view: str) -> list[dict[str, IntervalSet]]:
-        """What proves which events a view holds: witnesses, and the word to a terminal where no state outlives it."""
+    def _evidence(self, view: str) -> list[Holdings]:
+        """What proves which events a view has had, of which nobody says what it holds: witnesses, and the word to a
+        terminal where no state outlives it."""
         told = [self.outcomes.applied] if view == self._told_view else []
-        return self.lab.observatory.holdings(view) + told
+        return [*self.lab.observatory.evidence(view), *told]
 
-    def _observe(self, recovery: Recovery) -> bool:
+    def _observe(self, recovery: Recovery, heard: set[str]) -> bool:
         seen = self.lab.observatory
         now_ms = self.clock.now_ms()
         coming_back = now_ms - recovery.healed_ms < COMING_BACK_MS and seen.total("emulator", "connecting") > 0
         distances = {view: seen.register_distance(view) + coming_back for view in REGISTER_VIEWS}
-        self.outcomes.read()
-        return recovery.observe(now_ms, self.outcomes.rejected, distances)
+        self.contents.read()
+        return recovery.observe(now_ms, self.outcomes.rejected, distances, self.contents.unknown(heard))
 
-    def picture(self) -> Picture:
-        """What people are shown now."""
-        return take_picture(self.lab, self.phase, tuple(self.faults.values()), self.waiting)
+    def picture(self, *, maximum_age_s: float = 0.0) -> Picture:
+        """What people are shown now; views are compared with the ledger again where that is older."""
+        compared = self.contents.look(maximum_age_s=maximum_age_s)
+        return take_picture(self.lab, self.phase, tuple(self.faults.values()), compared, self.waiting)
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""
@@ -391,7 +402,7 @@ class Run:
         A lab that goes on with this run knows from here what the ledger, the witnesses and the journal do not tell:
         phases, faults, recoveries, stalls.
         """
-        self.outcomes.read()  # a little each time, so that no recovery waits for those of a long run
+        self.contents.read()  # a little each time, so that no recovery waits for the ledger of a long run
         if self.lab.broker_watch is not None:
             self.record.broker = self.lab.broker_watch.account()
         if self.lab.observer is not None:
@@ -409,6 +420,7 @@ class Run:
     # -- what commands may ask -----------------------------------------------------------------------------------
 
     async def _on_status(self, _: Params) -> dict[str, Any]:
+        await self.contents.refresh()
         picture = self.picture()
         return {
             "name": self.lab.plan.name,
@@ -430,9 +442,8 @@ class Run:
             return {"ready": True}
         recovery = await self._begin_recovery()  # a client's own question, for which no view answers in the verdict
         await self._watch(recovery, timeout_s)
-        missing = sorted(recovery.views - recovery.converged_ms.keys())
-        if missing:
-            raise ControlError(f"not converged within {timeout_s:g} s: {', '.join(missing)}")
+        if lacking := recovery.lacking():
+            raise ControlError(f"not converged within {timeout_s:g} s: {lacking}")
         return {view: at_ms - recovery.healed_ms for view, at_ms in recovery.converged_ms.items()}
 
     async def _on_down(self, _: Params) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from fleetwire.control import Params
 from fleetwire.envelope import MAXIMUM_ATTEMPT
 from fleetwire.errors import BadPayload
 from fleetwire.events import Code, KeyText, LocalDate, UtcTime
+from fleetwire.held_events import HeldEvents, digest_of
 from fleetwire.identity import MAXIMUM_SEQUENCE, Terminal
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.packed_times import packed_times
@@ -45,6 +46,7 @@ NO_HASH: Final = bytes(HASH_BYTES)
 """Of what is shown and was never journaled."""
 _PUT_SOURCE: Final = "INSERT INTO source (number, id) VALUES (?, ?)"
 _PUT_APPLIED: Final = "INSERT INTO applied (source, sequence, hash, applied_at_ms) VALUES (?, ?, ?, ?)"
+_STORED: Final = "SELECT source, sequence, CAST(hash AS BLOB) FROM applied ORDER BY source, sequence"
 _JOURNAL: Final = """
 SELECT source, sequence, hash, applied_at_ms FROM applied WHERE source >= ? ORDER BY source, sequence
 """
@@ -132,25 +134,31 @@ def _attempt(raw: Raw) -> int:
 
 
 class EventJournal:
-    """The tables of SCHEMA, and in memory what they hold as intervals; memory changes in ``committed`` only."""
+    """The tables of SCHEMA, and in memory what they hold, as intervals; memory changes in ``committed`` only.
+
+    ``held`` is for the stage's witness to report; ``applied`` are its sets.
+    """
 
     def __init__(self) -> None:
-        self.applied: dict[str, IntervalSet] = {}
+        self.held = HeldEvents()
+        self.applied = self.held.sets
         self._numbers: dict[str, int] = {}
         self._new_numbers: dict[str, int] = {}
         self._fresh: list[Event] = []
         self._repeats: list[Event] = []
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read what is stored; a second for a million events."""
-        self.applied.clear()
+        """Read what is stored, whatever it was before; about a second for a million events."""
+        self.held.begin_anew()
         self._numbers = dict(connection.execute("SELECT id, number FROM source"))
         ids = {number: source for source, number in self._numbers.items()}
-        rows = connection.execute("SELECT source, sequence FROM applied ORDER BY source, sequence")
+        rows = connection.execute(_STORED)
         for number, group in groupby(rows, key=itemgetter(0)):
-            seen = self.applied[ids[number]] = IntervalSet()
-            for _, sequence in group:
+            _, sequences, hashes = zip(*group, strict=True)
+            seen = IntervalSet()
+            for sequence in sequences:
                 seen.add(sequence)
+            self.held.put(ids[number], seen, digest_of(hashes))
 
     def read(self, change: Change) -> Event:
         """The change's event; raises BadPayload, also for a source that is no terminal."""
@@ -188,12 +196,9 @@ class EventJournal:
     def committed(self) -> tuple[list[Event], list[Event]]:
         """The last ``write`` is durable: what was new in it, and what came again."""
         self._numbers.update(self._new_numbers)
-        applied = self.applied
+        add = self.held.add
         for event in self._fresh:
-            held = applied.get(event.source)
-            if held is None:
-                held = applied[event.source] = IntervalSet()
-            held.add(event.sequence)
+            add(event.source, event.sequence, event.hash)
         result = (self._fresh, self._repeats)
         self._fresh, self._repeats, self._new_numbers = [], [], {}
         return result
@@ -202,7 +207,7 @@ class EventJournal:
         """Forget everything."""
         connection.execute("DELETE FROM applied")
         connection.execute("DELETE FROM source")
-        self.applied.clear()
+        self.held.begin_anew()
         self._numbers.clear()
 
 

@@ -79,6 +79,7 @@ class PoseidonFold:
         self.journal = EventJournal()
         self._witness = witness
         self._on_applied = on_applied
+        witness.report_held("orders", self.journal.held)
 
     def load(self, connection: sqlite3.Connection) -> None:
         """What was applied before counts as taken and handed on by this incarnation too."""

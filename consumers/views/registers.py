@@ -87,6 +87,7 @@ class RegisterView(ABC, Generic[Document]):
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Tell the witness what is stored."""
+        self._witness.begin_registers(self.name)
         for name, value in connection.execute("SELECT name, value FROM register"):
             self._witness.register(self.name, name, msgspec.json.decode(value))
 
@@ -124,6 +125,7 @@ class RegisterView(ABC, Generic[Document]):
     def rebuild(self, connection: sqlite3.Connection) -> None:
         """Forget everything."""
         connection.execute("DELETE FROM register")
+        self._witness.begin_registers(self.name)
 
     def rows(self, connection: sqlite3.Connection, selection: Selection) -> list[Any]:
         """The documents, by name; one whose row was damaged hides no other."""

@@ -60,6 +60,7 @@ class SalesView:
     def __init__(self, witness: Witness) -> None:
         self._witness = witness
         self._journal = EventJournal()
+        witness.report_held(self.name, self._journal.held)
 
     def load(self, connection: sqlite3.Connection) -> None:
         """What was applied before counts as taken and handed on by this incarnation too."""

@@ -243,7 +243,7 @@ def _excused_from_ms(history: History, views: list[ViewRecord]) -> dict[str, flo
             result[view.view] = -math.inf
         else:
             limit_ms = standstill.running_limit_ms(view.read_at_ms, view.deadline_s * 1000)
-            result[view.view] = limit_ms if limit_ms > calm_ms else -math.inf
+            result[view.view] = limit_ms if limit_ms > max(calm_ms, view.begun_at_ms) else -math.inf
     return result
 
 
@@ -321,7 +321,8 @@ def had_its_time(view: ViewRecord) -> bool:
         return False
     if view.converged_at_ms is not None:
         return True
-    return view.read_at_ms is not None and view.read_at_ms - view.healed_at_ms >= view.deadline_s * 1000
+    since_ms = max(view.healed_at_ms, view.begun_at_ms)
+    return view.read_at_ms is not None and view.read_at_ms - since_ms >= view.deadline_s * 1000
 
 
 def _with_stale(

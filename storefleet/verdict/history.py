@@ -243,6 +243,7 @@ class ViewRecord:
     read_at_ms: int | None = None
     asked_at_ms: int | None = None
     begun_at_ms: int = 0
+    """Since when it holds what it holds: what came before a rebuild it had to take in again; 0: not said."""
     deadline_s: float = 10.0
 
     @property

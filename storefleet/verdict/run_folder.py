@@ -372,12 +372,12 @@ def _enter_read(record: ViewRecord, read: FinalRead | None, notes: list[Note]) -
     if read.asked_at_ms:
         record.registers_changed_ms = read.registers_changed_ms
     record.asked_at_ms = read.asked_at_ms or None
-    record.begun_at_ms = read.begun_at_ms
     record.healed_at_ms = read.healed_at_ms
     record.calm_since_ms = read.calm_since_ms
     record.calm_earlier = read.calm_earlier
     record.converged_at_ms = read.converged_at_ms
     record.read_at_ms = read.at_ms
+    record.begun_at_ms = read.begun_at_ms
     if read.unreached is not None:
         record.unreached = {source: IntervalSet(intervals) for source, intervals in read.unreached.items()}
     if read.totals is not None:

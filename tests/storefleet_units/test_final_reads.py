@@ -154,3 +154,17 @@ def test_outcomes_are_read_once(ledger: Path, keeps_applied: bool, applied: dict
     outcomes.read()
     assert outcomes.rejected == {TILL: IntervalSet([(2, 3)]), TILL_2: IntervalSet([(7, 7)])}
     assert outcomes.applied == applied
+
+
+def test_the_key_of_a_conflict_may_be_held(ledger: Path) -> None:
+    """What was rejected need not be held; refused is what must not be: not the key of which the first content is kept."""
+    outcomes = Outcomes(ledger, keeps_applied=False)
+    write(
+        ledger,
+        "INSERT INTO outcome VALUES (1, 1, 1, 'rejected', 'sync_stage', 'key_conflict', 0),"
+        " (2, 7, 8, 'rejected', 'parm', 'totals', 0), (2, 9, 9, 'applied', 'poseidon', '', 0)",
+    )
+    assert outcomes.read() == {TILL, TILL_2}
+    assert outcomes.read() == set()
+    assert outcomes.rejected == {TILL: IntervalSet([(1, 1)]), TILL_2: IntervalSet([(7, 8)])}
+    assert outcomes.refused == {TILL_2: IntervalSet([(7, 8)])}

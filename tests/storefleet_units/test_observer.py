@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from fleetwire.envelope import Envelope
+from fleetwire.held_events import digest_of
 from fleetwire.identity import Key, Terminal
 from fleetwire.mqtt import Message, StageClient
 from fleetwire.topics import Topics
-from fleetwire.witness import ViewRead
+from fleetwire.witness import Holding, ViewRead
 from storefleet import observer as module
 from storefleet.observer import Observer
 
@@ -79,6 +80,22 @@ def test_what_is_remembered_is_bounded(
     assert observer.final_read() == {}
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert client.acknowledged == 6
+    assert observer.holding() is None
+
+
+def test_what_is_remembered_can_be_compared_meanwhile() -> None:
+    """By number and content, each time what changed; raw events have no content to compare."""
+    observer = Observer(AcknowledgingClient(), TOPICS, remembers="canonical")
+    for sequence in (1, 2, 2):
+        observer._on_canonical(canonical(sequence))
+    held = observer.holding()
+    assert held is not None
+    hashes = observer.final_read()["canonical"][TILL.id].hashes
+    assert (held.sources, held.digests) == ({TILL.id: [(1, 2)]}, {TILL.id: digest_of([hashes[:8], hashes[8:]])})
+    assert observer.holding() == Holding()
+    observer._on_gap()
+    assert observer.holding() is None
+    assert Observer(AcknowledgingClient(), TOPICS, remembers="raw").holding() is None
 
 
 def altered(**changes: object) -> bytes:

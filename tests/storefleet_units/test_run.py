@@ -54,6 +54,7 @@ class AnsweringLab:
         self.broker_watch = None
         self.control = SimpleNamespace(notify_all=self._notify, members={}, stage=lambda _: [])
         self.observer = None
+        self.gateway_url = "http://127.0.0.1:9/fleet"
         self.faults: list[list[dict[str, Any]] | ControlError] = [[]]
         self.called: list[str] = []
         self.intervals_ms: list[int] = []
@@ -168,12 +169,33 @@ async def test_a_clients_wait_is_no_recovery_of_the_run(lab: AnsweringLab) -> No
     lab.observatory.registers["terminals"] = {"taco.west.s0001.r01": [True, 1, 1]}
     run = run_of(lab)
     lab.ready.set()
-    with pytest.raises(ControlError, match=r"not converged within 0\.01 s: device_inventory, olympus_dgs, store_board"):
+    with pytest.raises(ControlError, match=r"^not converged within 0\.01 s: ") as told:
         await lab.client_handlers["wait"]({"what": "converged", "timeout_s": 0.01})
+    reasons = dict(one.split(": ") for one in str(told.value).partition(" s: ")[2].split("; "))
+    assert list(reasons) == ["device_inventory", "gateway", "olympus_dgs", "orders", "sales", "store_board"]
+    assert reasons["orders"] == "poseidon does not answer"
+    assert reasons["device_inventory"] == reasons["sales"] == "views does not answer"
+    assert reasons["gateway"] in ("it does not answer", "it is not read to its end yet")
     assert run.recoveries == []
     recovery = await run.wait_recovery(0.01)
     assert run.recoveries == [recovery]
     assert lab.intervals_ms == [100, 1_000, 100, 1_000]
+
+
+async def test_what_an_earlier_process_held_is_not_believed(lab: AnsweringLab) -> None:
+    """A view's process was started again and has not said what it holds: nothing is known of it, whatever was held."""
+    run = run_of(lab)
+    members = [SimpleNamespace(stage="poseidon", instance=1, incarnation=1)]
+    lab.control.stage = lambda stage: members if stage == "poseidon" else []
+    told = {"orders": {"epoch": 1, "sources": {}, "digests": {}}}
+    snapshot = {"stage": "poseidon", "instance": 1, "incarnation": 1, "at_ms": 1, "number": 1, "holdings": told}
+    lab.observatory.receive(snapshot)
+    assert run.contents.unknown(set())["orders"] == "poseidon does not answer"
+    assert "orders" not in run.contents.unknown({"poseidon"})
+    members[0].incarnation = 2
+    assert run.contents.unknown({"poseidon"})["orders"] == "poseidon was started again"
+    lab.observatory.receive({**snapshot, "incarnation": 2})
+    assert "orders" not in run.contents.unknown({"poseidon"})
 
 
 async def test_a_wait_that_is_cut_is_no_recovery_that_never_came(lab: AnsweringLab) -> None:
