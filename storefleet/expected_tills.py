@@ -141,6 +141,9 @@ def judge_tills(
             if holding is None:
                 continue
             rows = list(group)
+            if _missing_in_ledger(rows, holding):  # what it does to the till nobody can say; it is unexpected as it is
+                tills.found.pop(source, None)
+                continue
             if any(row.effect is None for row in rows):
                 raise StorageError(
                     f"ledger {ledger} is of an older storefleet: it does not say what events do to tills"
@@ -150,6 +153,11 @@ def judge_tills(
                 tills.expected[source] = expected
             _judge_orders(rows, holding, by_source.get(source, {}), tills)
     return tills
+
+
+def _missing_in_ledger(rows: Sequence[Row], held: Held) -> bool:
+    committed = IntervalSet((row.sequence, row.sequence) for row in rows)
+    return bool(held.possibly.difference(committed))
 
 
 def _agreeing(states: Iterable[object], found: object) -> object | None:

@@ -64,6 +64,8 @@ CLASSES: Final = (
 """Worst first."""
 
 ClassSets = dict[str, IntervalSet]
+NO_HASH: Final = bytes(HASH_BYTES)
+"""Of what a view shows without an entry in its journal."""
 NO_READ: Final = ViewRead(intervals=[], hashes=b"")
 
 
@@ -210,7 +212,7 @@ def _of_view(
         return _with_stale({}, view, source, facts=facts, found=found, readings=readings)
     if read.others and facts.known:
         found.update(numbers(number for number, _ in read.others))
-    found = found.difference(facts.holes)
+    found = found.difference(facts.holes).difference(_unjournaled(view, read, held))
     result = _present(facts, read, found, held)
     absent = held.difference(found).difference(facts.malformed.intersection(facts.told))
     lost = absent.intersection(ledger.applied)
@@ -221,6 +223,18 @@ def _of_view(
     result["never_read"] = unresolved
     result["rejected"] = absent.intersection(facts.rejected).difference(facts.told)
     return _with_stale(result, view, source, facts=facts, found=found.intersection(held), readings=readings)
+
+
+def _unjournaled(view: ViewRecord, read: ViewRead, held: IntervalSet) -> IntervalSet:
+    """What the view still shows and does not know any more to have applied: it may apply it again, so that it is lost."""
+    result = IntervalSet()
+    if not view.by_effect or NO_HASH not in read.hashes:
+        return result
+    numbers = IntervalSet(read.intervals).numbers()
+    for number, start in zip(numbers, range(0, len(read.hashes), HASH_BYTES), strict=True):
+        if read.hashes[start : start + HASH_BYTES] == NO_HASH:
+            result.add(number)
+    return result.intersection(held)
 
 
 def _is_right(ledger: SourceLedger, read: ViewRead) -> bool:

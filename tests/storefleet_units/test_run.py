@@ -52,7 +52,7 @@ class AnsweringLab:
         self.journal = SimpleNamespace(exits={})
         self.ready = asyncio.Event()
         self.broker_watch = None
-        self.control = SimpleNamespace(notify_all=self._notify, members={}, stage=lambda _: [])
+        self.control = SimpleNamespace(notify_all=self._notify, members={}, stage=lambda _: [], refused_reports={})
         self.observer = None
         self.gateway_url = "http://127.0.0.1:9/fleet"
         self.faults: list[list[dict[str, Any]] | ControlError] = [[]]
