@@ -34,11 +34,11 @@ GATEWAY: Final = "gateway"
 CANONICAL: Final = "canonical"
 STAGE_OF: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **REGISTER_VIEWS}
 """View -> the stage of ours that says what it holds."""
-_log = logging.getLogger(__name__)
-
 ASK_INTERVAL_S: Final = 0.1
 ASK_TIMEOUT_S: Final = 5.0
 FRESH_TIMEOUT_S: Final = 0.15
+
+_log = logging.getLogger(__name__)
 
 
 class ViewContents:
