@@ -68,6 +68,7 @@ async def test_a_stage_that_says_what_cannot_be_leaves_a_verdict(
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setitem(STAGES, "views", STAGES["views"]._replace(module="tests.lab.lying_stages"))
     played = await play(tmp_path, plan_of(tmp_path, fleet=FLEET, rate="60/s"), lambda run: until_traded(run, 100))
+    assert TILL in played.run.lab.observatory.events["emulator"], "the lie is about a till that trades"
     played.assert_valid()
     refused = read_verdict(played.folder)["refused_reports"]
     assert refused.keys() == {"views-1"}
