@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from fleetwire import ledger_format
 from fleetwire.clock import now_ms
+from fleetwire.effects import TillEntry
 from fleetwire.errors import SettingsError, StorageError
 from fleetwire.identity import MAXIMUM_SEQUENCE
 from fleetwire.intervals import Interval
@@ -62,6 +63,9 @@ class WrittenEvent(NamedTuple):
     amount_cents: int
     expected_reason: str
     conflict: bytes
+    sales_count: int
+    effect_hash: bytes
+    till_entry: TillEntry
 
 
 class Remembered(NamedTuple):
@@ -96,7 +100,7 @@ class Batch:
         stored = event.stored
         self.events.append(
             (number, stored.sequence, stored.type, event.content_hash, event.business_day_date, event.amount_cents,
-             now_ms(), event.expected_reason)
+             now_ms(), event.expected_reason, event.sales_count, event.effect_hash, *event.till_entry)
         )  # fmt: skip
         self.outbox.append(
             (number, stored.sequence, attempt, stored.topic, stored.type, stored.time, stored.properties,
@@ -110,7 +114,7 @@ class Batch:
 
 
 _STATEMENTS: Final = (
-    (ledger_format.INSERT_EVENT, "events"),
+    (ledger_format.INSERT_TRADED_EVENT, "events"),
     (ledger_format.INSERT_OUTBOX, "outbox"),
     (_PUT_TILL, "tills"),
     (ledger_format.INSERT_ATTEMPT, "attempts"),
@@ -139,6 +143,10 @@ class Ledger:
     def _check(self, seed: int, shard: int) -> None:
         connection = self._connection
         connection.executescript(ledger_format.DDL + _OWN_DDL)
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(event)")}
+        for name, kind in ledger_format.LATER_COLUMNS.items():
+            if name not in columns:
+                connection.execute(f"ALTER TABLE event ADD COLUMN {name} {kind}")
         known = dict(connection.execute("SELECT name, value FROM meta"))
         wanted = {**dict(ledger_format.META_ROWS), "seed": str(seed), "shard": str(shard)}
         for name, value in wanted.items():

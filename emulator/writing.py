@@ -18,6 +18,7 @@ from emulator.ledger import StoredEvent, WrittenEvent
 from emulator.malformed import MALFORMED, Case, Message
 from emulator.misbehaviour import conflicting, misbehaviour_of
 from fleetwire.content import content_hash
+from fleetwire.effects import effect_hash, effect_of, till_entry
 from fleetwire.envelope import Envelope
 from fleetwire.events import RetailTransaction, VoidTransaction
 from fleetwire.identity import Key
@@ -46,6 +47,7 @@ class EventWriter:
         if wrong.malformation:
             reason = MALFORMED[wrong.malformation].reason
             stored = _damaged(plan, stored, draft, wrong.malformation)
+        effect = effect_of(draft.business_day_date, draft.data)
         return WrittenEvent(
             stored=stored,
             content_hash=content_hash(draft.type, draft.time, draft.business_day_date, draft.data),
@@ -53,6 +55,9 @@ class EventWriter:
             amount_cents=amount_cents(draft.data),
             expected_reason=reason,
             conflict=encode(plan, sequence, conflicting(draft)) if wrong.again == "conflict" else b"",
+            sales_count=0 if effect.receipt is not None and effect.receipt.training else 1,
+            effect_hash=effect_hash(effect),
+            till_entry=till_entry(effect),
         )
 
     def again(self, plan: TerminalPlan, sequence: int, event_type: str) -> Literal["", "repeat", "conflict"]:

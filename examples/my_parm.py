@@ -68,7 +68,7 @@ def on_message(client, waiting, message):
     try:
         said = canonical(json.loads(message.payload), source)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        client.publish(f"{ROOT}/dead-letter/parm/schema/{source}", message.payload, qos=1)
+        client.publish(f"{ROOT}/dead-letter/parm/schema/{source}", message.payload, qos=1, properties=properties)
         said = {"by": "parm", "rejected": [{"sequence": sequence, "stage": "parm", "reason": "schema"}]}
         topic, properties = f"{ROOT}/command/outcome/{place}", None
     waiting[client.publish(topic, json.dumps(said), qos=1, properties=properties).mid] = message

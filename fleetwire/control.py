@@ -2,7 +2,7 @@
 
 It is a plane of its own: it never crosses a hop proxy, and it begins with ``hello`` and the lab's token. Until the lab
 has answered ``hello`` it reads one line of at most 64 KiB, and a second one ends the connection. A line is at most
-64 MiB, in both directions: a longer one is not sent, and ends the connection over which it comes. At most 1,000 calls
+96 MiB, in both directions: a longer one is not sent, and ends the connection over which it comes. At most 1,000 calls
 wait for their answers. When the connection ends, every waiting call fails with a ControlError that is not definite,
 because the peer may have done what was asked.
 """
@@ -21,7 +21,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from fleetwire.errors import ControlError, FleetError
 
-LINE_LIMIT: Final = 64 * 1024 * 1024
+LINE_LIMIT: Final = 96 * 1024 * 1024
 HELLO_LIMIT: Final = 64 * 1024
 """What a line may have before its sender has said the token."""
 WAITING_LIMIT: Final = 1_000

@@ -44,6 +44,11 @@ CREATE TABLE IF NOT EXISTS event (   -- one row for every durable event, at its 
   hash              BLOB NOT NULL,    -- fleetwire.content.content_hash of the canonical event, 8 bytes
   business_day_date TEXT NOT NULL,
   amount_cents      INTEGER NOT NULL, -- signed part of the store's sales total; 0 for what is no sale
+  effect            BLOB,             -- fleetwire.effects.effect_hash, 8 bytes; NULL = not said (an older writer)
+  action            TEXT NOT NULL DEFAULT '',   -- this and the next three: fleetwire.effects.TillEntry
+  refers_to         INTEGER NOT NULL DEFAULT 0, -- of a return or void: number of the same terminal's sale
+  cash_cents        INTEGER NOT NULL DEFAULT 0, -- what it moves into the drawer; a void takes back its sale's
+  operator_id       TEXT NOT NULL DEFAULT '',   -- of a SIGN_ON: who
   committed_at_ms   INTEGER NOT NULL,
   expected_reason   TEXT NOT NULL,    -- '' = well-formed; else the code under which it must be rejected
   sales_count       INTEGER NOT NULL DEFAULT 1 -- 0 = a sale in training: no transaction (fleetwire.amounts)
@@ -95,6 +100,16 @@ CREATE TABLE IF NOT EXISTS register ( -- the true last state of every terminal
 );
 """
 
+LATER_COLUMNS: Final = {
+    "sales_count": "INTEGER NOT NULL DEFAULT 1",
+    "effect": "BLOB",
+    "action": "TEXT NOT NULL DEFAULT ''",
+    "refers_to": "INTEGER NOT NULL DEFAULT 0",
+    "cash_cents": "INTEGER NOT NULL DEFAULT 0",
+    "operator_id": "TEXT NOT NULL DEFAULT ''",
+}
+"""Columns of ``event`` that an older ledger does not have: a writer adds them, a reader must do without."""
+
 META_ROWS: Final = (("format", LEDGER_FORMAT_NAME), ("version", str(LEDGER_FORMAT_VERSION)))
 
 INSERT_META: Final = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
@@ -103,6 +118,12 @@ INSERT_EVENT: Final = (
     "INSERT INTO event (source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms,"
     " expected_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+INSERT_TRADED_EVENT: Final = (
+    "INSERT INTO event (source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms,"
+    " expected_reason, sales_count, effect, action, refers_to, cash_cents, operator_id)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""The same with what the event does to its till."""
 INSERT_OUTCOME: Final = (
     "INSERT INTO outcome (source, first, last, verdict, stage, reason, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )

@@ -140,6 +140,7 @@ class _Frame:
             "stop": self._on_stop,
             "snapshot_every": self._on_snapshot_every,
             "full_snapshot": self._on_full_snapshot,
+            "snapshot_now": self._on_snapshot_now,
             "journey": self._on_journey,
             "journeys": self._on_journeys,
         }
@@ -153,6 +154,11 @@ class _Frame:
 
     async def _on_full_snapshot(self, _: Params) -> Snapshot:
         return self._snapshot(full=True)
+
+    async def _on_snapshot_now(self, _: Params) -> dict[str, Any]:
+        """Whoever has the answer has had the snapshot: it goes before."""
+        self._tell_snapshot(full=False)
+        return {}
 
     async def _on_journey(self, params: Params) -> Any:
         return self._stage.witness.journey(str(params["source"]), int(params["sequence"]))

@@ -90,6 +90,15 @@ class Topics:
             raise BadPayload("topic_mismatch", f"topic levels {brand}/{region}/{store} contradict {source}")
         return TerminalTopic(kind, terminal)
 
+    def read_dead_letter(self, topic: str) -> tuple[str, str, str]:
+        """Stage, reason and source of a dead letter's topic, whoever published it; what is missing is empty."""
+        stage, reason, *_ = [*topic.split("/")[self._prefix_levels + 1 :], "", ""]
+        return stage, reason, topic.rpartition("/")[2]
+
+    def all_dead_letters(self) -> str:
+        """Filter for every dead letter of every stage."""
+        return f"{self.root}/dead-letter/#"
+
     def source_of(self, topic: str) -> str:
         """The last level: the sender's id, without checks (for the witness of what cannot be read)."""
         return topic.rpartition("/")[2]

@@ -14,11 +14,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
 from fleetwire.intervals import Interval, IntervalSet
+
+if TYPE_CHECKING:
+    from fleetwire.held_events import HeldEvents
 
 JOURNEY_LIMIT: Final = 20_000
 SOURCE_LIMIT: Final = 200_000
@@ -26,9 +29,10 @@ NAME_LIMIT: Final = 6_000_000
 INTERVAL_LIMIT: Final = 250_000
 """An event that was rejected leaves a hole: with one in a hundred, at 100 events a second, there is room for 69 hours.
 
-A full snapshot is one control line of at most 67 MB (``control.LINE_LIMIT``). An interval of 16-digit numbers takes 36
-bytes there, a source its name and 6: 250,000 * 36 + 6,000,000 + 200,000 * 6 = 16.2 MB a set, 48.6 MB for the three. The
-other 18 MB are for registers; when those do not fit, the sets go without them.
+A full snapshot is one control line of at most 100 MB (``control.LINE_LIMIT``). An interval of 16-digit numbers takes 36
+bytes there, a source its name and 6: 250,000 * 36 + 6,000,000 + 200,000 * 6 = 16.2 MB a set, 48.6 MB for the three; what
+a view holds takes as much again, and its digests a name and 24 bytes a source: 27 MB. The other 24 MB are for registers;
+when those do not fit, the sets go without them.
 """
 REGISTER_LIMIT: Final = 200_000
 SET_NAMES: Final = ("taken", "handed_on", "first_taken_on_retry")
@@ -62,11 +66,12 @@ class Snapshot(Struct, kw_only=True):
     loop_stall_ms: float = 0.0
     """Longest time since the last snapshot during which the stage's event loop did not run."""
     holdings: dict[str, Holding] = field(default_factory=dict)
-    """By view of events: what it holds now, of the sources that changed since the last snapshot."""
+    """By view of events: what it holds now, of the sources that changed since the last snapshot. Of a view of registers
+    (``state``) its epoch alone."""
 
 
 class Holding(Struct, kw_only=True):
-    """What a view of events holds at present, which is not what its stage has ever seen.
+    """What a view holds at present, which is not what its stage has ever seen.
 
     ``epoch`` counts how often the view began anew within this incarnation (a rebuild): what an earlier epoch or incarnation
     held is not held any more unless this one says so. ``digests``: by source, the sum of the content hashes of all that
@@ -148,7 +153,13 @@ class Witness:
         self._changed: set[str] = set()
         self._state: dict[str, dict[str, object]] = {}
         self._state_changed: dict[str, set[str]] = {}
+        self._register_epochs: dict[str, int] = {}
+        self._held: dict[str, HeldEvents] = {}
         self._journeys: OrderedDict[tuple[str, int], Step] = OrderedDict()
+
+    def report_held(self, view: str, held: HeldEvents) -> None:
+        """Every snapshot tells from now on what this view holds by then."""
+        self._held[view] = held
 
     def take(self, source: str, sequence: int, attempt: int = 1) -> bool:
         """The stage received this event; False when it had received it before."""
@@ -213,6 +224,8 @@ class Witness:
         self.unnoted_total += 1
         for name in SET_NAMES:
             self._changed.update(getattr(snapshot, name))
+        for view, held in self._held.items():
+            held.change_again(snapshot.holdings[view].sources)
 
     def reject(self, reason: str, source: str, sequence: int, did: str = "") -> None:
         """The stage put it into a dead letter. ``sequence`` 0: the message had no usable key."""
@@ -230,6 +243,12 @@ class Witness:
         registers[name] = value
         self._state_changed.setdefault(view, set()).add(name)
 
+    def begin_registers(self, view: str) -> None:
+        """A view of registers begins anew: what it has now is told after this, and nothing else is there."""
+        self._register_epochs[view] = self._register_epochs.get(view, 0) + 1
+        self._state.pop(view, None)
+        self._state_changed.pop(view, None)
+
     def journey(self, source: str, sequence: int) -> Step | None:
         """What happened to one event here, if it is recent."""
         return self._journeys.get((source, sequence))
@@ -244,6 +263,8 @@ class Witness:
         Only a snapshot of changes begins the next one: a full one may be lost or late without taking anything from it.
         """
         self._snapshots += 1
+        holdings = {view: Holding(epoch=epoch) for view, epoch in self._register_epochs.items()}
+        holdings.update((view, self._holding(view, held, full=full)) for view, held in self._held.items())
         sources = self._sources() if full else self._changed
         result = Snapshot(
             stage=stage,
@@ -260,11 +281,18 @@ class Witness:
             counters={name: float(value) for name, value in self.counters.items()},
             state=self._state_report(full=full),
             loop_stall_ms=round(loop_stall_ms, 1),
+            holdings=holdings,
         )
         if not full:
             self._changed = set()
             self._state_changed = {}
         return result
+
+    def _holding(self, view: str, held: HeldEvents, *, full: bool) -> Holding:
+        holding, left_out = held.report(full=full)
+        if left_out:
+            self.leave_unnoted(f"no room for what {view} holds of {left_out:,} sources")
+        return holding
 
     def _sources(self) -> set[str]:
         return self.taken.keys() | self.handed_on.keys() | self.first_taken_on_retry.keys()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.errors import FleetError
 from fleetwire.identity import Key
 from storefleet.verdict.history import Ledger, SourceLedger
@@ -14,7 +15,7 @@ from storefleet.verdict.ledger_file import read_ledger
 
 LIMIT: Final = 100
 SIZE_LIMIT_BYTES: Final = 65_536
-BODY: Final = ("type", "time", "business_day_date", "data")
+BODY: Final = ("type", "time", "business_day_date", "data", "source", "sequence", "key")
 _NOBODY: Final = SourceLedger()
 
 
@@ -34,7 +35,14 @@ class AlteredDocuments:
             return
         body = msgspec.json.decode(document)
         if isinstance(body, dict):
-            self.bodies[str(key)] = {name: body[name] for name in BODY if name in body}
+            self.bodies[str(key)] = {name: value for name, value in body.items() if _is_shown(name, value)}
+
+
+def _is_shown(name: str, value: object) -> bool:
+    """All that a document says of its event, and what no document of an event says."""
+    if name == "channels":
+        return value != [TRANSACTION_CHANNEL]
+    return name in BODY or (name != "attempt" and name[:1] != "_")
 
 
 def ledger_or_nothing(path: Path) -> Ledger:

@@ -27,6 +27,7 @@ from storefleet.command_options import (
     BrokerLineOption,
     BrokerOption,
     ConflictingOption,
+    DrainOption,
     ExternalOption,
     FleetOption,
     InstancesOption,
@@ -68,6 +69,9 @@ if TYPE_CHECKING:
     from storefleet.run import Script
 
 READY_TIMEOUT_S: Final = 60.0
+AFTER_DRAIN_S: Final = 60.0
+"""Final reads, stop and check, after the drain."""
+COUNTDOWN_S: Final = 3.0
 RESUMED_TIMEOUT_S: Final = 1_800.0
 """The new lab of a past run first reads again what that has recorded: a long run takes minutes."""
 BESIDE_RESUME: Final = ("resume", "broker_password_file", "detach", "json_output")
@@ -169,6 +173,7 @@ def up(
     repeated: RepeatedOption = None,
     conflicting: ConflictingOption = None,
     deadline: Annotated[str, typer.Option("--deadline", help="How long a view may take: 30s, 2m.")] = "30s",
+    drain: DrainOption = None,
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
     resume: ResumeOption = None,
@@ -207,6 +212,7 @@ def up(
         runs=runs,
         broker_options=broker_option or (),
         deadline_s=read_duration(deadline, "--deadline"),
+        drain_s=None if drain is None else read_duration(drain, "--drain"),
     )
     if detach:
         _detach(plan.name, json_output=json_output)
@@ -384,21 +390,41 @@ def wait(
         out(", ".join(f"{view} {value} ms" if converged else view for view, value in answer.items()))
 
 
-def down(name: LabOption = None, timeout: TimeoutOption = "60s") -> None:
+def down(
+    name: LabOption = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="How long to wait: 60s, 2m.", show_default="the drain and 60s")
+    ] = None,
+) -> None:
     """End a lab: trading stops, it drains, judges and goes; exit status is the verdict's."""
     from storefleet import home, processes
     from storefleet.control_client import call_lab
     from storefleet.plan import read_duration
 
-    timeout_s = read_duration(timeout, "--timeout")
+    given_s = None if timeout is None else read_duration(timeout, "--timeout")
     chosen = home.the_lab(name)
-    folder = call_lab(chosen, "down")["run_folder"]
+    answer = call_lab(chosen, "down")
+    timeout_s = float(answer["drain_s"]) + AFTER_DRAIN_S if given_s is None else given_s
     deadline_s = time.monotonic() + timeout_s
+    told_s = time.monotonic()
     while processes.is_live(home.lab_folder(chosen)) and time.monotonic() < deadline_s:
         time.sleep(0.05)
+        if time.monotonic() - told_s >= COUNTDOWN_S:
+            told_s = time.monotonic()
+            _say_what_is_waited_for(chosen)
     if processes.is_live(home.lab_folder(chosen)):
         fail(f"lab {chosen} has not ended within {timeout_s:g} s", 3)
-    show_verdict(Path(folder), json_output=False)
+    show_verdict(Path(answer["run_folder"]), json_output=False)
+
+
+def _say_what_is_waited_for(name: str) -> None:
+    """The countdown of a lab that drains, on standard error; nothing where it waits for nothing, or does not answer."""
+    from storefleet.control_client import call_lab
+
+    with contextlib.suppress(FleetError, OSError):
+        waiting = call_lab(name, "status", timeout_s=2.0)["picture"]["waiting"]
+        if waiting:
+            say_progress(f"{name}: {waiting}")
 
 
 def status(name: LabOption = None, json_output: JsonOption = False) -> None:

@@ -64,6 +64,15 @@ JsonLinesOption = Annotated[
         help="JSON lines for programs: lab.json when ready, then {run_folder, exit_status, verdict} at the end.",
     ),
 ]
+DrainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--drain",
+        help="How long the end of a run waits for events without an outcome and views that are behind: 10s; less than the "
+        "deadline leaves what had not its whole deadline unknown.",
+        show_default="the deadline",
+    ),
+]
 TimeoutOption = Annotated[str, typer.Option("--timeout", help="How long to wait: 60s, 2m.")]
 MalformedOption = Annotated[float | None, typer.Option("--malformed", help="Share of malformed payloads, 0 to 1.")]
 RepeatedOption = Annotated[float | None, typer.Option("--repeated", help="Share of repeated payloads, 0 to 1.")]

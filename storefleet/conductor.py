@@ -1,9 +1,10 @@
 """Conducts one run: the lab comes up, the script plays, the run is judged, and whoever stops or fails, a verdict is left.
 
-The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains for a bounded time
-and is judged. A second one ends everything at once; what was recorded by then is judged, and a check that runs already
-is waited for. A lab that does not come up leaves a verdict too, which is unknown; but a past run whose new lab does not come
-up, or is stopped before, is not judged and can be tried again. Nothing that was started is left running.
+The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains until every event has
+its outcome or has had its deadline, and is judged. A second one ends everything at once; what was recorded by then is
+judged, and a check that runs already is waited for. A lab that does not come up leaves a verdict too, which is unknown; but
+a past run whose new lab does not come up, or is stopped before, is not judged and can be tried again. Nothing that was
+started is left running.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ from typing import Final
 
 from fleetwire.errors import FleetError, SettingsError
 from storefleet.lab import Lab
-from storefleet.live import Display, take_picture
+from storefleet.live import Display, Silent
 from storefleet.machine_watch import MachineWatch
 from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
 from storefleet.steering import steering_handlers
+from storefleet.stopped_processes import StoppedProcesses
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25
+COMPARE_INTERVAL_S: Final = 2.0
+"""A picture's distances are this old at most: to compare views with the ledger costs more than to draw."""
 RECORD_INTERVAL_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
@@ -66,7 +70,7 @@ async def conduct(
         with contextlib.closing(lab.journal), _left_to_go_on(lab):
             await lab.recall()
             run = Run(lab, display, stopping)
-            lab.client_handlers.update(steering_handlers(lab))
+            lab.client_handlers.update(steering_handlers(lab, run.note_command))
             verdict = await _whole_life(run, script, trade=trade, on_ready=on_ready)
     return folder, verdict
 
@@ -104,12 +108,13 @@ async def _whole_life(run: Run, script: Script, *, trade: bool, on_ready: Callab
 
 async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> Verdict:
     run.enter("starting")
-    plan = run.lab.plan
     painter = asyncio.create_task(_paint(run), name="run.display")
     keeper = asyncio.create_task(_keep_record(run), name="run.record")
     watch = MachineWatch(run.lab.observatory, run.clock.now_ms, run.lab.run_folder, run.record.machine)
     run.record.machine = watch.record
     watching = asyncio.create_task(watch.run(), name="run.machine")
+    stopped = StoppedProcesses(run.lab.observatory, run.lab.processes.children, run.clock.now_ms)
+    looking = asyncio.create_task(stopped.run(), name="run.stopped_processes")
     try:
         try:
             await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
@@ -119,11 +124,12 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
             _log.warning("%s; the script ends here, the run is judged", error)
         if _can_go_on(run.lab):
             raise FleetError("stopped before the lab was ready")
-        verdict = await run.finish(drain_s=plan.drain_s if run.interrupted else plan.deadline_s)
+        verdict = await run.finish(drain_s=run.lab.plan.drain_limit_s)
     finally:
         painter.cancel()
         keeper.cancel()
         watching.cancel()
+        looking.cancel()
         run.display.close()
     await _tidy_broker(run.lab)
     return verdict
@@ -154,8 +160,8 @@ async def _until_stopped(run: Run, work: Awaitable[None]) -> None:
 
 
 async def _paint(run: Run) -> None:
-    while True:
-        run.display.show(take_picture(run.lab, run.phase, tuple(run.faults.values())))
+    while not isinstance(run.display, Silent):
+        run.display.show(run.picture(maximum_age_s=COMPARE_INTERVAL_S))
         await asyncio.sleep(PICTURE_INTERVAL_S)
 
 

@@ -21,7 +21,8 @@ from fleetwire.settings import PREFIX, VARIABLES
 from fleetwire.witness import Holding, Snapshot, Step, ViewRead
 from storefleet.limits_table import LIMITS
 from storefleet.plan import JOURNEY, STAGES, TERMINALS_HOP
-from storefleet.verdict import run_format
+from storefleet.verdict import letter_file, run_format
+from storefleet.verdict.letter_file import Beyond, End, Gap, Header, Letter
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS
 from storefleet.verdict.run_format import FinalRead, Plan
 
@@ -63,6 +64,8 @@ def _parts() -> Iterator[str]:
     yield f"```sql{ledger_format.DDL}```\n"
     yield _section("The run folder", run_format)
     yield from map(_shape, (Plan, FinalRead))
+    yield _section("Dead letters of a run", letter_file)
+    yield from map(_shape, (Header, Letter, Gap, Beyond, End))
     yield "## The verdict\n"
     yield "Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped at once.\n"
     yield _table(("invalid because", "meaning"), ((f"`{code}`", text) for code, text in INVALID_REASONS.items()))

@@ -29,11 +29,13 @@ from fleetwire.errors import ControlError, FleetError, SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.mqtt import Endpoint
 from fleetwire.settings import StageSettings
+from fleetwire.topics import Topics
 from storefleet import broker as broker_module
 from storefleet import home
 from storefleet.broker import BrokerAddress
 from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer
+from storefleet.letter_box import LetterBox
 from storefleet.observatory import Observatory
 from storefleet.observer import Observer, endpoint, require_answer
 from storefleet.past_run import BROKER, GATEWAY, LAB_FILE_NAME, PastRun, take_over_lab_file
@@ -42,6 +44,7 @@ from storefleet.ports import Ports, port_answers
 from storefleet.process_journal import ProcessJournal
 from storefleet.processes import Child, Processes, record_text
 from storefleet.stage_credentials import credential_file
+from storefleet.verdict.letter_file import LETTERS_FILE_NAME
 from storefleet.verdict.run_format import WITNESSES_FILE_NAME, WitnessesHeader
 
 READY_TIMEOUT_S: Final = 40.0
@@ -143,9 +146,12 @@ class Lab:
         if self._hops:
             await self._start_stage("chaos", 1)
             await self._until_ready("chaos")
+        begun_ms = round(self.started_s * 1000) if self.past is not None else None
+        letters = LetterBox(self.run_folder / LETTERS_FILE_NAME, Topics(self.plan.topic_root), missed_since_ms=begun_ms)
         self.observer = await Observer.open(
             self.plan,
             self.broker_endpoint,
+            letters,
             username=self.username,
             password=self.password,
             missed_some=self.past is not None,
@@ -162,6 +168,11 @@ class Lab:
             await self._until_ready(stage)
         await self._start_stage("emulator", 1, {"trade_at_start": trade})
         await self._until_ready("emulator")
+
+    async def hear_out(self) -> None:
+        """Wait for the last dead letters, once nobody writes any more; bounded."""
+        if self.observer is not None:
+            await self.observer.hear_out()
 
     async def stop_stages(self) -> None:
         """End the stages in the order of the journey, terminals first, so that nothing is cut off in between."""

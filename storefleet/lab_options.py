@@ -125,6 +125,7 @@ def make_plan(
     runs: Path,
     bare_hops: bool = False,
     deadline_s: float = 30.0,
+    drain_s: float | None = None,
     broker_options: Sequence[str] = (),
     stage_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> LabPlan:
@@ -160,6 +161,7 @@ def make_plan(
         instances=stage_instances(instances, present),
         bare_hops=bare_hops or tls,
         deadline_s=deadline_s,
+        drain_s=drain_s,
         broker_options=check_broker_options(broker_options, broker),
         stage_options={name: dict(given) for name, given in stage_options.items()},
         runs_folder=str(check_runs_folder(runs)),

@@ -11,7 +11,16 @@ from consumers.views import view
 from fleetwire import control, dead_letters, gateway_client, outcomes, witness
 from parm_stub import applied, register_publisher, store_status
 from parm_stub import stage as parm
-from storefleet import control_server, observatory, observer
+from storefleet import (
+    contents,
+    control_server,
+    gateway_contents,
+    observatory,
+    observer,
+    remembered,
+    run_record,
+)
+from storefleet.verdict import letter_file, result
 
 
 class Limit(NamedTuple):
@@ -75,9 +84,38 @@ LIMITS: Final = (
         "`unnoted_total`, `witness_full`",
     ),
     Limit("intervals in each set of a witness", witness.INTERVAL_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
+    Limit(
+        "intervals in what a view says that it holds (sources and characters as in a witness)",
+        witness.INTERVAL_LIMIT,
+        "not told",
+        "`unnoted_total`, `witness_full`",
+    ),
     Limit("registers of a view in a witness", witness.REGISTER_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
     Limit("events whose times a stage keeps for `trace`", witness.JOURNEY_LIMIT, "the oldest are forgotten"),
     Limit("events of the broker's own final read", observer.REMEMBERED_LIMIT, "there is none", "`no_final_read`"),
+    Limit("contents that it remembers under one key", remembered.OTHERS_OF_A_KEY, "further ones say no more"),
+    Limit(
+        "dead letters that a run writes down",
+        letter_file.LETTER_LIMIT,
+        "counted by stage and reason; nobody knows whose they are",
+        "`letters_unheard`",
+    ),
+    Limit("of them with their payload", letter_file.BODY_LIMIT, "written down without it"),
+    Limit("bytes of the payload of such a letter", letter_file.BODY_BYTES, "cut"),
+    Limit("messages with a dead letter that a verdict names", result.LETTER_LIMIT, "counted"),
+    Limit("commands that a run records", run_record.COMMAND_LIMIT, "not recorded", "`commands_unkept`"),
+    Limit(
+        "events whose contents a running lab compares, of the ledger and of the gateway each",
+        contents.EVENT_LIMIT,
+        "compared by number alone; of the gateway no `wait --converged` ends in time",
+        "the lab's log",
+    ),
+    Limit(
+        "events of the gateway whose numbers lie far beyond their source's others",
+        gateway_contents.FAR_LIMIT,
+        "no `wait --converged` ends in time",
+        "the lab's log",
+    ),
     Limit(
         "bytes of a control line",
         control.LINE_LIMIT,

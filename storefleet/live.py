@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -23,6 +24,7 @@ from storefleet.observatory import EVENT_VIEWS, FLOW_COUNTERS, REGISTER_VIEWS
 from storefleet.run_record import views_of
 
 if TYPE_CHECKING:
+    from storefleet.contents import Comparison
     from storefleet.lab import Lab
 
 PLAIN_INTERVAL_S: Final = 2.0
@@ -66,11 +68,16 @@ class Picture:
     regions: dict[str, tuple[int, int, int]]
     """Region -> stores online by the store board, stores, stores online by the terminals' own word."""
     distances: dict[str, int]
+    """View of events -> events missing, events too many, and one a source of other content; of registers -> those off."""
     faults: tuple[str, ...]
+    waiting: str = ""
+    """What the end of the run waits for, and for how long at most."""
 
 
-def take_picture(lab: Lab, phase: str, faults: tuple[str, ...]) -> Picture:
-    """What the lab knows now."""
+def take_picture(
+    lab: Lab, phase: str, faults: tuple[str, ...], compared: Mapping[str, Comparison], waiting: str = ""
+) -> Picture:
+    """What the lab knows now; ``compared``: the views of events, beside the ledger."""
     seen = lab.observatory
     names = ("emulator", *lab.plan.stages)
     regions = seen.stores_online()
@@ -78,23 +85,26 @@ def take_picture(lab: Lab, phase: str, faults: tuple[str, ...]) -> Picture:
     shown = {view.view for view in views_of(lab.plan)}
     for view, stage in VIEW_STAGES.items():
         if view in shown and stage in lab.plan.stages:
-            distances[view] = seen.register_distance(view) if view in REGISTER_VIEWS else seen.event_distance(stage)
+            distances[view] = compared[view].distance if view in compared else seen.register_distance(view)
     return Picture(
         phase=phase,
         elapsed_s=time.time() - lab.started_s,
-        stages=tuple(_stage_line(lab, stage) for stage in names),
+        stages=tuple(_stage_line(lab, stage, compared.get(EVENT_VIEWS.get(stage, ""))) for stage in names),
         regions=regions,
         distances=distances,
         faults=faults,
+        waiting=waiting,
     )
 
 
-def _stage_line(lab: Lab, stage: str) -> StageLine:
+def _stage_line(lab: Lab, stage: str, compared: Comparison | None) -> StageLine:
     seen = lab.observatory
     children = [child for name, child in lab.processes.children.items() if name.rpartition("-")[0] == stage]
     rate = seen.rate(stage)
     if stage in COUNTED_BACKLOGS:
         backlog = int(seen.total(stage, COUNTED_BACKLOGS[stage]))
+    elif compared is not None:
+        backlog = compared.missing
     elif stage in ("parm", "sync_stage", "poseidon", "views"):
         backlog = seen.event_distance(stage)
     else:
@@ -181,7 +191,8 @@ def plain_line(picture: Picture) -> str:
     regions = " ".join(f"{region} {_region_text(*counts)}" for region, counts in picture.regions.items())
     away = ", ".join(f"{view} {count}" for view, count in picture.distances.items() if count)
     faults = f" | fault: {', '.join(picture.faults)}" if picture.faults else ""
-    where = f"stores online: {regions} | off: {away or 'nothing'}{faults}"
+    waiting = f" | waiting: {picture.waiting}" if picture.waiting else ""
+    where = f"stores online: {regions} | off: {away or 'nothing'}{faults}{waiting}"
     return f"[{picture.elapsed_s:5.1f} s] {picture.phase}: {stages} | {where}"
 
 
@@ -210,7 +221,8 @@ def render(picture: Picture) -> RenderableType:
     """A picture as Rich draws it."""
     title = f"{picture.phase}   {picture.elapsed_s:.0f} s"
     faults = Text("fault in force: " + ", ".join(picture.faults), style="bold red") if picture.faults else Text("")
-    picture_parts = Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults)
+    waiting = Text(f"waiting: {picture.waiting}" if picture.waiting else "", style="yellow")
+    picture_parts = Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults, waiting)
     return Panel(picture_parts, title=title, width=PANEL_WIDTH)
 
 

@@ -1,8 +1,9 @@
 """What the lab knows of its stages while they run: the union of all witnesses, rates, backlogs, distances.
 
-A snapshot can be late or lost, never wrong: unions only grow. Every snapshot is also appended to ``witnesses.jsonl``,
-which is what a recorded run is judged by. One that cannot be, or that tells of another stage's view, is refused whole
-and leaves nothing; it shows as a number that is missing among those of its incarnation.
+A snapshot can be late or lost, never wrong: unions only grow. They tell what a stage has ever had; what a view holds now
+is ``held``, which begins anew with each rebuild of the view and each start of its process. Every snapshot is also appended
+to ``witnesses.jsonl``, which is what a recorded run is judged by. One that cannot be, or that tells of another stage's
+view, is refused whole and leaves nothing; it shows as a number that is missing among those of its incarnation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
 from fleetwire.possible import Impossible, possible_in_all
 from fleetwire.witness import SOURCE_LIMIT, Snapshot
+from storefleet.contents import Held
 from storefleet.verdict.machine import LAB_PROCESS, Cause, Stall
 from storefleet.verdict.run_format import WitnessesHeader
 from storefleet.verdict.witnesses_header import header_line, is_header, read_header
@@ -78,6 +80,9 @@ class Observatory:
         self.handed_on: dict[str, dict[str, IntervalSet]] = defaultdict(dict)
         self.distinct: dict[str, int] = defaultdict(int)
         self.registers: dict[str, dict[str, Any]] = defaultdict(dict)
+        self.held = {view: Held() for view in EVENT_VIEWS.values()}
+        self._register_words: dict[str, tuple[int, int]] = {}
+        """View of registers -> incarnation and epoch of what is in ``registers``."""
         self.stalls: list[Stall] = []
         self._stalls_kept = Counter[bool]()
         """Of the machine (True), and of stages."""
@@ -114,12 +119,23 @@ class Observatory:
 
     def _take(self, snapshot: Snapshot) -> None:
         self._unite(snapshot)
-        if self._overtaken(snapshot):
+        late = self._overtaken(snapshot)
+        if (view := EVENT_VIEWS.get(snapshot.stage)) and view in snapshot.holdings:
+            self.held[view].hear(snapshot.incarnation, snapshot.holdings[view], late=late)
+        if late:
             return
         self._figure(snapshot)
+        for view, holding in snapshot.holdings.items():
+            if REGISTER_VIEWS.get(view) == snapshot.stage:
+                self._begin_registers(view, (snapshot.incarnation, holding.epoch))
         for view, registers in snapshot.state.items():
             if isinstance(registers, dict):
                 self.registers[view].update(registers)
+
+    def _begin_registers(self, view: str, word: tuple[int, int]) -> None:
+        if word > self._register_words.get(view, (0, 0)):
+            self._register_words[view] = word
+            self.registers[view].clear()
 
     def _overtaken(self, snapshot: Snapshot) -> bool:
         """Whether a newer one of this instance came first: its figures and registers are not to be written over."""
@@ -184,16 +200,19 @@ class Observatory:
         """Events that the terminals committed and that no stage rejected."""
         return self.distinct["emulator"] - int(self.total("emulator", "rejected_total"))
 
-    def holdings(self, view: str) -> list[dict[str, IntervalSet]]:
-        """All that proves which events a view holds; what lies downstream of it proves it too."""
+    def incarnation_heard(self, view: str) -> int:
+        """Whose word it is, what a view of a stage holds or shows; 0: nobody's yet."""
+        held = self.held.get(view)
+        return held.word[0] if held is not None else self._register_words.get(view, (0, 0))[0]
+
+    def evidence(self, view: str) -> list[dict[str, IntervalSet]]:
+        """All that proves which events a view has had, where it does not say it; what lies downstream proves it too."""
         evidence = {
-            "orders": [self.events["poseidon"]],
-            "sales": [self.events["views"]],
             "gateway": [self.handed_on["sync_stage"], self.events["poseidon"], self.events["views"]],
             "canonical": [self.handed_on["parm"]],
             "raw": [self.handed_on["emulator"]],
         }
-        return evidence[view]
+        return evidence.get(view, [])
 
     def event_distance(self, stage: str) -> int:
         """How many committed events have not come as far as a stage: what is behind it has come through it.
@@ -204,10 +223,10 @@ class Observatory:
         return max(0, self.committed() - passed)
 
     def register_distance(self, view: str) -> int:
-        """How many registers of a view differ from what the terminals really are."""
+        """How many registers of a view differ from what the terminals really are, are missing, or are nobody's."""
         truth = self.board_truth() if view == "store_board" else self.device_truth()
         found = self.registers[view]
-        return sum(1 for name, values in truth.items() if found.get(name) not in values)
+        return len(found.keys() - truth.keys()) + sum(found.get(name) not in values for name, values in truth.items())
 
     def device_truth(self) -> dict[str, list[Any]]:
         """Acceptable values of every terminal's register."""

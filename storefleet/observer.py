@@ -1,9 +1,13 @@
 """The lab's own MQTT session, straight to the broker: it hears which stages are up, and tidies up at the end.
 
 It proves that the broker is one before anything else is started, and it is the final read of a lab that ends at PARM:
-then it remembers the content hash of every canonical event that it sees. A lab that ends at the broker has no canonical
-events: then it remembers the keys of the raw ones. What it missed while it was not connected it cannot know, so there
-is no final read any more once that has happened, nor once there was more than REMEMBERED_LIMIT to remember.
+then it remembers every content of every canonical event that it sees, and under whose name there was anything untrue. A
+lab that ends at the broker has no canonical events: then it remembers the keys of the raw ones. What it missed while it
+was not connected it cannot know, so there is no final read any more once that has happened, nor once there was more than
+REMEMBERED_LIMIT to remember. In every lab it hears the dead letters (:mod:`storefleet.letter_box`).
+
+The broker keeps no session for it: our own has none left when it comes back, and on somebody else's a lab that is killed
+would leave one behind. So every break is a gap, and what was counted over a gap is called a lower bound.
 """
 
 from __future__ import annotations
@@ -14,38 +18,40 @@ import ssl
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from fleetwire.broker_endpoint import trust
-from fleetwire.clock import TERMINAL_WILL_DELAY_S
+from fleetwire.canonical_message import claimed_keys, read_whole
+from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms
 from fleetwire.content import content_hash
 from fleetwire.errors import BadPayload, FleetError, SettingsError
-from fleetwire.events import CanonicalEvent
-from fleetwire.identity import Key
-from fleetwire.intervals import IntervalSet
+from fleetwire.held_events import HeldEvents
+from fleetwire.identity import MAXIMUM_ID_CHARACTERS
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
-from fleetwire.witness import ViewRead
+from fleetwire.witness import Holding, ViewRead
 from storefleet.broker_watch import TOPICS, BrokerWatch
-from storefleet.packed_reads import pack
+from storefleet.letter_box import LetterBox
 from storefleet.plan import EXTERNAL, LabPlan
+from storefleet.remembered import Contents, Numbers, untrue_content
 
 OBSERVED_VIEWS: Final = {"parm": "canonical", "broker": "raw"}
 """Who answers outcomes in a lab -> the view that only the observer can read."""
 REMEMBERED_LIMIT: Final = 2_000_000
-"""Canonical events by value, or intervals of raw ones."""
+"""Contents of canonical events, or intervals of raw ones."""
+UNTRUE_SOURCES: Final = 1_000
+"""Messages without any key are counted by the last level of their topic, of so many; the others together."""
 HOST_LIMIT: Final = 1_000
 HOST_BYTES: Final = 4_096
 """Of one host's name and word together."""
 ANSWER_TIMEOUT_S: Final = 5.0
+SUBSCRIBE_TIMEOUT_S: Final = 6.0
+HEAR_OUT_TIMEOUT_S: Final = 5.0
 CLEAR_QUIET_S: Final = 0.5
 """Retained messages arrive at once after subscribing: so long a silence means that there are no more."""
 WILLS_QUIET_S: Final = TERMINAL_WILL_DELAY_S + 2.0
 """After a crash the wills of terminals may still be under way; a broker's clock has whole seconds."""
 CLEAR_TIMEOUT_S: Final = 20.0
 
-_decode = msgspec.json.Decoder(CanonicalEvent).decode
 _log = logging.getLogger(__name__)
 
 
@@ -57,34 +63,57 @@ def endpoint(host: str, port: int, *, tls: bool, ca_file: str = "") -> Endpoint:
 class Observer:
     """``hosts`` is the newest word of every stage instance about itself, by ``stage/instance``."""
 
-    def __init__(self, client: StageClient, topics: Topics, *, remembers: str) -> None:
+    def __init__(
+        self, client: StageClient, topics: Topics, *, remembers: str, letters: LetterBox | None = None
+    ) -> None:
         """``remembers``: the view that it is the final read of, or '' for none."""
+        self._letters = letters
+        self._came_back = asyncio.Event()
         self._client = client
         self._topics = topics
         self.hosts: dict[str, bytes] = {}
         self.heard_canonical = asyncio.Event()
         self._remembers = remembers
-        self._hashes: dict[str, dict[int, bytes]] = {}
-        self._keys: dict[str, IntervalSet] = {}
-        self._remembered = 0
+        self._contents = Contents()
+        self._numbers = Numbers(REMEMBERED_LIMIT)
+        self.untrue_messages: dict[str, int] = {}
+        """Topic's source, or '' -> messages for canonical events that bear no key at all."""
+        self._held = HeldEvents()
+        """The first content under every key of ``_contents``, to be compared while the run goes on."""
         self._gap = False
 
     @classmethod
     async def open(
-        cls, plan: LabPlan, broker: Endpoint, *, username: str, password: bytes | None, missed_some: bool = False
+        cls,
+        plan: LabPlan,
+        broker: Endpoint,
+        letters: LetterBox,
+        *,
+        username: str,
+        password: bytes | None,
+        missed_some: bool = False,
     ) -> Observer:
-        """Connect; raises SettingsError in one line when this is no broker, or one that does not let us in.
+        """Connect and subscribe; raises SettingsError in one line when this is no broker, or one that does not let us in.
 
-        ``missed_some``: an earlier observer of this run has died with all that it remembered.
+        ``letters`` hears the dead letters, and is closed with this. ``missed_some``: an earlier observer of this run has
+        died with all that it remembered.
         """
         topics = Topics(plan.topic_root)
         options = SessionOptions(
             client_id=f"{plan.name}.lab", username=username or None, password=password, clean_start=True
         )
-        client = StageClient(broker, options, ready_timeout_s=6.0, on_disconnected=lambda _: observer._on_gap())
-        observer = cls(client, topics, remembers=OBSERVED_VIEWS.get(plan.outcome_stage, ""))
+        client = StageClient(
+            broker,
+            options,
+            ready_timeout_s=6.0,
+            on_connected=lambda _: letters.end_gap(),
+            on_disconnected=lambda _: observer._on_gap(),
+        )
+        observer = cls(client, topics, remembers=OBSERVED_VIEWS.get(plan.outcome_stage, ""), letters=letters)
         observer._gap = missed_some
         client.on(TopicFilter(pattern=f"{topics.root}/host/#"), observer._on_host)
+        client.on(TopicFilter(pattern=topics.all_dead_letters()), observer._on_letter)
+        client.on(TopicFilter(pattern=observer._barrier), observer._on_barrier)
         if plan.outcome_stage == "parm" or plan.commands.get("parm") == EXTERNAL:
             client.on(TopicFilter(pattern=topics.all_of("canonical", "transaction")), observer._on_canonical)
         if plan.outcome_stage == "broker":
@@ -93,6 +122,11 @@ class Observer:
             await client.__aenter__()
         except MqttError as error:
             raise SettingsError(f"broker {broker.host}:{broker.port}: {error}; {_advice(error)}") from error
+        try:
+            await client.until_subscribed(SUBSCRIBE_TIMEOUT_S)
+        except MqttError as error:
+            _log.warning("dead letters may be missed: %s", error)
+            letters.begin_gap()
         return observer
 
     def watch_broker(self, watch: BrokerWatch) -> None:
@@ -105,9 +139,39 @@ class Observer:
         for topic in TOPICS:
             self._client.on(TopicFilter(pattern=topic), receive)
 
+    async def hear_out(self) -> None:
+        """Wait until everything that was published before this has come; bounded. Then the letters are complete."""
+        assert self._letters is not None
+        self._came_back.clear()
+        try:
+            async with asyncio.timeout(HEAR_OUT_TIMEOUT_S):
+                await self._client.publish(self._barrier, b"")
+                await self._came_back.wait()
+        except (TimeoutError, MqttError) as error:
+            _log.warning("the last dead letters may be missed: %s", str(error) or "the broker does not answer")
+            self._letters.flush()
+        else:
+            self._letters.finish()
+
     async def close(self) -> None:
         """Leave the broker."""
         await self._client.__aexit__(None, None, None)
+        if self._letters is not None:
+            self._letters.close()
+
+    @property
+    def _barrier(self) -> str:
+        """The broker gives us our own message on it after all that it had for us before."""
+        return f"{self._topics.root}/canonical/read-back/lab/1"
+
+    def _on_barrier(self, message: Message) -> None:
+        self._client.acknowledge(message)
+        self._came_back.set()
+
+    def _on_letter(self, message: Message) -> None:
+        self._client.acknowledge(message)
+        if self._letters is not None:
+            self._letters.receive(message)
 
     def final_read(self) -> dict[str, dict[str, ViewRead]]:
         """View -> source -> every event that was on the broker; empty when none is observed, or some may be missed.
@@ -116,14 +180,24 @@ class Observer:
         """
         if self._gap or not self._remembers:
             return {}
-        found = {source: pack(hashes) for source, hashes in self._hashes.items()}
-        found |= {source: ViewRead(intervals=keys.to_list(), hashes=b"") for source, keys in self._keys.items()}
-        return {self._remembers: found}
+        return {self._remembers: self._numbers.read() if self._remembers == "raw" else self._contents.read()}
+
+    def holding(self) -> Holding | None:
+        """What changed since the last call of the canonical events that it remembers; None when some may be missed."""
+        if self._gap or self._remembers != OBSERVED_VIEWS["parm"]:
+            return None
+        return self._held.report(full=False)[0]
 
     def _on_gap(self) -> None:
+        if self._letters is not None:
+            self._letters.begin_gap()
+        self._forget()
+
+    def _forget(self) -> None:
         self._gap = True
-        self._hashes.clear()
-        self._keys.clear()
+        self._contents = Contents()
+        self._numbers = Numbers(REMEMBERED_LIMIT)
+        self._held.begin_anew()
 
     def _on_host(self, message: Message) -> None:
         self._client.acknowledge(message)
@@ -136,12 +210,8 @@ class Observer:
     def _on_raw(self, message: Message) -> None:
         self._client.acknowledge(message)
         key = key_of(message)
-        if key is None or not self._remembers_more():
-            return
-        keys = self._keys.setdefault(key.source, IntervalSet())
-        before = len(keys)
-        keys.add(key.sequence)
-        self._remembered += len(keys) - before
+        if key is not None and self._remembers_more():
+            self._numbers.add(key, now_ms())
 
     def _on_canonical(self, message: Message) -> None:
         self._client.acknowledge(message)
@@ -149,26 +219,36 @@ class Observer:
         if not self._remembers or not self._remembers_more():
             return
         try:
-            event = _decode(message.payload)
-            key = Key.parse(f"{event.source}.{event.sequence}")
-            data = msgspec.json.decode(event.data)
-            digest = content_hash(event.type, event.time, event.business_day_date, data)
-        except (BadPayload, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
+            key, event, data = read_whole(self._topics, message)
+        except BadPayload:
+            self._note_untrue(message)
             return
-        hashes = self._hashes.setdefault(key.source, {})
-        self._remembered += key.sequence not in hashes
-        hashes.setdefault(key.sequence, digest)
+        digest = content_hash(event.type, event.time, event.business_day_date, data)
+        if self._contents.add(key, digest, now_ms()):
+            self._held.add(key.source, key.sequence, digest)
+
+    def _note_untrue(self, message: Message) -> None:
+        """It stands under every key that it bears: one of them may be a till's of this fleet."""
+        content = untrue_content(message)
+        keys = claimed_keys(message)
+        for key in keys:
+            self._contents.add_other(key, content)
+        if not keys:
+            source = self._topics.source_of(message.topic)[:MAXIMUM_ID_CHARACTERS]
+            if source not in self.untrue_messages and len(self.untrue_messages) >= UNTRUE_SOURCES:
+                source = ""
+            self.untrue_messages[source] = self.untrue_messages.get(source, 0) + 1
 
     def _remembers_more(self) -> bool:
         """Whether there is room; from the first time that there is none, all is forgotten."""
-        if self._remembered >= REMEMBERED_LIMIT and not self._gap:
+        if self._contents.remembered + self._numbers.remembered >= REMEMBERED_LIMIT and not self._gap:
             _log.error(
                 "the lab remembers no more than %d %s events: there will be no final read of them, and the verdict is"
                 " unknown; end the run earlier",
                 REMEMBERED_LIMIT,
                 self._remembers,
             )
-            self._on_gap()
+            self._forget()
         return not self._gap
 
 

@@ -159,11 +159,15 @@ def _times_ms(record: RunRecord) -> Iterable[int]:
 
 
 def _whole(recovery: RecoveryRecord, views: list[JourneyView]) -> bool:
-    return all(view.view in recovery.converged_ms for view in views)
+    return all(view in recovery.converged_ms for view in _waited_for(views))
+
+
+def _waited_for(views: list[JourneyView]) -> list[str]:
+    return [view.view for view in views if not view.follows]
 
 
 def recovery_of(record: RecoveryRecord, views: list[JourneyView]) -> Recovery:
     """A wait of an earlier lab, as far as it came."""
-    recovery = Recovery(record.healed_ms, {}, {}, [view.view for view in views])
+    recovery = Recovery(record.healed_ms, {}, {}, _waited_for(views))
     recovery.converged_ms.update(record.converged_ms)
     return recovery

@@ -44,6 +44,8 @@ JOURNEY: Final = ("parm", "sync_stage", "gateway", "poseidon", "olympus_dgs", "v
 OUTCOME_STAGES: Final = ("poseidon", "sync_stage", "parm")
 """Who answers outcomes: the first of these that is present; when none is, the broker's word counts."""
 TERMINALS_HOP: Final = "terminals-broker"
+DRAIN_MARGIN_S: Final = 0.5
+"""The last event may be committed while trading is being stopped; it has its deadline from then."""
 DEFAULT_DATABASE: Final = "fleet"
 EXTERNAL: Final = "external"
 
@@ -77,7 +79,8 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     """Stage -> options of its own that differ from their defaults."""
     bare_hops: bool = False
     deadline_s: float = 30.0
-    drain_s: float = 10.0
+    drain_s: float | None = None
+    """How long the end of a run waits for what has no outcome yet; None: the deadline, so that all have had theirs."""
     runs_folder: str = "runs"
     working_folder: str = ""
     """Where the user's own commands run; empty: where the lab does."""
@@ -91,6 +94,11 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     def external_broker(self) -> bool:
         """Whether the broker is somebody else's."""
         return self.broker != "local"
+
+    @property
+    def drain_limit_s(self) -> float:
+        """How long the end of a run waits at most."""
+        return self.deadline_s + DRAIN_MARGIN_S if self.drain_s is None else self.drain_s
 
     @property
     def outcome_stage(self) -> str:

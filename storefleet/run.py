@@ -19,23 +19,27 @@ import msgspec
 from fleetwire.control import Params
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.identity import Key
-from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from storefleet.contents import Holdings
 from storefleet.control_server import Member
 from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import Outcomes, last_resolved_key, read_all
 from storefleet.lab import Lab
 from storefleet.lab_health import health_of
-from storefleet.live import Display, take_picture
+from storefleet.live import Display, Picture, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.past_run import PastRun, go_on, recovery_of
 from storefleet.plan import TERMINALS_HOP
 from storefleet.run_clock import RunClock
 from storefleet.run_record import (
+    COMMAND_BYTES,
+    COMMAND_LIMIT,
     UNRECORDED_OUTCOMES,
+    CommandRecord,
     FaultRecord,
     RecoveryRecord,
     RunRecord,
+    added,
     calm_spans,
     journey_of,
     views_of,
@@ -44,6 +48,7 @@ from storefleet.verdict.machine import LAB_PROCESS
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
 from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads
+from storefleet.view_contents import ViewContents
 
 COMING_BACK_MS: Final = 10_000
 """So long after healing a register view has not recovered while terminals are still on their way back: a board that
@@ -66,6 +71,8 @@ class Run:
         self.lab = lab
         self.display = display
         self.phase = "starting"
+        self.waiting = ""
+        """What the end of the run waits for, and for how long at most; empty while it waits for nothing."""
         self.faults: dict[str, str] = {}
         self.recoveries: list[Recovery] = []
         """Those that the run itself waited for: each view answers for its slowest."""
@@ -76,6 +83,8 @@ class Run:
         self.stopping = stopping
         self.interrupted = False
         self.record = self._new_record() if lab.past is None else self._go_on(lab.past)
+        self._untrue_before = dict(self.record.untrue_messages)
+        self.contents = ViewContents(lab, self.ledger_file, self.outcomes, self.record.views)
         lab.client_handlers.update(
             {
                 "status": self._on_status,
@@ -95,6 +104,7 @@ class Run:
             steps=journey_of(plan),
             views=views_of(plan),
             deadline_s=plan.deadline_s,
+            letters=True,
             lab=plan,
         )
 
@@ -174,7 +184,7 @@ class Run:
                 raise error
 
     async def wait_recovery(self, timeout_s: float) -> Recovery:
-        """Wait until every view holds what is committed now and every register is true; bounded.
+        """Wait until every view holds what is committed now, by its content, and every register is true; bounded.
 
         The run answers for this recovery: one that does not come in time speaks against it, one that is cut does not.
         """
@@ -185,6 +195,7 @@ class Run:
         except asyncio.CancelledError:
             self.recoveries.remove(recovery)
             raise
+        recovery.believe(recovery.unknown)
         self.write_record()
         return recovery
 
@@ -193,10 +204,13 @@ class Run:
         deadline_s = time.monotonic() + timeout_s
         self._watchers += 1
         self.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
+        heard: set[str] = set()
+        attending = asyncio.create_task(self.contents.attend(heard, recovery.converged_ms), name="run.contents")
         try:
-            while time.monotonic() < deadline_s and not self._observe(recovery):  # noqa: ASYNC110 - 100 ms is the resolution
+            while not self._observe(recovery, heard) and time.monotonic() < deadline_s:  # noqa: ASYNC110 - 100 ms is the resolution
                 await asyncio.sleep(RESOLUTION_MS / 1000)
         finally:
+            attending.cancel()
             self._watchers -= 1
             if not self._watchers:
                 self.lab.control.notify_all("snapshot_every", {"interval_ms": 1000})
@@ -204,46 +218,67 @@ class Run:
     async def _begin_recovery(self) -> Recovery:
         with contextlib.suppress(ControlError):
             await self.lab.control.ask_snapshots("emulator", timeout_s=5.0)
-        seen = self.lab.observatory
+        healed_ms = self.clock.now_ms()
+        await self.contents.catch_up()
         views = self.record.views
+        evidence = {view.view: self._evidence(view.view) for view in views if view.holds == "events"}
         return Recovery(
-            self.clock.now_ms(),
-            seen.events["emulator"],
-            {view.view: self._evidence(view.view) for view in views if view.holds == "events"},
-            [view.view for view in views if view.holds == "registers"],
+            healed_ms,
+            self.contents.committed(),
+            {view: proofs for view, proofs in evidence.items() if proofs},
+            [view.view for view in views if view.holds == "registers" and not view.follows],
+            self.contents.comparisons(),
         )
 
-    def _evidence(self, view: str) -> list[dict[str, IntervalSet]]:
-        """What proves which events a view holds: witnesses, and the word to a terminal where no state outlives it."""
+    def _evidence(self, view: str) -> list[Holdings]:
+        """What proves which events a view has had, of which nobody says what it holds: witnesses, and the word to a
+        terminal where no state outlives it."""
         told = [self.outcomes.applied] if view == self._told_view else []
-        return self.lab.observatory.holdings(view) + told
+        return [*self.lab.observatory.evidence(view), *told]
 
-    def _observe(self, recovery: Recovery) -> bool:
+    def _observe(self, recovery: Recovery, heard: set[str]) -> bool:
         seen = self.lab.observatory
         now_ms = self.clock.now_ms()
         coming_back = now_ms - recovery.healed_ms < COMING_BACK_MS and seen.total("emulator", "connecting") > 0
         distances = {view: seen.register_distance(view) + coming_back for view in REGISTER_VIEWS}
-        self.outcomes.read()
-        return recovery.observe(now_ms, self.outcomes.rejected, distances)
+        self.contents.read()
+        return recovery.observe(now_ms, self.outcomes.rejected, distances, self.contents.unknown(heard))
+
+    def picture(self, *, maximum_age_s: float = 0.0) -> Picture:
+        """What people are shown now; views are compared with the ledger again where that is older."""
+        compared = self.contents.look(maximum_age_s=maximum_age_s)
+        return take_picture(self.lab, self.phase, tuple(self.faults.values()), compared, self.waiting)
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""
         deadline_s = time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
-            try:
-                await self.lab.stage_call("emulator", "pause_trading", timeout_s=2.0)
-                states = await self.lab.stage_call("emulator", "drained", timeout_s=2.0)
-            except ControlError:
-                states = [{"unresolved": 1, "uncommitted": 0}]
-            if not any(state["unresolved"] or state["uncommitted"] for state in states):
-                return True
-            await asyncio.sleep(0.05)
+        try:
+            while time.monotonic() < deadline_s:
+                if not (unresolved := await self._unresolved()):
+                    return True
+                left_s = max(0.0, deadline_s - time.monotonic())
+                self.waiting = f"{unresolved:,} events have no outcome; at most {left_s:.0f} s more"
+                await asyncio.sleep(0.05)
+        finally:
+            self.waiting = ""
         return False
+
+    async def _unresolved(self) -> int:
+        """How many events have no outcome, once nothing is traded any more; 1 where the terminals do not say."""
+        try:
+            await self.lab.stage_call("emulator", "pause_trading", timeout_s=2.0)
+            states = await self.lab.stage_call("emulator", "drained", timeout_s=2.0)
+        except ControlError:
+            return 1
+        return sum(int(state["unresolved"]) + int(state["uncommitted"]) for state in states)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     async def finish(self, *, drain_s: float) -> Verdict:
-        """Drain, read, stop, judge. Whatever fails on the way makes the verdict unknown, not absent."""
+        """Drain, read, stop, judge. Whatever fails on the way makes the verdict unknown, not absent.
+
+        ``drain_s``: how long to wait for outcomes and views at most.
+        """
         drained = False
         reads = Reads()
         self.record.interrupted = self.interrupted  # before any file that a judge of this folder could read without it
@@ -254,17 +289,29 @@ class Run:
             drained = await self.drain(drain_s)
             await self.wait_recovery(max(1.0, until_s - time.monotonic()))
             self.enter("final reads")
+            await self._hear_all_stages()
             reads = await read_all(self.lab, self.ledger_file, self.clock.now_ms)
             self._enter_recoveries(reads)
             await self._write_journeys()
-        self.record.aborted = not drained and (self.interrupted or not self.lab.ready.is_set())
+        cut_short = self.interrupted and drain_s <= self.lab.plan.deadline_s
+        self.record.aborted = not drained and (cut_short or not self.lab.ready.is_set())
         self._note_the_dead()
         self.enter("stop")
         self._write(READS_FILE_NAME, reads)  # it ends the run, so all that judging needs is there before
         await self.lab.stop_stages()
+        await self.lab.hear_out()
         self.lab.observatory.flush()
         self.enter("check")
         return await self._judge()
+
+    async def _hear_all_stages(self) -> None:
+        """What every stage has seen by now: what is missing in the reads is blamed by this, and by nothing newer."""
+
+        stages = {member.stage for member in self.lab.control.members.values()}
+        asking = (self.lab.control.ask_snapshots(stage, timeout_s=5.0) for stage in sorted(stages))
+        for answer in await asyncio.gather(*asking, return_exceptions=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, ControlError):
+                raise answer
 
     async def _judge(self) -> Verdict:
         """The verdict; whoever is stopped meanwhile waits for it: a thread cannot be stopped, and it is the verdict."""
@@ -321,6 +368,17 @@ class Run:
         await asyncio.gather(*map(ask, list(self.lab.control.members.values())))
         self._write("journeys.json", journeys)
 
+    def note_command(self, what: str, params: Params) -> None:
+        """A person has told the lab something, which may explain what is seen later."""
+        record = self.record
+        if len(record.commands) >= COMMAND_LIMIT:
+            record.commands_unkept += 1
+            return
+        size = len(msgspec.json.encode(params))
+        kept = params if size <= COMMAND_BYTES else {"bytes": size}
+        record.commands.append(CommandRecord(at_ms=self.clock.now_ms(), what=what, params=kept))
+        self.write_record()
+
     # -- what is written down ------------------------------------------------------------------------------------
 
     @property
@@ -344,9 +402,11 @@ class Run:
         A lab that goes on with this run knows from here what the ledger, the witnesses and the journal do not tell:
         phases, faults, recoveries, stalls.
         """
-        self.outcomes.read()  # a little each time, so that no recovery waits for those of a long run
+        self.contents.read()  # a little each time, so that no recovery waits for the ledger of a long run
         if self.lab.broker_watch is not None:
             self.record.broker = self.lab.broker_watch.account()
+        if self.lab.observer is not None:
+            self.record.untrue_messages = added(self._untrue_before, self.lab.observer.untrue_messages)
         self.record.restarts = {name: list(exits) for name, exits in self.lab.journal.exits.items()}
         self.record.recoveries = [
             RecoveryRecord(healed_ms=recovery.healed_ms, converged_ms=recovery.converged_ms)
@@ -360,7 +420,8 @@ class Run:
     # -- what commands may ask -----------------------------------------------------------------------------------
 
     async def _on_status(self, _: Params) -> dict[str, Any]:
-        picture = take_picture(self.lab, self.phase, tuple(self.faults.values()))
+        await self.contents.refresh()
+        picture = self.picture()
         return {
             "name": self.lab.plan.name,
             "ready": self.lab.ready.is_set(),
@@ -381,14 +442,13 @@ class Run:
             return {"ready": True}
         recovery = await self._begin_recovery()  # a client's own question, for which no view answers in the verdict
         await self._watch(recovery, timeout_s)
-        missing = sorted(recovery.views - recovery.converged_ms.keys())
-        if missing:
-            raise ControlError(f"not converged within {timeout_s:g} s: {', '.join(missing)}")
+        if lacking := recovery.lacking():
+            raise ControlError(f"not converged within {timeout_s:g} s: {lacking}")
         return {view: at_ms - recovery.healed_ms for view, at_ms in recovery.converged_ms.items()}
 
-    async def _on_down(self, _: Params) -> dict[str, str]:
+    async def _on_down(self, _: Params) -> dict[str, Any]:
         self.stopping.set()
-        return {"run_folder": str(self.lab.run_folder)}
+        return {"run_folder": str(self.lab.run_folder), "drain_s": self.lab.plan.drain_limit_s}
 
     async def _on_lab(self, _: Params) -> dict[str, Any]:
         return self.lab.description()

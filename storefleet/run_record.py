@@ -10,6 +10,9 @@ from storefleet.plan import LabPlan
 from storefleet.verdict.journey import JOURNEY, VIEWS, JourneyStep, JourneyView
 from storefleet.verdict.run_format import Phase, Plan
 
+COMMAND_LIMIT: Final = 1_000
+COMMAND_BYTES: Final = 4_096
+"""Of the parameters of one command, as JSON; of larger ones only the size is kept."""
 GONE_PHASE: Final = "lab gone"
 """The phase between the death of a lab and the next one's beginning."""
 
@@ -50,6 +53,8 @@ class RunRecord(Plan, kw_only=True):
     lab: LabPlan
     faults: list[FaultRecord] = field(default_factory=list)
     commands: list[CommandRecord] = field(default_factory=list)
+    """What people told the lab, the first COMMAND_LIMIT."""
+    commands_unkept: int = 0
     recoveries: list[RecoveryRecord] = field(default_factory=list)
     restarts: dict[str, list[str]] = field(default_factory=dict)
     """Process -> how each of its ends was, as the journal tells: the newest incarnation has none while it runs."""
@@ -65,6 +70,13 @@ class RunRecord(Plan, kw_only=True):
         """The current phase ends."""
         if self.phases and not self.phases[-1].until_ms:
             self.phases[-1] = structs.replace(self.phases[-1], until_ms=at_ms)
+
+
+def added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    """Two counts by name as one."""
+    return {
+        name: one.get(name, 0) + other.get(name, 0) for name in [*one, *(name for name in other if name not in one)]
+    }
 
 
 def calm_spans(record: RunRecord) -> tuple[list[tuple[int, int]], int | None]:
@@ -114,7 +126,7 @@ def views_of(plan: LabPlan) -> list[JourneyView]:
     """The views that can be read at the end."""
     views = [view for view in VIEWS if _ours(plan, *NEEDED.get(view.view, (view.step,)))]
     if plan.outcome_stage == "parm":
-        views.append(JourneyView(view="canonical", step="broker-canonical"))
+        views.append(JourneyView(view="canonical", step="broker-canonical", by_value=True))
     if plan.outcome_stage == "broker":
         views.append(JourneyView(view="raw", step="broker-raw"))
     return views

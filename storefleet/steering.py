@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from fleetwire.control import Handler, Params
@@ -26,14 +27,18 @@ STEERS: Final[dict[str, Steer]] = {
 }
 
 
-def steering_handlers(lab: Lab) -> dict[str, Handler]:
-    """The client method ``steer`` {what, params}."""
+def steering_handlers(lab: Lab, note: Callable[[str, Params], None]) -> dict[str, Handler]:
+    """The client method ``steer`` {what, params}; ``note`` hears of each before it is done, whatever comes of it."""
 
     async def steer(params: Params) -> Any:
         row = STEERS.get(str(params.get("what")))
         if row is None:
             raise ControlError(f"steer: expected one of {', '.join(STEERS)}")
-        answers = await lab.stage_call(row.stage, row.method, params.get("params") or {}, timeout_s=20.0)
+        told = params.get("params") or {}
+        if not isinstance(told, dict):
+            raise ControlError("steer: params must be an object")
+        note(str(params["what"]), told)
+        answers = await lab.stage_call(row.stage, row.method, told, timeout_s=20.0)
         return answers[0]
 
     return {"steer": steer}

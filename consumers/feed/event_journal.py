@@ -6,24 +6,30 @@ the values that the document has here, at the end of the journey; comparing it w
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Final, TypedDict
+from typing import Annotated, Final, NamedTuple, TypedDict
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from consumers.feed.lines import Change
 from fleetwire.clock import now_ms
-from fleetwire.content import content_hash
+from fleetwire.content import HASH_BYTES, content_hash
+from fleetwire.control import Params
 from fleetwire.envelope import MAXIMUM_ATTEMPT
 from fleetwire.errors import BadPayload
 from fleetwire.events import Code, KeyText, LocalDate, UtcTime
+from fleetwire.held_events import HeldEvents, digest_of
 from fleetwire.identity import MAXIMUM_SEQUENCE, Terminal
-from fleetwire.intervals import IntervalSet
+from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 
 SCHEMA: Final = """
@@ -33,12 +39,19 @@ CREATE TABLE IF NOT EXISTS applied (
   PRIMARY KEY (source, sequence)
 ) WITHOUT ROWID;
 """
+PAGE_EVENTS: Final = 500_000
+"""A page of a final read ends behind the source with which it holds so many: about 16 MB as JSON."""
+ALL_EVENTS: Final = sys.maxsize
+NO_HASH: Final = bytes(HASH_BYTES)
+"""Of what is shown and was never journaled."""
 _PUT_SOURCE: Final = "INSERT INTO source (number, id) VALUES (?, ?)"
 _PUT_APPLIED: Final = "INSERT INTO applied (source, sequence, hash, applied_at_ms) VALUES (?, ?, ?, ?)"
-_Row = tuple[str, int, Any]
-
-_ROWS: Final = """
-SELECT source.id, sequence, {column} FROM source JOIN applied ON applied.source = source.number
+_STORED: Final = "SELECT source, sequence, CAST(hash AS BLOB) FROM applied ORDER BY source, sequence"
+_JOURNAL: Final = """
+SELECT source, sequence, hash, applied_at_ms FROM applied WHERE source >= ? ORDER BY source, sequence
+"""
+_TIMES: Final = """
+SELECT source.id, sequence, applied_at_ms FROM source JOIN applied ON applied.source = source.number
 WHERE source.id = :id OR :id = '' ORDER BY applied.source, sequence
 """
 
@@ -121,25 +134,31 @@ def _attempt(raw: Raw) -> int:
 
 
 class EventJournal:
-    """The tables of SCHEMA, and in memory what they hold as intervals; memory changes in ``committed`` only."""
+    """The tables of SCHEMA, and in memory what they hold, as intervals; memory changes in ``committed`` only.
+
+    ``held`` is for the stage's witness to report; ``applied`` are its sets.
+    """
 
     def __init__(self) -> None:
-        self.applied: dict[str, IntervalSet] = {}
+        self.held = HeldEvents()
+        self.applied = self.held.sets
         self._numbers: dict[str, int] = {}
         self._new_numbers: dict[str, int] = {}
         self._fresh: list[Event] = []
         self._repeats: list[Event] = []
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read what is stored; a second for a million events."""
-        self.applied.clear()
+        """Read what is stored, whatever it was before; about a second for a million events."""
+        self.held.begin_anew()
         self._numbers = dict(connection.execute("SELECT id, number FROM source"))
         ids = {number: source for source, number in self._numbers.items()}
-        rows = connection.execute("SELECT source, sequence FROM applied ORDER BY source, sequence")
+        rows = connection.execute(_STORED)
         for number, group in groupby(rows, key=itemgetter(0)):
-            seen = self.applied[ids[number]] = IntervalSet()
-            for _, sequence in group:
+            _, sequences, hashes = zip(*group, strict=True)
+            seen = IntervalSet()
+            for sequence in sequences:
                 seen.add(sequence)
+            self.held.put(ids[number], seen, digest_of(hashes))
 
     def read(self, change: Change) -> Event:
         """The change's event; raises BadPayload, also for a source that is no terminal."""
@@ -177,12 +196,9 @@ class EventJournal:
     def committed(self) -> tuple[list[Event], list[Event]]:
         """The last ``write`` is durable: what was new in it, and what came again."""
         self._numbers.update(self._new_numbers)
-        applied = self.applied
+        add = self.held.add
         for event in self._fresh:
-            held = applied.get(event.source)
-            if held is None:
-                held = applied[event.source] = IntervalSet()
-            held.add(event.sequence)
+            add(event.source, event.sequence, event.hash)
         result = (self._fresh, self._repeats)
         self._fresh, self._repeats, self._new_numbers = [], [], {}
         return result
@@ -191,43 +207,96 @@ class EventJournal:
         """Forget everything."""
         connection.execute("DELETE FROM applied")
         connection.execute("DELETE FROM source")
-        self.applied.clear()
+        self.held.begin_anew()
         self._numbers.clear()
+
+
+class Entry(NamedTuple):
+    """One row of the journal."""
+
+    sequence: int
+    hash: bytes
+    applied_at_ms: int
 
 
 def final_read(path: Path) -> dict[str, ViewRead]:
     """Everything that the journal in this file holds, by source; on a connection of its own, so in any thread."""
-    return {source: _view_read(rows) for source, rows in _by_source(path, "hash", "")}
+    return read_page(path, 0, ALL_EVENTS)[0]
 
 
-def applied_times(path: Path, source: str = "") -> dict[str, AppliedTimes]:
-    """When the events of one source ("" for all) were applied."""
-    result: dict[str, AppliedTimes] = {}
-    for name, rows in _by_source(path, "applied_at_ms", source):
-        times = [at_ms for _, _, at_ms in rows]
-        result[name] = {"intervals": _intervals(rows), "applied_at_ms": times}
-    return result
+def read_page(path: Path, begin: int, limit: int) -> tuple[dict[str, ViewRead], int]:
+    """The same from the source with number ``begin`` on, until it holds ``limit`` events; and which source follows, or 0."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return page_of(connection, begin, limit)
 
 
-def _by_source(path: Path, column: str, source: str) -> list[tuple[str, list[_Row]]]:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        rows = connection.execute(_ROWS.format(column=column), {"id": source}).fetchall()
-    finally:
-        connection.close()
-    return [(name, list(group)) for name, group in groupby(rows, key=itemgetter(0))]
+def page_of(connection: sqlite3.Connection, begin: int, limit: int) -> tuple[dict[str, ViewRead], int]:
+    """The same on a connection; begin a transaction to have it of the same moment as something else."""
+    reads: dict[str, ViewRead] = {}
+    names = source_names(connection)
+    for number, entries in journal_entries(connection, begin):
+        if limit <= 0:
+            return reads, number
+        reads[name_of(names, number)] = read = view_read(entries)
+        limit -= len(read.hashes) // HASH_BYTES
+    return reads, 0
 
 
-def _intervals(rows: Sequence[_Row]) -> list[tuple[int, int]]:
+def first_source(params: Params, view: str) -> int:
+    """Where a final read goes on: ``following`` of the parameters names a source's number by view; 0: at the beginning."""
+    following = params.get("following")
+    number = following.get(view, 0) if isinstance(following, dict) else 0
+    return number if isinstance(number, int) else 0
+
+
+def source_names(connection: sqlite3.Connection) -> dict[int, str]:
+    """Number -> id."""
+    return dict(connection.execute("SELECT number, id FROM source"))
+
+
+def name_of(names: Mapping[int, str], number: int) -> str:
+    """A source's id; one that nobody entered gets a name that no terminal has."""
+    return names.get(number) or f"unknown.unknown.unknown.n{number}"
+
+
+def journal_entries(connection: sqlite3.Connection, begin: int) -> Iterator[tuple[int, list[Entry]]]:
+    """The journal, source by source from number ``begin`` on."""
+    for number, rows in groupby(connection.execute(_JOURNAL, (begin,)), key=itemgetter(0)):
+        yield number, [Entry(*row[1:]) for row in rows]
+
+
+def view_read(entries: Sequence[Entry]) -> ViewRead:
+    """What the journal says of one source; entries ascend, and one that is there twice is held once and repeated."""
+    sequences, hashes, times_ms = zip(*entries, strict=True)
+    intervals = intervals_of(sequences)
+    if sum(last - first + 1 for first, last in intervals) == len(sequences):
+        return ViewRead(intervals=intervals, hashes=b"".join(hashes), applied_at_ms=packed_times(times_ms))
+    times = Counter(sequences)
+    read = view_read(list({entry.sequence: entry for entry in reversed(entries)}.values())[::-1])
+    read.repeated = [(sequence, count) for sequence, count in times.items() if count > 1]
+    return read
+
+
+def intervals_of(sequences: Sequence[int]) -> list[Interval]:
+    """Ascending numbers as intervals; that all of them follow each other is the usual case."""
+    first, last = sequences[0], sequences[-1]
+    if last - first + 1 == len(sequences) and tuple(sequences) == tuple(range(first, last + 1)):
+        return [(first, last)]
     seen = IntervalSet()
-    for _, sequence, _ in rows:
+    for sequence in sequences:
         seen.add(sequence)
     return seen.to_list()
 
 
-def _view_read(rows: Sequence[_Row]) -> ViewRead:
-    hashes = b"".join(digest for _, _, digest in rows)
-    return ViewRead(intervals=_intervals(rows), hashes=hashes)
+def applied_times(path: Path, source: str = "") -> dict[str, AppliedTimes]:
+    """When the events of one source ("" for all) were applied."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        rows = connection.execute(_TIMES, {"id": source}).fetchall()
+    result: dict[str, AppliedTimes] = {}
+    for name, group in groupby(rows, key=itemgetter(0)):
+        _, sequences, times_ms = zip(*group, strict=True)
+        result[name] = {"intervals": intervals_of(sequences), "applied_at_ms": list(times_ms)}
+    return result
 
 
 def by_sequence(times: AppliedTimes) -> dict[int, int]:

@@ -16,7 +16,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from consumers.feed.lines import Change, Unusable, unusable
 from fleetwire.attempt_record import DEATHS_ALLOWED, AttemptRecord
@@ -24,6 +24,8 @@ from fleetwire.clock import now_ms
 from fleetwire.errors import BadPayload, StorageError
 
 MAXIMUM_SKIPPED_ROWS: Final = 10_000
+TOLD_SKIPS: Final = 1_000
+"""So many are told with a final read."""
 BATCH_CHANGES: Final = 500
 CAUTIOUS_CHANGES: Final = BATCH_CHANGES
 """What the last process died on is among the first batch behind the checkpoint."""
@@ -37,6 +39,9 @@ _SETTINGS: Final = (
 )
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS checkpoint (fold TEXT PRIMARY KEY, sequence TEXT NOT NULL, at_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS begun (  -- since when the fold holds what it holds: 0 = a file of before this was noted
+  fold TEXT PRIMARY KEY, at_ms INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS skipped (
   id TEXT NOT NULL, revision TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, line BLOB NOT NULL,
   times INTEGER NOT NULL, first_at_ms INTEGER NOT NULL, last_at_ms INTEGER NOT NULL,
@@ -52,8 +57,12 @@ ON CONFLICT DO UPDATE SET times = times + 1, last_at_ms = excluded.last_at_ms
 _REPEAT_SKIPPED: Final = """
 UPDATE skipped SET times = times + 1, last_at_ms = ? WHERE id = ? AND revision = ? AND reason = ?
 """
-_SKIPPED: Final = "SELECT '', id, revision, reason, detail, line FROM skipped ORDER BY first_at_ms, id"
-_UNTOLD: Final = "SELECT '', id, revision, reason, detail, line FROM skipped WHERE told = 0 ORDER BY first_at_ms, id"
+_BEGIN: Final = "INSERT OR IGNORE INTO begun (fold, at_ms) VALUES (?, ?)"
+_BEGIN_ANEW: Final = "INSERT OR REPLACE INTO begun (fold, at_ms) VALUES (?, ?)"
+_SKIPPED: Final = "SELECT '', id, revision, reason, detail, line FROM skipped ORDER BY first_at_ms, id LIMIT ?"
+_UNTOLD: Final = """
+SELECT '', id, revision, reason, detail, line FROM skipped WHERE told = 0 ORDER BY first_at_ms, id LIMIT ?
+"""
 _TOLD: Final = "UPDATE skipped SET told = 1 WHERE id = ? AND revision = ? AND reason = ?"
 
 Item = TypeVar("Item")
@@ -112,6 +121,8 @@ class FoldFile(Generic[Item]):
         self.skipped: Counter[str] = Counter()
         self.applied_total = 0
         self.unkept_total = 0
+        self.begun_at_ms = 0
+        """Since when the fold holds what it holds: its file was made, or it was emptied; 0: not known."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
@@ -119,6 +130,7 @@ class FoldFile(Generic[Item]):
                 self.connection.execute(setting)
             self.connection.executescript(_SCHEMA + fold.schema)
             self.checkpoint, self.checkpoint_at_ms = self._read_checkpoint()
+            self.begun_at_ms = self._read_begun()
             for reason, times in self.connection.execute("SELECT reason, sum(times) FROM skipped GROUP BY reason"):
                 self.skipped[reason] = times
             fold.load(self.connection)
@@ -138,9 +150,16 @@ class FoldFile(Generic[Item]):
             self._commit_carefully(change)
         self._commit([], [], checkpoint)
 
-    def skips(self, *, untold: bool) -> list[Unusable]:
+    def skips(self, *, untold: bool, limit: int = MAXIMUM_SKIPPED_ROWS) -> list[Unusable]:
         """What was skipped, oldest first: all of it, or what ``told`` was not called for."""
-        return [Unusable(*row) for row in self.connection.execute(_UNTOLD if untold else _SKIPPED)]
+        return [Unusable(*row) for row in self.connection.execute(_UNTOLD if untold else _SKIPPED, (limit,))]
+
+    def standing(self) -> dict[str, Any]:
+        """What a final read tells beside what the fold holds: since when, and what it could not use, the oldest."""
+        return {
+            "begun_at_ms": self.begun_at_ms,
+            "skips": [_plain(skip) for skip in self.skips(untold=False, limit=TOLD_SKIPS)],
+        }
 
     def told(self, skip: Unusable) -> None:
         """Whom this skip concerns has it now; when that cannot be kept, it is told once more after a restart."""
@@ -151,12 +170,14 @@ class FoldFile(Generic[Item]):
 
     def forget(self) -> None:
         """Empty the fold and begin again at the beginning; raises StorageError."""
+        begun_at_ms = now_ms()
         try:
-            self._transact(self._forget)
+            self._transact(lambda: self._forget(begun_at_ms))
         except StorageError:
             self.fold.load(self.connection)
             raise
         self.checkpoint, self.checkpoint_at_ms = FROM_THE_BEGINNING, 0
+        self.begun_at_ms = begun_at_ms
         self.skipped.clear()
 
     def close(self) -> None:
@@ -263,8 +284,9 @@ class FoldFile(Generic[Item]):
             )
         self.unkept_total += unkept
 
-    def _forget(self) -> None:
+    def _forget(self, begun_at_ms: int) -> None:
         self.fold.rebuild(self.connection)
+        self.connection.execute(_BEGIN_ANEW, (self.fold.name, begun_at_ms))
         self.connection.execute("DELETE FROM checkpoint")
         self.connection.execute("DELETE FROM skipped")
 
@@ -293,3 +315,20 @@ class FoldFile(Generic[Item]):
             "SELECT sequence, at_ms FROM checkpoint WHERE fold = ?", (self.fold.name,)
         ).fetchone()
         return (row[0], row[1]) if row else (FROM_THE_BEGINNING, 0)
+
+    def _read_begun(self) -> int:
+        """Since when; a file that has a checkpoint and does not say it is of before it could."""
+        self.connection.execute(_BEGIN, (self.fold.name, 0 if self.checkpoint_at_ms else now_ms()))
+        begun_at_ms: int = self.connection.execute(
+            "SELECT at_ms FROM begun WHERE fold = ?", (self.fold.name,)
+        ).fetchone()[0]
+        return begun_at_ms
+
+
+def _plain(skip: Unusable) -> dict[str, str]:
+    return {
+        "id": skip.id,
+        "reason": skip.reason,
+        "detail": skip.detail,
+        "line": skip.line.decode(errors="replace"),
+    }

@@ -8,14 +8,19 @@ import contextlib
 import logging
 import signal
 import socket
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from consumers.gateway.server import serve
 from consumers.gateway.store import DocumentStore
 from fleetwire import stage
-from fleetwire.control import Handler
+from fleetwire.control import Handler, Params
+from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.errors import SettingsError
+from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import packed_times
 from fleetwire.settings import StageSettings
 from fleetwire.witness import Witness
 
@@ -58,8 +63,27 @@ class GatewayStage:
             self.witness.counters.update(self._store.figures())
 
     def handlers(self) -> Mapping[str, Handler]:
-        """No control methods beside the frame's own."""
-        return {}
+        """``stored_times``."""
+        return {"stored_times": self._stored_times}
+
+    async def _stored_times(self, _: Params) -> Any:
+        """When every event's document was stored, by source; other documents of the channel are left out."""
+        assert self._store is not None
+        times: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        after, end = 0, self._store.update_sequence
+        while after < end:
+            rows, after = self._store.read_stored_times(after, TRANSACTION_CHANNEL)
+            for document_id, at_ms in rows:
+                source, _dot, sequence = document_id.rpartition(".")
+                if sequence.isdecimal():
+                    times[source].append((int(sequence), at_ms))
+            await asyncio.sleep(0)
+        return {"sources": {source: _packed(sorted(pairs)) for source, pairs in times.items()}}
+
+
+def _packed(times: list[tuple[int, int]]) -> dict[str, object]:
+    numbers = IntervalSet((sequence, sequence) for sequence, _ in times)
+    return {"intervals": numbers.to_list(), "packed": packed_times([at_ms for _, at_ms in times])}
 
 
 def _bind(host: str, port: int) -> socket.socket:

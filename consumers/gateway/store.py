@@ -31,6 +31,7 @@ from consumers.gateway.database import (
 from consumers.gateway.errors import Refusal
 from consumers.gateway.revision_tree import Head, follow
 from consumers.gateway.wakeups import Wakeups
+from fleetwire.clock import now_ms
 from fleetwire.errors import StorageError
 
 SCHEMA = """
@@ -43,7 +44,8 @@ CREATE TABLE IF NOT EXISTS document (
     left_channels TEXT,
     ancestors TEXT,
     retired TEXT,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    stored_at_ms INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX IF NOT EXISTS document_id ON document (id);
 CREATE TABLE IF NOT EXISTS local_document (id TEXT PRIMARY KEY, generation INTEGER NOT NULL, body BLOB NOT NULL);
@@ -61,7 +63,14 @@ PAGE_BYTES = 1_000_000
 SCAN_SEQUENCES = 10_000
 
 _COLUMNS = "sequence, id, revision, deleted, channels, left_channels, ancestors, retired"
-_INSERT = f"INSERT INTO document ({_COLUMNS}, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - names of ours
+_INSERT = f"""
+INSERT INTO document ({_COLUMNS}, body, stored_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""  # noqa: S608 - names of ours
+_ADD_STORED_AT = "ALTER TABLE document ADD COLUMN stored_at_ms INTEGER NOT NULL DEFAULT 0"
+_STORED_TIMES = """
+SELECT id, stored_at_ms FROM document
+WHERE sequence > ? AND sequence <= ? AND deleted = 0 AND stored_at_ms > 0 AND instr(channels, ?)
+"""
 _DELETE = "DELETE FROM document WHERE sequence = ?"
 _PUT_LOCAL = "INSERT OR REPLACE INTO local_document (id, generation, body) VALUES (?, ?, ?)"
 
@@ -79,6 +88,8 @@ class DocumentStore:
             for setting in SETTINGS:
                 connection.execute(setting)
             connection.executescript(SCHEMA)
+            if "stored_at_ms" not in {row[1] for row in connection.execute("PRAGMA table_info(document)")}:
+                connection.execute(_ADD_STORED_AT)
             self.server_uuid = self._identity()
             self.update_sequence: int = connection.execute(
                 "SELECT coalesce(max(sequence), 0) FROM document"
@@ -112,7 +123,7 @@ class DocumentStore:
         self, edits: Sequence[Edit], local_edits: Sequence[LocalEdit] = ()
     ) -> tuple[list[Outcome], list[Outcome]]:
         """See DocumentDatabase. Edits of one id in one call follow each other."""
-        batch = _Batch(self.update_sequence)
+        batch = _Batch(self.update_sequence, now_ms())
         try:
             with self._transaction():
                 batch.heads = self._heads([edit.id for edit in edits])
@@ -158,6 +169,16 @@ class DocumentStore:
             is_cut = len(changes) == limit or rows.fetchone() is not None
             rows.close()
         return ChangePage(changes, changes[-1].sequence if is_cut else scan_end)
+
+    def read_stored_times(self, after: int, channel: str) -> tuple[list[tuple[str, int]], int]:
+        """Id and time of storing (unix ms) of a channel's documents, a stretch of sequences a call; and how far it came.
+
+        Documents that were stored before this was noted are left out.
+        """
+        scan_end = min(self.update_sequence, after + SCAN_SEQUENCES)
+        with _as_storage_error("read times"):
+            rows = self._connection.execute(_STORED_TIMES, (after, scan_end, f",{channel},")).fetchall()
+        return rows, scan_end
 
     async def read_local(self, document_id: str) -> tuple[str, bytes] | None:
         """See DocumentDatabase."""
@@ -250,8 +271,9 @@ class _Standing:
 class _Batch:
     """One transaction in the making: decides edit after edit, and collects the rows to replace and to insert."""
 
-    def __init__(self, sequence: int) -> None:
+    def __init__(self, sequence: int, at_ms: int) -> None:
         self.sequence = sequence
+        self._at_ms = at_ms
         self.heads: dict[str, _Standing] = {}
         self.replaced: list[int] = []
         self.rows: dict[str, tuple[Any, ...]] = {}
@@ -296,6 +318,7 @@ class _Batch:
             " ".join(head.ancestors) or None,
             " ".join(head.retired) or None,
             edit.body,
+            self._at_ms,
         )
 
 

@@ -58,6 +58,7 @@ class OlympusStage:
         """Open the inventory, subscribe, serve; raises SettingsError or StorageError."""
         self._inventory = Inventory(Path(self._settings.state_dir) / FILE_NAME)
         self._writer = InventoryWriter(self._inventory, self._gateway, self._taken)
+        self.witness.begin_registers(VIEW)
         for device in self._inventory.devices("", MAXIMUM_DEVICES):
             self._taken(device)
         await self._client.__aenter__()

@@ -1,15 +1,15 @@
 """Poseidon's state: receipts, what refers to them, who signed on, and money in the till; one row an event at most.
 
-Nothing is updated in place. Every row is a fact under its event's key, and what a register or an order looks like is
-asked of the facts, by sequence (see ``reads``). So the order in which events come does not matter, a return or void may
-come before its sale, and the same event again changes nothing.
+Nothing is updated in place. Every row is a fact under its event's key (which ones, says :mod:`fleetwire.effects`), and
+what a register or an order looks like is asked of the facts, by sequence (see ``reads``). So the order in which events
+come does not matter, a return or void may come before its sale, and the same event again changes nothing.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -17,16 +17,10 @@ from msgspec import Struct
 from consumers.feed import event_journal
 from consumers.feed.event_journal import Event, EventJournal
 from consumers.feed.lines import Change
-from fleetwire.amounts import sales_contribution
 from fleetwire.documents import TRANSACTION_CHANNEL
+from fleetwire.effects import effect_of
 from fleetwire.errors import BadPayload
-from fleetwire.events import (
-    EVENT_TYPES,
-    ControlTransaction,
-    RetailTransaction,
-    TenderControlTransaction,
-    VoidTransaction,
-)
+from fleetwire.events import EVENT_TYPES
 from fleetwire.witness import Witness
 
 SCHEMA: Final = (
@@ -54,8 +48,7 @@ CREATE TABLE IF NOT EXISTS till_movement (  -- cents that go into the drawer; a 
 """
 )
 TABLES: Final = ("receipt", "reference", "control", "till_movement")
-SETTLEMENT: Final = "TILL_SETTLE"
-_DIRECTION: Final = {"LOAN": 1, "PAID_IN": 1, "PICKUP": -1, "PAID_OUT": -1, "SAFE_DROP": -1, SETTLEMENT: 0}
+"""In the order of an Effect's parts."""
 _COLUMNS: Final = {"receipt": 13, "reference": 6, "control": 6, "till_movement": 5}
 _INSERT: Final = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * columns)})"  # noqa: S608 - names are ours
@@ -63,7 +56,6 @@ _INSERT: Final = {
 }
 
 Row = tuple[object, ...]
-Rows = list[tuple[str, Row]]
 
 
 class Fact(NamedTuple):
@@ -87,6 +79,7 @@ class PoseidonFold:
         self.journal = EventJournal()
         self._witness = witness
         self._on_applied = on_applied
+        witness.report_held("orders", self.journal.held)
 
     def load(self, connection: sqlite3.Connection) -> None:
         """What was applied before counts as taken and handed on by this incarnation too."""
@@ -109,11 +102,10 @@ class PoseidonFold:
         data_of = {id(item.event): item.data for item in items}
         by_table: dict[str, list[Row]] = {table: [] for table in TABLES}
         for event in self.journal.write(connection, [item.event for item in items]):
-            data = data_of[id(event)]
-            rows_of = _ROWS_OF.get(type(data))
-            if rows_of is not None:
-                for table, row in rows_of(self.journal.number(event.source), event, data):
-                    by_table[table].append(row)
+            key = (self.journal.number(event.source), event.sequence)
+            for table, fact in zip(TABLES, effect_of(event.business_day_date, data_of[id(event)]), strict=True):
+                if fact is not None:
+                    by_table[table].append((*key, *fact))
         for table, rows in by_table.items():
             if rows:
                 connection.executemany(_INSERT[table], rows)
@@ -135,53 +127,3 @@ class PoseidonFold:
         self.journal.rebuild(connection)
         for table in TABLES:
             connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
-
-
-def _retail(number: int, event: Event, data: RetailTransaction) -> Rows:
-    count, cents = sales_contribution(event.type, event.data)
-    cash_cents = 0 if data.training_mode else sum(t.amount_cents for t in data.tenders if t.tender_type == "CASH")
-    receipt: Row = (
-        number,
-        event.sequence,
-        data.transaction_type,
-        event.business_day_date,
-        data.receipt_number,
-        data.end_time,
-        data.training_mode,
-        data.net_cents,
-        data.tax_cents,
-        data.grand_cents,
-        cash_cents,
-        count,
-        cents,
-    )
-    if data.transaction_type == "SALE":
-        return [("receipt", receipt)]
-    return [("receipt", receipt), ("reference", _refer(number, event, "RETURN", data.original_key, cents))]
-
-
-def _void(number: int, event: Event, data: VoidTransaction) -> Rows:
-    return [("reference", _refer(number, event, "VOID", data.voided_key, data.grand_cents))]
-
-
-def _refer(number: int, event: Event, kind: str, key: str, grand_cents: int) -> Row:
-    return (number, event.sequence, kind, key, event.business_day_date, grand_cents)
-
-
-def _control(number: int, event: Event, data: ControlTransaction) -> Rows:
-    row = (number, event.sequence, data.control_type, data.operator_id, data.till_id, event.business_day_date)
-    return [("control", row)]
-
-
-def _till(number: int, event: Event, data: TenderControlTransaction) -> Rows:
-    cents = _DIRECTION[data.control_type] * data.amount_cents if data.tender_type == "CASH" else 0
-    return [("till_movement", (number, event.sequence, data.control_type, cents, data.counted_cents))]
-
-
-_ROWS_OF: Final[dict[type[Struct], Callable[[int, Event, Any], Rows]]] = {
-    RetailTransaction: _retail,
-    VoidTransaction: _void,
-    ControlTransaction: _control,
-    TenderControlTransaction: _till,
-}
-"""Shape of the data -> the facts in it; what is not here is journaled only."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from consumers.poseidon.fold import SETTLEMENT
+from fleetwire.effects import SETTLEMENT
 from fleetwire.identity import Key
 
 MAXIMUM_REGISTERS: Final = 1_000

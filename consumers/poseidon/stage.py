@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from consumers.broker_client import broker_client
 from consumers.feed import event_journal
+from consumers.feed.event_journal import first_source
 from consumers.feed.fold_file import FoldFile
 from consumers.feed.follower import Follower
 from consumers.http_endpoint import HttpEndpoint
+from consumers.poseidon import final_read
 from consumers.poseidon.fold import Fact, PoseidonFold
 from consumers.poseidon.reads import Reads
 from consumers.poseidon.refusals import Refusals
@@ -33,6 +35,7 @@ from fleetwire.topics import Topics
 from fleetwire.witness import Witness
 
 FILE_NAME: Final = "poseidon.sqlite"
+VIEW: Final = "orders"
 _LEAVE_TIMEOUT_S: Final = 2.0
 
 
@@ -119,10 +122,14 @@ class PoseidonStage:
         """``final_read`` and ``applied_times``."""
         return {"final_read": self._final_read, "applied_times": self._applied_times}
 
-    async def _final_read(self, _: Params) -> Any:
-        position = self._file.checkpoint if self._file is not None else ""
-        sources = await asyncio.to_thread(event_journal.final_read, self._path)
-        return {"views": {"orders": {"sources": sources}}, "positions": {"orders": position}}
+    async def _final_read(self, params: Params) -> Any:
+        """With ``following``: {"orders": what the answer before named}, the page behind that one."""
+        assert self._file is not None
+        position, standing = self._file.checkpoint, self._file.standing()
+        begin = first_source(params, VIEW)
+        sources, following = await asyncio.to_thread(final_read.read_page, self._path, begin, event_journal.PAGE_EVENTS)
+        view = {"sources": sources, "following": following, **standing}
+        return {"views": {VIEW: view}, "positions": {VIEW: position}}
 
     async def _applied_times(self, params: Params) -> Any:
         """With ``source``: {sequence: applied_at_ms}; without: intervals and times as arrays, for every source."""

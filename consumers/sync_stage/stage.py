@@ -18,13 +18,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from consumers.sync_stage.applied_log import AppliedLog
-from consumers.sync_stage.canonical_documents import claimed_key, prepare, read_status
+from consumers.sync_stage.canonical_documents import prepare, read_status
 from consumers.sync_stage.document_writer import DocumentWriter
 from consumers.sync_stage.status_writer import StatusWriter
 from consumers.sync_stage.suspects import Suspects, Task
 from fleetwire import vital_tasks
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.attempt_record import DEATHS_ALLOWED, FILE_NAME, AttemptRecord, message_name
+from fleetwire.canonical_message import key_in_payload
 from fleetwire.control import Handler
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.delivery import Delivery
@@ -245,7 +246,7 @@ class SyncStage:
 
 
 def _key_of(message: Message) -> Key | None:
-    return key_of(message) or claimed_key(message)
+    return key_of(message) or key_in_payload(message)
 
 
 def read_options(settings: StageSettings) -> Options:

@@ -91,12 +91,13 @@ class HostedView:
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
 
-    async def final_read(self) -> Mapping[str, Any]:
-        """What the checker compares; raises StorageError."""
+    async def final_read(self, begin: int = 0) -> Mapping[str, Any]:
+        """What the checker compares, of a view of events the page that begins with this source; raises StorageError."""
         if self._file is None:
             raise StorageError(f"view {self.view.name} is not open: {self._error or 'not started'}")
         try:
-            return await asyncio.to_thread(self.view.final_read, self.path)
+            standing = self._file.standing()
+            return {**await asyncio.to_thread(self.view.final_read, self.path, begin), **standing}
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
 

@@ -49,6 +49,13 @@ class RegisterRow(NamedTuple):
     body: bytes
 
 
+class Damaged(Struct):
+    """What is shown of a register that cannot be read any more; a newer document of it, or a rebuild, mends it."""
+
+    name: str
+    damage: str
+
+
 class RegisterView(ABC, Generic[Document]):
     """A View of documents that are registers; a subclass says which, and what of them counts."""
 
@@ -80,6 +87,7 @@ class RegisterView(ABC, Generic[Document]):
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Tell the witness what is stored."""
+        self._witness.begin_registers(self.name)
         for name, value in connection.execute("SELECT name, value FROM register"):
             self._witness.register(self.name, name, msgspec.json.decode(value))
 
@@ -117,14 +125,21 @@ class RegisterView(ABC, Generic[Document]):
     def rebuild(self, connection: sqlite3.Connection) -> None:
         """Forget everything."""
         connection.execute("DELETE FROM register")
+        self._witness.begin_registers(self.name)
 
     def rows(self, connection: sqlite3.Connection, selection: Selection) -> list[Any]:
-        """The documents, by name."""
+        """The documents, by name; one whose row was damaged hides no other."""
         rows = connection.execute("SELECT name, body FROM register ORDER BY name")
-        bodies = (body for name, body in rows if selection.wants(name))
-        return [self._decode(body) for body in islice(bodies, MAXIMUM_ROWS)]
+        wanted = (row for row in rows if selection.wants(row[0]))
+        return [self._shown(name, body) for name, body in islice(wanted, MAXIMUM_ROWS)]
 
-    def final_read(self, file: Path) -> Mapping[str, Any]:
+    def _shown(self, name: str, body: bytes) -> Any:
+        try:
+            return self._decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+            return Damaged(name, str(error)[:200])
+
+    def final_read(self, file: Path, begin: int = 0) -> Mapping[str, Any]:  # noqa: ARG002 - there is one page
         """``registers``: value by name."""
         connection = sqlite3.connect(file, isolation_level=None)
         try:

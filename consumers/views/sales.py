@@ -5,6 +5,7 @@ An event counts once, because its journal row and its part of the total are writ
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -59,6 +60,7 @@ class SalesView:
     def __init__(self, witness: Witness) -> None:
         self._witness = witness
         self._journal = EventJournal()
+        witness.report_held(self.name, self._journal.held)
 
     def load(self, connection: sqlite3.Connection) -> None:
         """What was applied before counts as taken and handed on by this incarnation too."""
@@ -108,11 +110,10 @@ class SalesView:
             for store, day, transactions, cents in islice(wanted, MAXIMUM_ROWS)
         ]
 
-    def final_read(self, file: Path) -> Mapping[str, Any]:
-        """``sources`` as ViewReads, and ``totals`` by ``store day``."""
-        connection = sqlite3.connect(file, isolation_level=None)
-        try:
+    def final_read(self, file: Path, begin: int = 0) -> Mapping[str, Any]:
+        """``sources`` as ViewReads, and ``totals`` by ``store day``, of the same moment."""
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("BEGIN")
             totals = {f"{store} {day}": [count, cents] for store, day, count, cents in connection.execute(_ALL)}
-        finally:
-            connection.close()
-        return {"sources": event_journal.final_read(file), "totals": totals}
+            sources, following = event_journal.page_of(connection, begin, event_journal.PAGE_EVENTS)
+        return {"sources": sources, "following": following, "totals": totals}

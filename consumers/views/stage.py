@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from consumers.feed.event_journal import first_source
 from consumers.feed.lines import Unusable
 from consumers.http_endpoint import HttpEndpoint
 from consumers.views.hosting import HostedView, ViewState
@@ -80,14 +81,20 @@ class ViewsStage:
         source, _, sequence = skip.id.rpartition(".")
         self.witness.reject(skip.reason, source or skip.id, int(sequence) if sequence.isdecimal() else 0)
 
-    async def _final_read(self, _: Params) -> Any:
-        """Every view that can be read, and how far its feed was before; one that cannot is left out: the verdict says so."""
+    async def _final_read(self, params: Params) -> Any:
+        """Every view that can be read, and how far its feed was before; one that cannot is left out: the verdict says so.
+
+        With ``following``: the next page of the views that it names.
+        """
         views: dict[str, Any] = {}
         positions: dict[str, str] = {}
+        wanted = params.get("following") or [hosted.view.name for hosted in self._hosted]
         for hosted in self._hosted:
+            if hosted.view.name not in wanted:
+                continue
             positions[hosted.view.name] = hosted.state.checkpoint
             try:
-                views[hosted.view.name] = await hosted.final_read()
+                views[hosted.view.name] = await hosted.final_read(first_source(params, hosted.view.name))
             except StorageError as error:
                 _log.warning("no final read of %s: %s", hosted.view.name, error)
         return {"views": views, "positions": positions}

@@ -40,6 +40,9 @@ class View(Fold[Item], Protocol[Item]):
         """What it shows, as values for JSON, at most MAXIMUM_ROWS."""
         ...
 
-    def final_read(self, file: Path) -> Mapping[str, Any]:
-        """All that the checker compares; on a connection of its own, in any thread."""
+    def final_read(self, file: Path, begin: int = 0) -> Mapping[str, Any]:
+        """What the checker compares; on a connection of its own, in any thread.
+
+        A view of events gives a page at a time: ``following`` is where the next begins, 0 behind the last.
+        """
         ...

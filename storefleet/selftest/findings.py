@@ -21,6 +21,8 @@ def findings(verdict: Verdict) -> Findings:
     result: Findings = Counter({line: count for line, count in _figures(verdict) if count})
     result.update(_reasons(verdict))
     result.update(_examples(verdict))
+    for letter in verdict.letters:
+        result[letter_line(letter.stage, letter.reason, letter.key, letter.explained_by)] += letter.count
     for account in verdict.places:
         result[place_line(account.what, tuple(account.places))] += account.count
     for view in verdict.views:
@@ -38,7 +40,12 @@ def _figures(verdict: Verdict) -> Iterator[tuple[str, int]]:
     yield "rejected unexpectedly", verdict.rejected_unexpectedly
     yield "sent again", verdict.resent
     yield "sent again needlessly", verdict.resent_needlessly
+    yield "sent again, and nobody knows why", verdict.resent_not_known
     yield from ((f"rejected as {reason}", count) for reason, count in verdict.rejected_by_reason.items())
+    yield "dead letters: at least", verdict.dead_letters_at_least
+    for line, counts in ((dead_letter_line, verdict.dead_letters), (guest_line, verdict.guests)):
+        for stage, reasons in counts.items():
+            yield from ((line(stage, reason), count) for reason, count in reasons.items())
 
 
 def _reasons(verdict: Verdict) -> Iterator[str]:
@@ -68,6 +75,21 @@ def _examples(verdict: Verdict) -> Iterator[str]:
 def reason_line(kind: str, code: str, name: str = "") -> str:
     """``invalid`` or ``unknown`` for a code; ``name``: the view or stage that it is about."""
     return f"{kind} {code} {name}".rstrip()
+
+
+def dead_letter_line(stage: str, reason: str) -> str:
+    """So many dead letters."""
+    return f"dead letters of {stage}: {reason}"
+
+
+def guest_line(stage: str, reason: str) -> str:
+    """So many of them under names that are none of the fleet's."""
+    return f"guests: {stage} {reason}"
+
+
+def letter_line(stage: str, reason: str, key: str, explained_by: str = "") -> str:
+    """One message with its dead letters, or so many with one explanation."""
+    return f"letter of {stage}: {reason} {key}: {explained_by or 'nothing explains it'}"
 
 
 def place_line(what: str, places: Address) -> str:

@@ -98,15 +98,25 @@ class Ground:
         self.put(sets, source, union)
 
     def put_read(self, view: ViewRecord, source: str, hashes: dict[int, bytes]) -> None:
-        """Let the view hold exactly this of a source."""
+        """Let the view hold exactly this of a source; what it shows of each, and since when, stays as it was."""
         assert view.read is not None
         numbers = sorted(hashes)
-        intervals = IntervalSet((number, number) for number in numbers).to_list()
-        old = view.read.get(source)
-        by_value = any(hashes.values())
-        content = b"".join(hashes[number] for number in numbers) if by_value else b""
-        repeated = [] if old is None else old.repeated
-        self.put(view.read, source, ViewRead(intervals=intervals, hashes=content, repeated=repeated))
+        old = view.read.get(source) or ViewRead(intervals=[], hashes=b"")
+        changed = copy.copy(old)
+        changed.intervals = IntervalSet((number, number) for number in numbers).to_list()
+        changed.hashes = b"".join(hashes[number] for number in numbers) if any(hashes.values()) else b""
+        changed.effects = _kept(old, old.effects, numbers, lambda: self.random.randbytes(HASH_BYTES))
+        changed.applied_at_ms = _kept(old, old.applied_at_ms, numbers, lambda: old.applied_at_ms[-HASH_BYTES:])
+        self.put(view.read, source, changed)
+
+    def show_otherwise(self, view: ViewRecord, event: Event, row: str, value: bytes) -> None:
+        """Change one event's eight bytes in a row of the view's read: ``effects`` or ``applied_at_ms``."""
+        assert view.read is not None
+        old = view.read[event.source]
+        place = list(IntervalSet(old.intervals).numbers()).index(event.sequence) * HASH_BYTES
+        changed, before = copy.copy(old), getattr(old, row)
+        setattr(changed, row, before[:place] + value + before[place + HASH_BYTES :])
+        self.put(view.read, event.source, changed)
 
     def forget(self, view: ViewRecord, event: Event) -> None:
         """The view does not hold the event, nor its part of the totals."""
@@ -222,6 +232,14 @@ def held_hashes(view: ViewRecord, source: str) -> dict[int, bytes]:
     numbers = list(IntervalSet(read.intervals).numbers())
     starts = range(0, len(numbers) * HASH_BYTES, HASH_BYTES)
     return {number: read.hashes[start : start + HASH_BYTES] for number, start in zip(numbers, starts, strict=True)}
+
+
+def _kept(old: ViewRead, row: bytes, numbers: list[int], new: Callable[[], bytes]) -> bytes:
+    """Eight bytes for each number: those that the row has for it, else new ones; nothing where there is no row."""
+    if not row:
+        return b""
+    known = {number: place * HASH_BYTES for place, number in enumerate(IntervalSet(old.intervals).numbers())}
+    return b"".join(row[known[number] : known[number] + HASH_BYTES] if number in known else new() for number in numbers)
 
 
 def one(sequence: int) -> IntervalSet:

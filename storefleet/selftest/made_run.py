@@ -7,12 +7,12 @@ more in full when it stops. Same arguments, same facts.
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -20,8 +20,10 @@ from fleetwire import ledger_format
 from fleetwire.content import HASH_BYTES
 from fleetwire.errors import SettingsError
 from fleetwire.identity import Terminal
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import Snapshot, ViewRead
 from storefleet.verdict.journey import JOURNEY, JourneyStep
+from storefleet.verdict.letter_file import LETTERS_FILE_NAME, End, Header
 from storefleet.verdict.run_format import (
     PLAN_FILE_NAME,
     READS_FILE_NAME,
@@ -39,6 +41,7 @@ START_MS: Final = 1_767_600_000_000
 EVENTS_PER_S: Final = 2_500
 TERMINALS_PER_STORE: Final = 3
 EVENTS_PER_DAY: Final = 60
+APPLIED_AFTER_MS: Final = 40
 BRANDS: Final = ("taco", "burger", "pizza")
 REGIONS: Final = ("north", "south", "east", "west")
 TYPES: Final = ("transaction.retail",) * 8 + ("transaction.control", "transaction.void")
@@ -60,6 +63,7 @@ def make_run(folder: Path, *, events: int, sources: int) -> None:
         file.write(header_line(WitnessesHeader(run=RUN_NAME, started_at_ms=START_MS)))
         for snapshot in _snapshots(names, events):
             file.write(msgspec.json.encode(snapshot) + b"\n")
+    _write_letters(folder / LETTERS_FILE_NAME, end_ms)
     _write(folder / READS_FILE_NAME, _reads(names, events, end_ms))
 
 
@@ -74,6 +78,12 @@ def _write(path: Path, value: object) -> None:
     path.write_bytes(msgspec.json.encode(value))
 
 
+def _write_letters(path: Path, end_ms: int) -> None:
+    """A lab has listened from the start to the end, and there was none."""
+    lines = (Header(begun_at_ms=START_MS), End(end_at_ms=end_ms))
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
 def _steps() -> list[JourneyStep]:
     """As a lab records it: its gateway has no witness, but is read by value."""
     return [msgspec.structs.replace(step, witnessed=step.witnessed and step.step != "gateway") for step in JOURNEY]
@@ -81,7 +91,7 @@ def _steps() -> list[JourneyStep]:
 
 def _plan(end_ms: int) -> Plan:
     phases = [Phase(name="trading", from_ms=START_MS, until_ms=end_ms)]
-    return Plan(name=RUN_NAME, steps=_steps(), started_at_ms=START_MS, phases=phases)
+    return Plan(name=RUN_NAME, letters=True, steps=_steps(), started_at_ms=START_MS, phases=phases)
 
 
 def _count(number: int, events: int, sources: int) -> int:
@@ -113,7 +123,7 @@ def _write_ledger(path: Path, names: list[str], events: int) -> None:
         database.executescript(ledger_format.DDL)
         database.executemany(ledger_format.INSERT_META, ledger_format.META_ROWS)
         database.executemany(ledger_format.INSERT_SOURCE, enumerate(names, start=1))
-        database.executemany(ledger_format.INSERT_EVENT, (_event(names, turn) for turn in range(events)))
+        database.executemany(ledger_format.INSERT_TRADED_EVENT, (_event(names, turn) for turn in range(events)))
         told = (
             (number + 1, 1, _count(number, events, sources), "applied", "poseidon", "", START_MS)
             for number in range(sources)
@@ -128,7 +138,21 @@ def _event(names: list[str], turn: int) -> tuple[object, ...]:
     number, sequence = turn % len(names), turn // len(names) + 1
     content = _content(names[number], sequence)
     at_ms = START_MS + turn * 1000 // EVENTS_PER_S
-    return number + 1, sequence, _type(sequence), content, _day(sequence), _amount_cents(sequence), at_ms, ""
+    action = {"transaction.retail": "SALE", "transaction.void": "VOID"}.get(_type(sequence), "NO_SALE")
+    refers_to = sequence - 1 if action == "VOID" else 0
+    return (
+        number + 1, sequence, _type(sequence), content, _day(sequence), _amount_cents(sequence), at_ms, "", 1,
+        _effect(content), action, refers_to, 0, "",
+    )  # fmt: skip
+
+
+def _committed_ms(number: int, sequence: int, sources: int) -> int:
+    return START_MS + ((sequence - 1) * sources + number) * 1000 // EVENTS_PER_S
+
+
+def _effect(content: bytes) -> bytes:
+    """What a view shows of an event of this content."""
+    return content[::-1]
 
 
 def _snapshots(names: list[str], events: int) -> Iterator[Snapshot]:
@@ -163,26 +187,57 @@ def _reads(names: list[str], events: int, end_ms: int) -> Reads:
     for number, name in enumerate(names):
         count = _count(number, events, len(names))
         numbers = range(1, count + 1)
-        held[name] = ViewRead(intervals=[(1, count)], hashes=b"".join(_content(name, each) for each in numbers))
+        hashes = [_content(name, each) for each in numbers]
+        times_ms = [_committed_ms(number, each, len(names)) + APPLIED_AFTER_MS for each in numbers]
+        held[name] = ViewRead(
+            intervals=[(1, count)],
+            hashes=b"".join(hashes),
+            effects=b"".join(map(_effect, hashes)),
+            applied_at_ms=packed_times(times_ms),
+        )
         for sequence in numbers:
             if _type(sequence) != "transaction.control":
                 total = totals[Terminal.parse(name).store_id, _day(sequence)]
                 total[0] += 1
                 total[1] += _amount_cents(sequence)
     reads = Reads()
-    for view in ("gateway", "orders", "sales"):
-        reads.views[view] = FinalRead(at_ms=end_ms, healed_at_ms=START_MS, converged_at_ms=START_MS, events=held)
+    plain = {name: msgspec.structs.replace(read, effects=b"") for name, read in held.items()}
+    for view, events_read in (("gateway", plain), ("orders", held), ("sales", plain)):
+        reads.views[view] = _final_read(end_ms, events=events_read)
     rows = sorted(totals.items())
     reads.views["sales"].totals = [(store, day, count, cents) for (store, day), (count, cents) in rows]
-    stores = dict.fromkeys((Terminal.parse(name).store_id for name in names), "OPEN")
-    devices: dict[str, object] = {name: [True, 1, 0] for name in names}
-    boards = (("store_board", stores), ("device_inventory", devices), ("olympus_dgs", devices))
-    for view, registers in boards:
-        reads.views[view] = FinalRead(
-            at_ms=end_ms,
-            healed_at_ms=START_MS,
-            converged_at_ms=START_MS,
-            registers=dict(registers),
-            registers_expected=dict(registers),
-        )
+    for view, registers in _registers(names, events).items():
+        reads.views[view] = _final_read(end_ms, registers=dict(registers), registers_expected=registers)
+        if view != "tills":
+            reads.views[view].registers_changed_ms = dict.fromkeys(registers, START_MS)
     return reads
+
+
+def _final_read(end_ms: int, **content: Any) -> FinalRead:
+    return FinalRead(
+        at_ms=end_ms,
+        asked_at_ms=end_ms,
+        begun_at_ms=START_MS,
+        healed_at_ms=START_MS,
+        converged_at_ms=START_MS,
+        **content,
+    )
+
+
+def _registers(names: list[str], events: int) -> dict[str, dict[str, object]]:
+    """By view, as a lab has them."""
+    sizes = Counter(Terminal.parse(name).store_id for name in names)
+    devices: dict[str, object] = {
+        name: [True, "birth", 1, 0, "register", f"R{number:010d}", "Counter 15", "8.5.0", "12.0"]
+        for number, name in enumerate(names)
+    }
+    tills: dict[str, object] = {
+        name: [_count(number, events, len(names)), "", 0, _day(_count(number, events, len(names))), 0, 0, 0, 0]
+        for number, name in enumerate(names)
+    }
+    return {
+        "tills": tills,
+        "store_board": {store: ["OPEN", size, size] for store, size in sizes.items()},
+        "device_inventory": devices,
+        "olympus_dgs": devices,
+    }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from storefleet.selftest import plants_of_events as events
+from storefleet.selftest import plants_of_letters as letters
 from storefleet.selftest import plants_of_runs as runs
 from storefleet.selftest.findings import Findings
 from storefleet.selftest.ground import Ground
@@ -18,6 +19,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "lost: deleted from a store": events.deleted_from_a_store,
     "lost: a view forgets a store": events.store_forgotten,
     "never read": events.never_read,
+    "no_outcome: swallowed": events.swallowed,
     "recovered": events.recovered,
     "duplicated": events.duplicated,
     "unexpected: invented on the way": events.invented_on_the_way,
@@ -28,8 +30,14 @@ PLANTS: Final[dict[str, Plant]] = {
     "rejected for another reason": events.rejected_for_another_reason,
     "corrupted in one view": events.altered_in_one_view,
     "corrupted on the way": events.altered_on_the_way,
+    "corrupted: a second content under a key": letters.second_content,
+    "corrupted: shown otherwise than held": events.shown_otherwise,
     "stale": events.late_on_the_way,
+    "stale: held up by who stood still": events.held_up,
+    "stale: came after the reads": events.came_after_the_reads,
+    "a view rebuilt": events.rebuilt,
     "healed by a re-send": events.healed,
+    "healed, or not: nobody knows": events.healed_or_not,
     "register altered": runs.register_altered,
     "register missing": runs.register_missing,
     "register invented": runs.register_invented,
@@ -37,6 +45,15 @@ PLANTS: Final[dict[str, Plant]] = {
     "total off by a transaction": runs.count_differs,
     "total invented": runs.total_invented,
     "late view": runs.late_view,
+    "dead_letters: unexplained": letters.unexplained,
+    "dead_letters: without a key": letters.without_key,
+    "dead_letters: another content than planted": letters.other_content_than_planted,
+    "letters of a planted conflict": letters.planted_conflict,
+    "a guest's letter": letters.of_a_guest,
+    "letters that may be missing": letters.letters_missed,
+    "untrue_messages": letters.untrue_messages,
+    "unknown: letters_unheard": letters.letters_unheard,
+    "unknown: letters_missing": lambda ground: runs.noted("letters_missing", ground),
     "unknown: machine_stalled": runs.machine_stalled,
     "unknown: no_final_read": runs.no_final_read,
     "unknown: read_broken": runs.read_broken,
@@ -50,6 +67,12 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: unresolved": events.never_read,
     "unresolved in a run without end": runs.unresolved_but_endless,
     "unknown: ledger_gaps": runs.ledger_gaps,
+    "unknown: ledger_contradicts": runs.ledger_contradicts,
+    "unknown: evidence_missing, hashes": runs.hashes_missing,
+    "unknown: evidence_missing, effects": runs.effects_missing,
+    "unknown: evidence_missing, totals": runs.totals_missing,
+    "unknown: evidence_missing, registers": runs.registers_and_truth_missing,
+    "unknown: evidence_missing, reports": runs.reports_missing,
     "unknown: witnesses_missing": runs.witnesses_missing,
     "unknown: witnesses_of_another_run": runs.witnesses_of_another_run,
     "unknown: plan_broken": runs.plan_broken,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from dataclasses import replace
 
 from fleetwire.content import HASH_BYTES
 from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 from storefleet.selftest import cuts
 from storefleet.selftest.cuts import HANDED_ON, TAKEN, Mark
@@ -14,6 +16,7 @@ from storefleet.selftest.findings import Findings, of_class, place_line, reason_
 from storefleet.selftest.ground import Event, Ground, held_hashes, one
 from storefleet.verdict.blame import Address
 from storefleet.verdict.history import Reading, StageRecord, ViewRecord
+from storefleet.verdict.machine import Stall
 from storefleet.verdict.result import EXAMPLE_LIMIT
 
 GHOST = "nobody.nowhere.s9999.r99"
@@ -71,8 +74,10 @@ def without_outcome(ground: Ground, event: Event) -> None:
 
 
 def never_read(ground: Ground) -> Findings:
-    """Lost on the way, and the terminal knows that it has no outcome."""
+    """Lost on the way, and the terminal knows that it has no outcome; its deadline had not passed when it was looked for."""
     event = ground.event()
+    deadline_ms = round(ground.event_views[0].deadline_s * 1000)
+    ground.set(ground.history, "told_until_ms", ground.committed_ms(event) + deadline_ms)
     cut = cuts.draw_cut(ground, event)
     cuts.lose(ground, cut, event)
     without_outcome(ground, event)
@@ -81,6 +86,41 @@ def never_read(ground: Ground) -> Findings:
     found = of_class("never_read", [event.key], views[0].view, cuts.place_of_loss(ground, cut, event)[1])
     found[reason_line("unknown", "aborted" if ground.history.aborted else "unresolved")] = 1
     found.update(f"view {view.view} is unknown" for view in views)
+    return found
+
+
+def swallowed(ground: Ground) -> Findings:
+    """The same, and it had its whole deadline in a healed lab."""
+    found = never_read(ground)
+    (key,) = {line.split()[1] for line in found if line.startswith("never_read: ")}
+    source, _, sequence = key.rpartition(".")
+    if source in ground.ledger.registers:  # it was open, whatever the end of the run has done since
+        ground.put(ground.ledger.registers, source, replace(ground.ledger.registers[source], reason="birth"))
+    ground.set(
+        ground.history, "told_until_ms", _overdue_ms(ground, ground.event_views[0], Event(source, int(sequence)))
+    )
+    del found[reason_line("unknown", "aborted" if ground.history.aborted else "unresolved")]
+    views = [line for line in found if line.startswith("view ")]
+    for line in views:
+        found[line.replace("unknown", "invalid")] = found.pop(line)
+    found[reason_line("invalid", "no_outcome")] = 1
+    return found
+
+
+def came_after_the_reads(ground: Ground) -> Findings:
+    """No view held it when it was read, long after its deadline; then it came, and the terminal was told."""
+    event = ground.event()
+    way = cuts.marks(ground, ground.event_views[0], event)
+    cuts.lose(ground, next(mark for mark in way if mark.kind == HANDED_ON), event)
+    without_outcome(ground, event)
+    ground.amend_source(event.source, applied_later=one(event.sequence))
+    for view in ground.event_views:
+        ground.set(view, "asked_at_ms", _overdue_ms(ground, view, event))
+    view = ground.event_views[0]
+    places = tuple(place for stage in ground.path(view.step) for place in (stage.hop_before, stage.stage) if place)
+    found = of_class("stale", [event.key], view.view, places)
+    for view in ground.event_views:
+        found[reason_line("invalid", "stale", view.view)] = found[f"view {view.view} is invalid"] = 1
     return found
 
 
@@ -213,6 +253,11 @@ def altered_in_one_view(ground: Ground) -> Findings:
     return _altered(ground, event, [view])
 
 
+def wrong_in_one_view(ground: Ground, event: Event, view: ViewRecord) -> Findings:
+    """What must be reported when only this view shows the event corrupted."""
+    return wrong("corrupted", event, [view], _span_of_value(ground, [view]))
+
+
 def altered_on_the_way(ground: Ground) -> Findings:
     """Every view holds it with another content."""
     views = _by_value(ground)
@@ -222,6 +267,14 @@ def altered_on_the_way(ground: Ground) -> Findings:
 
 def _by_value(ground: Ground) -> list[ViewRecord]:
     return [view for view in ground.event_views if any(read.hashes for read in (view.read or {}).values())]
+
+
+def shown_otherwise(ground: Ground) -> Findings:
+    """A view holds it as it is, and shows something else."""
+    views = [view for view in ground.event_views if any(read.effects for read in (view.read or {}).values())]
+    view, event = ground.choose(views, "view that shows what events do"), ground.event()
+    ground.show_otherwise(view, event, "effects", ground.random.randbytes(HASH_BYTES))
+    return wrong_in_one_view(ground, event, view)
 
 
 def _altered(ground: Ground, event: Event, views: list[ViewRecord]) -> Findings:
@@ -246,24 +299,83 @@ def _span_of_value(ground: Ground, altered: list[ViewRecord]) -> Address:
 
 
 def late_on_the_way(ground: Ground) -> Findings:
-    """A report long after its time shows that it had not come so far yet."""
+    """The view says that it applied it long after its time, and reports of that time how far it had come."""
     views = [view for view in ground.event_views if not view.hop and ground.stage(view.step).witnessed]
     view, event = ground.choose(views, "view with a witness"), ground.event()
+    at_ms = _apply_late(ground, view, event)
+    way = [Mark("", "committed", (), says_yes=True, says_no=True), *_way(ground, view)]
+    cut = ground.random.randrange(len(way) - 1)
+    _report_at(ground, view, event, at_ms, cut)
+    return _late(view, event, cuts.span(way, cut + 1))
+
+
+def held_up(ground: Ground) -> Findings:
+    """It came late, and a stage on its way says that it stood still when its deadline passed."""
+    views = [view for view in ground.event_views if not view.hop and ground.stage(view.step).witnessed]
+    view, event = ground.choose(views, "view with a witness"), ground.event()
+    at_ms = _apply_late(ground, view, event)
+    culprit = ground.choose([stage.stage for stage in ground.path(view.step)[1:] if stage.witnessed], "stage of ours")
+    ground.set(ground.history, "stalls", [*ground.history.stalls, Stall(f"{culprit}-1", at_ms - 1_000, 2_000.0)])
+    way = _way(ground, view)
+    taken = next(
+        place
+        for place, mark in enumerate(way)
+        if mark.kind == TAKEN and ground.stage(mark.step).stage == culprit  # it is the next to take it
+    )
+    _report_at(ground, view, event, at_ms, taken)
+    return _late(view, event, (culprit,))
+
+
+def rebuilt(ground: Ground) -> Findings:
+    """A view was rebuilt, and took in again what it had lost: that is not late."""
+    views = [view for view in ground.event_views if any(read.applied_at_ms for read in (view.read or {}).values())]
+    view, event = ground.choose(views, "view that says when it applied what it holds"), ground.event()
+    at_ms = _apply_late(ground, view, event)
+    ground.set(view, "begun_at_ms", at_ms)
+    assert view.read is not None
+    for source, read in list(view.read.items()):
+        changed = copy.copy(read)
+        count = len(read.applied_at_ms) // HASH_BYTES
+        changed.applied_at_ms = packed_times([at_ms + ground.random.randint(1, 500)] * count)
+        ground.put(view.read, source, changed)
+    return Counter()
+
+
+def _apply_late(ground: Ground, view: ViewRecord, event: Event) -> int:
+    """Let the view say so, as far as it says anything; returns when the deadline passed."""
+    due_ms = max(ground.committed_ms(event), view.punctual_from_ms or 0, view.begun_at_ms) + round(
+        view.deadline_s * 1000
+    )
+    stalled_ms = sum(stall.duration_ms for stall in ground.history.stalls)
+    assert view.read is not None
+    if view.read[event.source].applied_at_ms:
+        came_ms = due_ms + 2 * round(stalled_ms) + ground.random.randint(1, 60_000)
+        ground.show_otherwise(view, event, "applied_at_ms", packed_times([came_ms]))
+        return due_ms
+    return _overdue_ms(ground, view, event)
+
+
+def _way(ground: Ground, view: ViewRecord) -> list[Mark]:
     path = ground.path(view.step)
-    way = [mark for stage in path for mark in _reports(stage, path, view)]
-    cut = ground.random.randrange(len(way))
-    at_ms = _overdue_ms(ground, view, event)
+    return [mark for stage in path for mark in _reports(stage, path, view)]
+
+
+def _report_at(ground: Ground, view: ViewRecord, event: Event, at_ms: int, cut: int) -> None:
+    """Reports of that moment say that it had come as far as the cut."""
+    way = _way(ground, view)
     entries = ground.ledger.sources[event.source]
     whole, lacking = entries.sequences.to_list(), entries.sequences.difference(one(event.sequence)).to_list()
-    for stage in path:
+    for stage in ground.path(view.step):
         if stage.witnessed:
             seen = {kind: whole if _before(way, stage, kind, cut) else lacking for kind in (TAKEN, HANDED_ON)}
             reading = Reading(at_ms, {event.source: seen[TAKEN]}, {event.source: seen[HANDED_ON]})
             ground.set(stage, "timeline", [reading])
             if stage.step == view.step:
                 ground.set(view, "timeline", [reading])
-    whole_way = [Mark("", "committed", (), says_yes=True, says_no=True), *way]
-    found = of_class("stale", [event.key], view.view, cuts.span(whole_way, cut + 1))
+
+
+def _late(view: ViewRecord, event: Event, places: Address) -> Findings:
+    found = of_class("stale", [event.key], view.view, places)
     found[reason_line("invalid", "stale", view.view)] = found[f"view {view.view} is invalid"] = 1
     return found
 
@@ -309,3 +421,16 @@ def healed(ground: Ground) -> Findings:
         if stage is not first and stage.witnessed:
             places = (stage.stage,)
     return Counter(["sent again", place_line("healed", places[:-1])])
+
+
+def healed_or_not(ground: Ground) -> Findings:
+    """It was sent again, and the stage that may have had it before is dead: nobody can say whether that was needed."""
+    event = ground.event()
+    path = max(
+        (ground.path(view.step) for view in ground.event_views), key=lambda path: sum(one.witnessed for one in path)
+    )
+    stage = ground.choose([stage for stage in path[1:] if stage.witnessed], "stage with a witness")
+    ground.within(stage.retry_undecided, event.source, one(event.sequence))
+    attempts = ground.ledger.sources[event.source].attempts
+    ground.amend_source(event.source, attempts={**attempts, event.sequence: 2})
+    return Counter(["sent again", "sent again, and nobody knows why"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from array import array
 from collections import Counter
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.witness import ViewRead
 from storefleet.selftest import cuts
 from storefleet.selftest.findings import Findings, reason_line
-from storefleet.selftest.ground import Ground, one
+from storefleet.selftest.ground import Ground, Impossible, one
 from storefleet.selftest.plants_of_events import never_read
 from storefleet.verdict.history import Ledger, ViewRecord
 from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Stall
+from storefleet.verdict.missing_evidence import EARLY_MS
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,20 +35,28 @@ def _differs(view: ViewRecord, name: str, code: str) -> Findings:
     return Counter(lines)
 
 
-def _register_view(ground: Ground) -> ViewRecord:
-    """A view of registers that was read exactly a deadline after it had any excuse to be wrong."""
-    views = [view for view in ground.history.views if view.registers_found]
+def _register_view(ground: Ground, *, excusable: bool = False) -> ViewRecord:
+    """A view of registers that was read exactly a deadline after it had any excuse to be wrong; ``excusable``: one of those
+    to which time is given at all."""
+    views = [view for view in ground.history.views if view.registers_found and not (excusable and view.follows)]
     view = ground.choose(views, "view of registers")
     ground.set(ground.history, "stalls", [])
-    changes = (register.at_ms for register in ground.ledger.registers.values())
+    if view.registers_changed_ms is not None:
+        changes = list(view.registers_changed_ms.values())
+    else:
+        changes = [register.at_ms for register in ground.ledger.registers.values()]
     still_since_ms = max(view.punctual_from_ms or 0, *changes, 0)
-    ground.set(view, "read_at_ms", still_since_ms + round(view.deadline_s * 1000))
+    for name in ("read_at_ms", "asked_at_ms"):
+        ground.set(view, name, still_since_ms + round(view.deadline_s * 1000))
     return view
 
 
 def register_altered(ground: Ground) -> Findings:
     """A register has another value than the last true one."""
-    view = _register_view(ground)
+    return _altered(ground, _register_view(ground))
+
+
+def _altered(ground: Ground, view: ViewRecord) -> Findings:
     assert view.registers_found is not None
     name = ground.choose(sorted(view.registers_found), "register")
     ground.put(view.registers_found, name, "ON_FIRE")
@@ -72,10 +82,11 @@ def register_invented(ground: Ground) -> Findings:
 
 def read_too_soon(ground: Ground) -> Findings:
     """A register has another value, and a moment of its deadline was left."""
-    found = register_altered(ground)
-    (view,) = (view for view in ground.history.views if found[f"view {view.view} is invalid"])
+    view = _register_view(ground, excusable=True)
+    found = _altered(ground, view)
     assert view.read_at_ms is not None
-    ground.set(view, "read_at_ms", view.punctual_from_ms)
+    for name in ("read_at_ms", "asked_at_ms"):
+        ground.set(view, name, view.punctual_from_ms)
     ground.set(ground.history, "aborted", False)
     del found[reason_line("invalid", "registers_differ", view.view)], found[f"view {view.view} is invalid"]
     return found + _unknown(view, "read_too_soon")
@@ -168,7 +179,66 @@ def convergence_unmeasured(ground: Ground) -> Findings:
     view = ground.any_view()
     ground.set(view, "converged_at_ms", None)
     ground.set(view, "read_at_ms", None)
+    ground.set(view, "asked_at_ms", None)
     return _unknown(view, "convergence_unmeasured")
+
+
+def hashes_missing(ground: Ground) -> Findings:
+    """A view that is read by value has no hashes of one source."""
+    view = ground.choose([view for view in ground.event_views if view.by_value], "view by value")
+    return _without(ground, view, "hashes")
+
+
+def effects_missing(ground: Ground) -> Findings:
+    """A view that shows what events do does not say it of one source."""
+    views = [view for view in ground.event_views if view.by_effect]
+    return _without(ground, ground.choose(views, "view by effect"), "effects")
+
+
+def _without(ground: Ground, view: ViewRecord, row: str) -> Findings:
+    assert view.read is not None
+    source = ground.choose([name for name, read in view.read.items() if getattr(read, row)], "source with a content")
+    changed = copy.copy(view.read[source])
+    setattr(changed, row, b"")
+    ground.put(view.read, source, changed)
+    return Counter([reason_line("unknown", "evidence_missing", view.view)])
+
+
+def totals_missing(ground: Ground) -> Findings:
+    """A view that has totals does not tell them."""
+    view, _ = _totals_view(ground)
+    ground.set(view, "totals_found", None)
+    return Counter([reason_line("unknown", "evidence_missing", view.view)])
+
+
+def registers_and_truth_missing(ground: Ground) -> Findings:
+    """A view shows no register, and nobody says that it must show any."""
+    views = [view for view in ground.history.views if view.registers_found and view.named_by]
+    view = ground.choose(views, "view of registers")
+    for name in ("registers_found", "registers_expected", "registers_changed_ms"):
+        ground.set(view, name, {})
+    return Counter([reason_line("unknown", "evidence_missing", view.view)])
+
+
+def reports_missing(ground: Ground) -> Findings:
+    """A stage of ours has never reported, or not for a while before the reads."""
+    asked = [view.asked_at_ms for view in ground.history.views if view.was_read and view.asked_at_ms]
+    if not asked:
+        raise Impossible("this run does not say when its views were asked")
+    stage = ground.choose([stage for stage in ground.history.stages if stage.witnessed], "stage with a witness")
+    last_ms = ground.random.choice([None, min(asked) - EARLY_MS - 1])
+    for same in (other for other in ground.history.stages if other.stage == stage.stage):
+        ground.set(same, "last_report_ms", last_ms)
+    return Counter([reason_line("unknown", "evidence_missing")])
+
+
+def ledger_contradicts(ground: Ground) -> Findings:
+    """The ledger tells of the rejection of a number that nobody has committed."""
+    event = ground.event()
+    entries = ground.ledger.sources[event.source]
+    ghost = entries.sequences.last + ground.random.randint(1, 9)
+    ground.amend_source(event.source, rejected={**entries.rejected, ghost: ("parm", "totals")})
+    return Counter([reason_line("unknown", "ledger_contradicts")])
 
 
 def stage_dead(ground: Ground) -> Findings:
@@ -226,6 +296,7 @@ def ledger_gaps(ground: Ground) -> Findings:
         times_ms=_less_of(entries.times_ms, position),
         days=_less_of(entries.days, position),
         amounts_cents=_less_of(entries.amounts_cents, position),
+        effects=_less(entries.effects, position * HASH_BYTES, HASH_BYTES),
     )
     return Counter([reason_line("unknown", "ledger_gaps")])
 
@@ -286,6 +357,9 @@ def nothing_sent(ground: Ground) -> Whole:
     for view in ground.event_views:
         ground.set(view, "read", {})
         ground.set(view, "totals_found", None)
+    ground.set(ground.history, "letters", None)
+    for stage in ground.history.stages:
+        ground.set(stage, "rejects", {})
     return Whole(Counter([reason_line("unknown", "nothing_sent")]))
 
 

@@ -5,14 +5,16 @@ An event that several views show in the same class is blamed once, by the first 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from fleetwire.intervals import IntervalSet
 from storefleet.verdict.blame import Address, Evidence, Values, blame
-from storefleet.verdict.classify import Judged, Readings, by_source, overdue
+from storefleet.verdict.classify import NO_READ, Judged, by_source
+from storefleet.verdict.held_up import HeldUp
 from storefleet.verdict.history import History, Ledger, SourceLedger, ViewRecord
+from storefleet.verdict.lateness import Readings, due_moments, overdue, plain_limit
 from storefleet.verdict.result import PlaceAccount
 
 Shares = dict[Address, IntervalSet]
@@ -55,6 +57,7 @@ class _Question:
     ledger: SourceLedger
     members: IntervalSet
     timeline: dict[str, Readings]
+    held_up: HeldUp
 
 
 def _missing(question: _Question) -> Shares:
@@ -79,17 +82,32 @@ def _invented(question: _Question) -> Shares:
 
 
 def _late(question: _Question) -> Shares:
-    """By the first reading that proves the lateness: what every stage had seen at that time."""
-    view, rest, result = question.view, question.members, Shares()
-    for at_ms, seen in question.timeline.get(question.source, []):
-        limit_ms = at_ms - int(view.deadline_s * 1000)
-        late = overdue(view, question.ledger, seen, at_ms=at_ms, limit_ms=limit_ms).intersection(rest)
-        if late:
-            chain = question.evidence.chain_at(view, question.source, question.ledger, at_ms)
-            for address, members in blame(chain, late).items():
-                result.setdefault(address, IntervalSet()).update(members)
-            rest = rest.difference(late)
+    """By the moment when its deadline had just passed: what every stage had seen then, and who stood still."""
+    view, result = question.view, Shares()
+    path = [(stage.hop_before, stage.stage) for stage in question.evidence.path(view.step)]
+    for at_ms, late in _moments(question):
+        chain = question.evidence.chain_at(view, question.source, question.ledger, at_ms)
+        for address, members in blame(chain, late).items():
+            culprit = question.held_up.culprit(address, path, at_ms)
+            result.setdefault(culprit, IntervalSet()).update(members)
     return result
+
+
+def _moments(question: _Question) -> Iterator[tuple[int, IntervalSet]]:
+    """Moments, and which members were overdue and not there; every member once."""
+    view, rest = question.view, question.members
+    read = (view.read or {}).get(question.source, NO_READ)
+    for at_ms, late in due_moments(view, question.ledger, read, rest):
+        yield at_ms, late
+        rest = rest.difference(late)
+    limit = plain_limit(view)
+    for at_ms, seen in question.timeline.get(question.source, []):
+        late = overdue(view, question.ledger, seen, at_ms=at_ms, limit_ms=limit(at_ms)).intersection(rest)
+        if late:
+            yield at_ms, late
+            rest = rest.difference(late)
+    if rest and view.asked_at_ms is not None:
+        yield view.asked_at_ms, rest
 
 
 QUESTIONS: Final[dict[str, Callable[[_Question], Shares]]] = {
@@ -110,6 +128,7 @@ def account_places(history: History, judged: Judged) -> Places:
     views = [view for view in history.views if view.view in judged.by_view]
     timelines = {view.view: by_source(view.timeline) for view in views} if judged.overall.sets.get("stale") else {}
     ledger = history.ledger or Ledger()
+    held_up = HeldUp(history.stalls)
     for name, ask in QUESTIONS.items():
         for source, members in judged.overall.sets.get(name, {}).items():
             rest = members
@@ -119,7 +138,7 @@ def account_places(history: History, judged: Judged) -> Places:
                     continue
                 entries = ledger.sources.get(source) or SourceLedger()
                 timeline = timelines.get(view.view, {})
-                shares = ask(_Question(evidence, values, view, source, entries, here, timeline))
+                shares = ask(_Question(evidence, values, view, source, entries, here, timeline, held_up))
                 _enter(result, name, source, shares)
                 rest = rest.difference(here)
     return result

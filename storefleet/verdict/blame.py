@@ -17,8 +17,9 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from fleetwire.intervals import IntervalSet
-from storefleet.verdict.classify import Readings, by_source
-from storefleet.verdict.history import History, Reading, Sets, SourceLedger, StageRecord, ViewRecord
+from storefleet.verdict.classify import by_source
+from storefleet.verdict.history import FOREVER_MS, History, Reading, Sets, SourceLedger, StageRecord, ViewRecord
+from storefleet.verdict.lateness import Readings, applied_until
 
 Address = tuple[str, ...]
 """Names of hops and stages in flow order; one name = decided, more = one of these."""
@@ -90,6 +91,7 @@ class Evidence:
             if stage.after in self._behind:
                 self._behind[stage.after].append(stage.step)
         self._views = [view for view in history.views if view.holds == "events" and view.read is not None]
+        self._until_ms = FOREVER_MS if history.told_until_ms is None else history.told_until_ms
         self._timelines: dict[str, tuple[dict[str, Readings], dict[str, Readings]]] = {}
 
     def path(self, step: str) -> list[StageRecord]:
@@ -101,9 +103,9 @@ class Evidence:
         return result[::-1]
 
     def found(self, view: ViewRecord, source: str) -> IntervalSet:
-        """What the final read of a view holds of a source."""
+        """What the final read of a view holds of a source, as it was when the first view was asked."""
         read = (view.read or {}).get(source)
-        return IntervalSet(read.intervals) if read else IntervalSet()
+        return applied_until(read, self._until_ms) if read else IntervalSet()
 
     def arrived(self, source: str, ledger: SourceLedger) -> IntervalSet:
         """What is applied by word, or held by any view."""
@@ -276,38 +278,58 @@ def _at(readings: Readings | None, at_ms: int, places: Address) -> Point:
     return Point(places, has, IntervalSet(later[1]) if later else None)
 
 
-def healed(history: History) -> tuple[dict[Address, int], int]:
-    """The account of attempts: address -> events that a re-send healed there, and re-sends that nothing had needed.
+@dataclass(slots=True)
+class Attempts:
+    """The account of attempts: address -> events that a re-send healed there, and the others that were sent again.
+
+    ``needless``: nothing had needed that. ``not_known``: the first sending may have been lost before a stage, or with an
+    incarnation of it that died without a word.
+    """
+
+    healed: dict[Address, int] = field(default_factory=dict)
+    needless: int = 0
+    not_known: int = 0
+
+
+def healed(history: History) -> Attempts:
+    """Account for every event that was sent more than once and has arrived.
 
     The most upstream stage that took an event first on a retry says that an earlier sending did not come so far; the
     stage before it that took it on the first sending says that it came that far. What has not arrived to this day was
     healed by nothing, and its re-sends were not needless either.
     """
     evidence = Evidence(history)
-    counts: dict[Address, int] = {}
-    needless = 0
+    result = Attempts()
     leaves = [stage for stage in history.stages if not any(s.after == stage.step for s in history.stages)]
     paths = [evidence.path(leaf.step) for leaf in leaves]
     for source, ledger in (history.ledger.sources if history.ledger else {}).items():
         arrived = evidence.arrived(source, ledger) if ledger.attempts else ()
         for sequence in ledger.attempts:
-            if sequence not in arrived:
-                continue
-            address = next((found for path in paths if (found := _healed_at(path, source, sequence))), None)
-            if address is None:
-                needless += 1
-            else:
-                counts[address] = counts.get(address, 0) + 1
-    return counts, needless
+            if sequence in arrived:
+                _account(result, [_healed_at(path, source, sequence) for path in paths])
+    return result
+
+
+def _account(result: Attempts, found: list[Address | None]) -> None:
+    address = next((address for address in found if address), None)
+    if address is not None:
+        result.healed[address] = result.healed.get(address, 0) + 1
+    elif () in found:
+        result.not_known += 1
+    else:
+        result.needless += 1
 
 
 def _healed_at(path: list[StageRecord], source: str, sequence: int) -> Address | None:
+    """Where the first sending was lost; () where that is not known, None where it was not lost."""
     places: Address = ()
     for stage in path:
         if stage.hop_before:
             places += (stage.hop_before,)
         if sequence in _of(stage.first_taken_on_retry, source):
             return places
+        if sequence in _of(stage.retry_undecided, source):
+            return ()
         if stage.hop_before and stage.witnessed and sequence in _of(stage.taken, source):
             places = ()
         if stage.hop_before:

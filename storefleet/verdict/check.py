@@ -16,10 +16,12 @@ from msgspec.structs import asdict
 
 from storefleet.verdict.addresses import account_places
 from storefleet.verdict.blame import healed
-from storefleet.verdict.classify import CLASSES, Classes, Judged, classify, numbers, rejected_unexpectedly
+from storefleet.verdict.classify import CLASSES, Classes, Judged, classify, rejected_unexpectedly
 from storefleet.verdict.examples import examples
 from storefleet.verdict.history import History, SourceLedger
+from storefleet.verdict.letters import judge_letters
 from storefleet.verdict.machine import Standstill, total_ms
+from storefleet.verdict.missing_evidence import missing_evidence
 from storefleet.verdict.result import (
     ClassAccount,
     Invalid,
@@ -31,7 +33,8 @@ from storefleet.verdict.result import (
     unknown,
     validity,
 )
-from storefleet.verdict.views import broken_read, judge_view
+from storefleet.verdict.unanswered import without_outcome
+from storefleet.verdict.views import broken_read, judge_view, stalled
 
 logger = logging.getLogger(__name__)
 FATAL_CLASSES = ("lost", "corrupted", "duplicated", "unexpected")
@@ -65,8 +68,9 @@ def _check(history: History) -> Verdict:
     verdict.views = [judgement.account for judgement in judgements]
     _account_attempts(history, verdict, places.accounts())
     _account_rejections(history, verdict)
-    verdict.invalid = [*_bad_classes(verdict), *(i for j in judgements for i in j.invalid)]
+    verdict.invalid = [*_bad_classes(verdict), *_unanswered(judged), *(i for j in judgements for i in j.invalid)]
     verdict.unknown = [*_unknowns(history, judged), *(u for j in judgements for u in j.unknown)]
+    judge_letters(history).enter(verdict)
     verdict.validity = validity(bad=bool(verdict.invalid), unsure=bool(verdict.unknown))
     return verdict
 
@@ -89,10 +93,11 @@ def _machine(history: History) -> MachineAccount:
 
 
 def _account_attempts(history: History, verdict: Verdict, places: list[PlaceAccount]) -> None:
-    by_address, verdict.resent_needlessly = healed(history)
+    attempts = healed(history)
+    verdict.resent_needlessly, verdict.resent_not_known = attempts.needless, attempts.not_known
     verdict.places = places + [
         PlaceAccount(what="healed", places=list(address), count=count)
-        for address, count in sorted(by_address.items(), key=lambda item: -item[1])
+        for address, count in sorted(attempts.healed.items(), key=lambda item: -item[1])
     ]
     for source in _sources(history):
         verdict.resent += len(source.attempts)
@@ -102,15 +107,13 @@ def _account_attempts(history: History, verdict: Verdict, places: list[PlaceAcco
         if stage.duplicates_absorbed:
             before = verdict.duplicates_absorbed.get(stage.stage, 0)
             verdict.duplicates_absorbed[stage.stage] = before + stage.duplicates_absorbed
-        if stage.rejects:
-            verdict.dead_letters.setdefault(stage.stage, {}).update(stage.rejects)
 
 
 def _account_rejections(history: History, verdict: Verdict) -> None:
     reasons: Counter[str] = Counter()
     for source in _sources(history):
         for sequence, (_, reason) in source.rejected.items():
-            if reason == "key_conflict" and sequence in source.conflicts:
+            if (reason == "key_conflict" and sequence in source.conflicts) or sequence not in source.sequences:
                 continue
             reasons[reason] += 1
             verdict.rejected_unexpectedly += rejected_unexpectedly(source, sequence, history.allowed_rejections)
@@ -125,13 +128,9 @@ def _bad_classes(verdict: Verdict) -> Iterator[Invalid]:
         yield invalid("rejected", f"{verdict.rejected_unexpectedly:,} of {verdict.sent:,}")
 
 
-def _without_outcome(history: History, judged: Judged) -> int:
-    """How many events that were never read have no outcome either: no view's position explains these."""
-    sources = history.ledger.sources if history.ledger else {}
-    return sum(
-        members.difference(sources[name].applied).difference(numbers(sources[name].rejected)).count
-        for name, members in judged.overall.sets.get("never_read", {}).items()
-    )
+def _unanswered(judged: Judged) -> Iterator[Invalid]:
+    if judged.unanswered.count:
+        yield invalid("no_outcome", f"{judged.unanswered.count:,} of {judged.sent:,}")
 
 
 def _unknowns(history: History, judged: Judged) -> Iterator[Unknown]:
@@ -143,7 +142,7 @@ def _unknowns(history: History, judged: Judged) -> Iterator[Unknown]:
     elif not judged.sent:
         yield unknown("nothing_sent")
     else:
-        yield from _ledger_gaps(history)
+        yield from (unknown(code, detail) for code, detail in missing_evidence(history))
     for stage in history.stages:
         if not stage.alive_at_end and not stage.foreign:
             yield unknown("stage_dead", stage.stage)
@@ -151,23 +150,31 @@ def _unknowns(history: History, judged: Judged) -> Iterator[Unknown]:
             yield unknown("witness_full", f"{stage.stage}: {stage.unnoted:,} things were not noted")
     if history.ledger and not any(view.holds == "events" for view in history.views):
         yield unknown("no_final_read", "no view of events is part of this run")
-    never = judged.overall.counts["never_read"]
-    cut_short = never if history.aborted else never - _without_outcome(history, judged) if history.interrupted else 0
+    yield from _never_read(history, judged)
+
+
+def _never_read(history: History, judged: Judged) -> Iterator[Unknown]:
+    """Why nobody need answer for them: their deadline was cut short, or the machine stood still meanwhile."""
+    unanswered, sent = judged.unanswered, judged.sent
+    if unanswered.excused:
+        standstill = Standstill(history.stalls, history.machine)
+        detail = f"{unanswered.excused:,} of {sent:,} events without an outcome"
+        yield stalled(detail, "meanwhile", standstill.by_cause())
+    never = judged.overall.counts["never_read"] - unanswered.count - unanswered.excused
+    cut_short = never if history.aborted else _behind_their_views(history, judged) if history.interrupted else 0
     if cut_short:
-        yield unknown("aborted", f"{cut_short:,} of {judged.sent:,} events")
+        yield unknown("aborted", f"{cut_short:,} of {sent:,} events")
     if never > cut_short and history.drains:
-        yield unknown("unresolved", f"{never - cut_short:,} of {judged.sent:,} events")
+        yield unknown("unresolved", f"{never - cut_short:,} of {sent:,} events")
 
 
-def _ledger_gaps(history: History) -> Iterator[Unknown]:
-    assert history.ledger is not None
-    broken = [
-        name
-        for name, source in history.ledger.sources.items()
-        if source.count and source.sequences.to_list() != [(1, source.count)]
-    ]
-    if broken:
-        yield unknown("ledger_gaps", f"{len(broken):,} sources, the first is {broken[0]}")
+def _behind_their_views(history: History, judged: Judged) -> int:
+    """How many events that were never read have an outcome: a view had not come to them."""
+    sources = history.ledger.sources if history.ledger else {}
+    return sum(
+        members.count - without_outcome(sources[name], members).count
+        for name, members in judged.overall.sets.get("never_read", {}).items()
+    )
 
 
 def _sources(history: History) -> list[SourceLedger]:

@@ -7,12 +7,13 @@ For one view, an event of the ledger falls into the first row that fits:
 | yes or no | malformed, and held by the view or applied by word | unexpected |
 | yes | rejected by word (a ``key_conflict`` that a planted conflict explains does not count) | unexpected |
 | yes | of a type that this view does not hold | unexpected |
-| yes | other content than the ledger's | corrupted |
+| yes | other content than the ledger's, or another beside it (see :mod:`storefleet.verdict.contents`) | corrupted |
 | yes | its effect more than once | duplicated |
-| yes | proven absent later than the deadline allows | stale |
+| yes | applied, or proven absent, later than the deadline allows | stale |
 | yes | applied by word | ok |
 | yes | no outcome | recovered |
 | no | applied by word | lost (never_read where the run was ended before the view had its time: see below) |
+| no | applied by word only after the final reads, which came after its deadline | stale |
 | no | rejected by word | rejected |
 | no | no outcome | never_read |
 
@@ -23,7 +24,9 @@ read. Without a position, only a run that was ended with events unresolved (abor
 Where no view of events was read at all, only the outcomes are known: what was applied by word is ``unread`` then, since
 nothing shows that it arrived, nor that it did not.
 
-An event that a view holds and no ledger knows is unexpected, too. Over all views an event's class is the worst, in the
+An event that a view holds and no ledger knows is unexpected, too, unless the terminals themselves reported it: then the
+ledger has a hole, which is said elsewhere, and nothing follows from what it lacks. What a view shows of an event is its
+content as well. Over all views an event's class is the worst, in the
 order of :data:`CLASSES`. A type that a view does not hold says nothing there; an event that no view holds by its type
 is judged by its outcome alone. Words: Jepsen's ``set``, ``set-full`` and ``total-queue`` checkers.
 """
@@ -31,16 +34,20 @@ is judged by its outcome alone. Words: Jepsen's ``set``, ``set-full`` and ``tota
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from fleetwire.content import HASH_BYTES
-from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
+from storefleet.verdict.contents import contradicted
 from storefleet.verdict.history import History, Ledger, Reading, Sets, SourceLedger, ViewRecord
+from storefleet.verdict.lateness import Readings, late, late_after_reads, plain_limit
+from storefleet.verdict.ledger_holes import holes_of
 from storefleet.verdict.machine import Standstill
+from storefleet.verdict.unanswered import Unanswered, unanswered
 
 CLASSES: Final = (
     "lost",
@@ -57,7 +64,6 @@ CLASSES: Final = (
 """Worst first."""
 
 ClassSets = dict[str, IntervalSet]
-Readings = list[tuple[int, list[Interval]]]
 NO_READ: Final = ViewRead(intervals=[], hashes=b"")
 
 
@@ -84,6 +90,7 @@ class Judged:
     sent: int = 0
     invented: int = 0
     """Events that a view holds and no ledger knows."""
+    unanswered: Unanswered = field(default_factory=Unanswered)
 
 
 @dataclass(slots=True)
@@ -91,11 +98,17 @@ class _Facts:
     """What is the same for every view of one source."""
 
     ledger: SourceLedger
+    told: IntervalSet
+    """Applied by word, whenever that was said."""
     malformed: IntervalSet
     rejected: IntervalSet
     resolved: IntervalSet
     plain: bool
     """Everything was well-formed and applied: the usual case."""
+    holes: IntervalSet
+    """What the ledger lacks, though the terminal must have committed it."""
+    known: bool = True
+    """It is a source of the fleet."""
 
 
 def classify(history: History) -> Judged:
@@ -109,7 +122,8 @@ def classify(history: History) -> Judged:
     names = list(ledger.sources)
     names += sorted({name for view in views for name in view.read or () if name not in ledger.sources})
     for name in names:
-        facts = _facts(ledger.sources.get(name) or SourceLedger())
+        facts = _facts(history, name)
+        facts.known = name in ledger.sources
         judged.sent += facts.ledger.count
         found_by_view = []
         for view in views:
@@ -119,6 +133,7 @@ def classify(history: History) -> Judged:
             found_by_view.append(found)
             _enter(judged.by_view[view.view], name, found, held)
         _overall(judged, name, found_by_view, facts)
+    judged.unanswered = unanswered(history, judged.overall.sets.get("never_read", {}))
     return judged
 
 
@@ -141,11 +156,17 @@ def _held(ledger: SourceLedger, codes: frozenset[int] | None) -> IntervalSet:
     return ledger.sequences if codes is None else ledger.of_types(codes)
 
 
-def _facts(ledger: SourceLedger) -> _Facts:
+def _facts(history: History, name: str) -> _Facts:
+    ledger = (history.ledger.sources.get(name) if history.ledger else None) or SourceLedger()
+    holes = holes_of(history, name)
+    told = ledger.applied
+    if ledger.applied_later:
+        told = told.copy()
+        told.update(ledger.applied_later)
     if not ledger.malformed and not ledger.rejected:
-        plain = ledger.applied == ledger.sequences
+        plain = ledger.applied == ledger.sequences and not holes
         empty = IntervalSet()
-        return _Facts(ledger, empty, empty, ledger.applied, plain)
+        return _Facts(ledger, told, empty, empty, ledger.applied, plain, holes)
     rejected = numbers(
         number
         for number, (_, reason) in ledger.rejected.items()
@@ -153,7 +174,7 @@ def _facts(ledger: SourceLedger) -> _Facts:
     )
     resolved = ledger.applied.copy()
     resolved.update(rejected)
-    return _Facts(ledger, numbers(ledger.malformed), rejected, resolved, plain=False)
+    return _Facts(ledger, told, numbers(ledger.malformed), rejected, resolved, plain=False, holes=holes)
 
 
 def rejected_unexpectedly(ledger: SourceLedger, sequence: int, allowed: frozenset[str]) -> bool:
@@ -185,19 +206,28 @@ def _of_view(
     ledger = facts.ledger
     read = view.read.get(source, NO_READ)
     found = IntervalSet(read.intervals)
-    same = found == ledger.sequences and (not read.hashes or read.hashes == ledger.hashes)
-    if facts.plain and same and held is ledger.sequences and not read.repeated:
-        return _with_stale({}, view, facts, found, readings)
+    if facts.plain and held is ledger.sequences and found == held and _is_right(ledger, read):
+        return _with_stale({}, view, source, facts=facts, found=found, readings=readings)
+    if read.others and facts.known:
+        found.update(numbers(number for number, _ in read.others))
+    found = found.difference(facts.holes)
     result = _present(facts, read, found, held)
-    absent = held.difference(found).difference(facts.malformed.intersection(ledger.applied))
+    absent = held.difference(found).difference(facts.malformed.intersection(facts.told))
     lost = absent.intersection(ledger.applied)
     out_of_time = _out_of_time(view, source, ledger, lost, excused_from_ms)
     unresolved = absent.difference(facts.resolved)
     unresolved.update(out_of_time)
     result["lost"] = lost.difference(out_of_time)
     result["never_read"] = unresolved
-    result["rejected"] = absent.intersection(facts.rejected).difference(ledger.applied)
-    return _with_stale(result, view, facts, found.intersection(held), readings)
+    result["rejected"] = absent.intersection(facts.rejected).difference(facts.told)
+    return _with_stale(result, view, source, facts=facts, found=found.intersection(held), readings=readings)
+
+
+def _is_right(ledger: SourceLedger, read: ViewRead) -> bool:
+    """Whether a read of all events of a source holds and shows each as it must be, once."""
+    if read.others or read.repeated or (read.hashes and read.hashes != ledger.hashes):
+        return False
+    return not (read.effects and ledger.effects) or read.effects == ledger.effects
 
 
 def _excused_from_ms(history: History, views: list[ViewRecord]) -> dict[str, float]:
@@ -213,7 +243,7 @@ def _excused_from_ms(history: History, views: list[ViewRecord]) -> dict[str, flo
             result[view.view] = -math.inf
         else:
             limit_ms = standstill.running_limit_ms(view.read_at_ms, view.deadline_s * 1000)
-            result[view.view] = limit_ms if limit_ms > calm_ms else -math.inf
+            result[view.view] = limit_ms if limit_ms > max(calm_ms, view.begun_at_ms) else -math.inf
     return result
 
 
@@ -233,13 +263,13 @@ def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSe
     """Classes of what the view holds, and of what is malformed and applied by word."""
     unexpected = found.difference(held)
     unexpected.update(found.intersection(facts.malformed))
-    unexpected.update(facts.malformed.intersection(facts.ledger.applied).intersection(held))
+    unexpected.update(facts.malformed.intersection(facts.told).intersection(held))
     unexpected.update(found.intersection(facts.rejected))
     right = found.difference(unexpected)
     corrupted = _differing(facts.ledger, read, found).intersection(right)
     repeated = numbers(number for number, times in read.repeated if times > 1)
     duplicated = repeated.intersection(right).difference(corrupted)
-    recovered = right.difference(facts.ledger.applied).difference(corrupted).difference(duplicated)
+    recovered = right.difference(facts.told).difference(corrupted).difference(duplicated)
     return {
         "unexpected": unexpected,
         "corrupted": corrupted,
@@ -249,22 +279,34 @@ def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSe
 
 
 def _differing(ledger: SourceLedger, read: ViewRead, found: IntervalSet) -> IntervalSet:
-    """What the view holds with another content than the ledger; whole stretches are compared at once."""
+    """What the view holds, or shows, with another content than the ledger's, or with another beside it."""
+    result = _unequal(ledger, read.hashes, ledger.hashes, read, found)
+    if ledger.effects:
+        result.update(_unequal(ledger, read.effects, ledger.effects, read, found))
+    if not read.others:
+        return result
+    bad, explained = contradicted(ledger, read)
+    result = result.difference(explained)
+    result.update(bad)
+    return result
+
+
+def _unequal(ledger: SourceLedger, theirs: bytes, ours: bytearray, read: ViewRead, found: IntervalSet) -> IntervalSet:
+    """Numbers whose hashes differ in two rows of them, the view's and the ledger's; whole stretches are compared at once."""
     result = IntervalSet()
-    if not read.hashes:
+    if not theirs:
         return result
     start = 0
-    for first, last in found:
+    for first, last in read.intervals:
         for ledger_first, ledger_last in ledger.sequences.overlapping(first, last):
             low, high = max(first, ledger_first), min(last, ledger_last)
-            theirs = start + (low - first) * HASH_BYTES
-            ours = ledger.position(low) * HASH_BYTES
-            length = (high - low + 1) * HASH_BYTES
-            if read.hashes[theirs : theirs + length] != ledger.hashes[ours : ours + length]:
-                pieces = read.hashes[theirs : theirs + length], ledger.hashes[ours : ours + length]
+            at, length = start + (low - first) * HASH_BYTES, (high - low + 1) * HASH_BYTES
+            begin = ledger.position(low) * HASH_BYTES
+            pieces = theirs[at : at + length], ours[begin : begin + length]
+            if pieces[0] != pieces[1]:
                 _compare_each(result, low, *pieces)
         start += (last - first + 1) * HASH_BYTES
-    return result
+    return result.intersection(found)
 
 
 def _compare_each(result: IntervalSet, first: int, theirs: bytes, ours: bytearray) -> None:
@@ -279,54 +321,35 @@ def had_its_time(view: ViewRecord) -> bool:
         return False
     if view.converged_at_ms is not None:
         return True
-    return view.read_at_ms is not None and view.read_at_ms - view.healed_at_ms >= view.deadline_s * 1000
+    since_ms = max(view.healed_at_ms, view.begun_at_ms)
+    return view.read_at_ms is not None and view.read_at_ms - since_ms >= view.deadline_s * 1000
 
 
 def _with_stale(
     result: ClassSets,
     view: ViewRecord,
+    source: str,
+    *,
     facts: _Facts,
     found: IntervalSet,
     readings: Readings,
 ) -> ClassSets:
-    if not readings or view.earliest_calm_ms is None:
-        return result
-    stale = IntervalSet()
-    for at_ms, seen in readings:
-        limit_ms = at_ms - int(view.deadline_s * 1000)
-        stale.update(overdue(view, facts.ledger, seen, at_ms=at_ms, limit_ms=limit_ms))
+    read = (view.read or {}).get(source, NO_READ)
+    stale = late(view, facts.ledger, read, readings, plain_limit(view)).intersection(found)
+    if stale:
+        for name in ("unexpected", "corrupted", "duplicated"):
+            stale = stale.difference(result.get(name, IntervalSet()))
+    absent = result.get("never_read", IntervalSet())
+    after_reads = late_after_reads(view, facts.ledger, absent, plain_limit(view))
+    if after_reads:
+        result["never_read"] = result["never_read"].difference(after_reads)
+        stale.update(after_reads)
     if not stale:
         return result
-    stale = stale.intersection(found)
-    for name in ("unexpected", "corrupted", "duplicated"):
-        stale = stale.difference(result.get(name, IntervalSet()))
     result["stale"] = stale
     if "recovered" in result:
         result["recovered"] = result["recovered"].difference(stale)
     return result
-
-
-def overdue(view: ViewRecord, ledger: SourceLedger, seen: list[Interval], *, at_ms: int, limit_ms: int) -> IntervalSet:
-    """What a reading proves late: committed, and the faults lifted, before the limit, and not seen.
-
-    A run whose lab died and was taken up again has a span of calm in each life, and a reading is measured by the one that
-    it lies in: what a life has proven late stays late. The time between two lives makes nothing late: what was committed
-    before a death has its whole deadline again in the next life, from when that is calm.
-
-    Readings come about once a second, so a lateness shorter than that beyond the deadline may not be proven. What was
-    committed before an incarnation died without a last snapshot proves nothing.
-    """
-    calm_ms = view.calm_from_ms(at_ms)
-    if calm_ms is None or limit_ms <= calm_ms or not ledger.count:
-        return IntervalSet()
-    due = bisect_right(ledger.times_ms, limit_ms - 1)
-    begin = bisect_right(ledger.times_ms, view.undecided_until_ms) if view.undecided_until_ms else 0
-    if due <= begin:
-        return IntervalSet()
-    first, last = ledger.sequence_at(begin), ledger.sequence_at(due - 1)
-    if seen and seen[0][0] <= first and last <= seen[0][1]:
-        return IntervalSet()
-    return IntervalSet([(first, last)]).intersection(ledger.sequences).difference(IntervalSet(seen))
 
 
 def _enter(classes: Classes, source: str, found: ClassSets, held: IntervalSet) -> None:
@@ -365,10 +388,12 @@ def _by_word(facts: _Facts, found_by_view: list[ClassSets]) -> ClassSets:
     """What follows from outcomes whatever the views hold; a worse class in any view goes before it."""
     ledger = facts.ledger
     unresolved = ledger.sequences.difference(facts.resolved)
+    if found_by_view:
+        unresolved = unresolved.difference(ledger.applied_later)
     for found in found_by_view:
         unresolved = unresolved.difference(found.get("recovered", IntervalSet()))
     return {
-        "unexpected": facts.malformed.intersection(ledger.applied),
+        "unexpected": facts.malformed.intersection(facts.told),
         "never_read": unresolved,
-        "rejected": facts.rejected.difference(ledger.applied).intersection(ledger.sequences),
+        "rejected": facts.rejected.difference(facts.told).intersection(ledger.sequences),
     }

@@ -8,33 +8,53 @@ from itertools import islice
 from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
 from storefleet.verdict.addresses import Places
 from storefleet.verdict.classify import Judged, rejected_unexpectedly
+from storefleet.verdict.contents import contents_of
 from storefleet.verdict.field_differences import field_differences
-from storefleet.verdict.history import History, SourceLedger, ViewRecord, key_text
+from storefleet.verdict.history import History, Sets, SourceLedger, ViewRecord, key_text
 from storefleet.verdict.result import EXAMPLE_LIMIT, Example, FieldDifference
 
 
 def examples(history: History, judged: Judged, places: Places, name: str) -> list[Example]:
-    """At most EXAMPLE_LIMIT events of a class, by key."""
+    """At most EXAMPLE_LIMIT events of a class, by key; of every view that shows any, as many as of the others."""
     return [
         _example(history, judged, places, name=name, source=source, sequence=sequence)
         for source, sequence in islice(_telling(history, judged, name), EXAMPLE_LIMIT)
     ]
 
 
-def _keys(judged: Judged, name: str) -> Iterator[tuple[str, int]]:
-    for source, members in sorted(judged.overall.sets.get(name, {}).items()):
+def _keys(judged: Judged, name: str) -> list[tuple[str, int]]:
+    """The views take turns, so that the many events of one do not hide the few of another."""
+    overall = judged.overall.sets.get(name, {})
+    shown = [classes.sets[name] for classes in judged.by_view.values() if name in classes.sets]
+    turns = [_members(overall, sets) for sets in shown] + [_members(overall, overall)]
+    keys: dict[tuple[str, int], None] = {}
+    while turns and len(keys) < EXAMPLE_LIMIT:
+        for turn in list(turns):
+            key = next((key for key in turn if key not in keys), None)
+            if key is None:
+                turns.remove(turn)
+            elif len(keys) < EXAMPLE_LIMIT:
+                keys[key] = None
+    return sorted(keys)
+
+
+def _members(overall: Sets, sets: Sets) -> Iterator[tuple[str, int]]:
+    for source, members in sorted(sets.items()):
         for sequence in members.numbers():
-            yield source, sequence
+            if sequence in overall.get(source, IntervalSet()):
+                yield source, sequence
 
 
 def _telling(history: History, judged: Judged, name: str) -> Iterator[tuple[str, int]]:
     """Those that speak against the run first: the unexpectedly rejected must not hide behind the others."""
     if name != "rejected" or history.ledger is None:
-        return _keys(judged, name)
+        return iter(_keys(judged, name))
     sources, allowed = history.ledger.sources, history.allowed_rejections
-    keys = list(_keys(judged, name))
+    overall = judged.overall.sets.get(name, {})
+    keys = list(_members(overall, overall))
     return iter(sorted(keys, key=lambda key: not rejected_unexpectedly(sources[key[0]], key[1], allowed)))
 
 
@@ -56,7 +76,10 @@ def _fields(history: History, view: ViewRecord, key: Key) -> list[FieldDifferenc
     place = view.view, key
     if key not in history.expected_bodies or place not in history.found_bodies:
         return []
-    return field_differences(history.expected_bodies[key], history.found_bodies[place])
+    found = history.found_bodies[place]
+    own = {"source": key.source, "sequence": key.sequence, "key": str(key)}
+    named = {name: value for name, value in own.items() if name in found}
+    return field_differences({**history.expected_bodies[key], **named}, found)
 
 
 def _showing(history: History, judged: Judged, name: str, source: str, sequence: int) -> ViewRecord | None:
@@ -83,12 +106,20 @@ def _found(ledger: SourceLedger, view: ViewRecord | None, name: str, source: str
     if view is None:
         return "no outcome" if name == "never_read" else "applied by word"
     content = _content(view, source, sequence)
+    if name == "corrupted" and (view.read or {})[source].others:
+        content = _contents((view.read or {})[source], sequence) or content
     if name == "duplicated":
         times = dict((view.read or {})[source].repeated).get(sequence, 1)
         return f"{content}, {times} times"
     if name == "unexpected" and sequence in ledger.rejected:
         return f"{content}, although rejected by {ledger.rejected[sequence][0]}"
     return content if name != "stale" else f"{content}, too late"
+
+
+def _contents(read: ViewRead, sequence: int) -> str:
+    """All that was seen under its key."""
+    contents = [content.hex() for content in contents_of(read, sequence)]
+    return f"contents {' and '.join(contents)}" if len(contents) > 1 else f"content {contents[0]}" if contents else ""
 
 
 def _content(view: ViewRecord, source: str, sequence: int) -> str:

@@ -7,13 +7,14 @@ again from its first event on. What comes out counts only if its hash is the led
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from emulator.business_day import Business, Draft, Till
 from emulator.fleet import Fleet
+from emulator.misbehaviour import conflicting
 from fleetwire.content import content_hash
 from fleetwire.errors import SettingsError
 from fleetwire.identity import Key
@@ -25,6 +26,15 @@ REPLAYED_EVENTS: Final = 200_000
 
 def expected_bodies(fleet_values: Mapping[str, Any], ledger: Ledger, keys: Iterable[Key]) -> dict[Key, dict[str, Any]]:
     """The bodies of these events, of all that can be made again: another fleet's, or too far on, are left out."""
+    return {key: msgspec.to_builtins(draft._asdict()) for key, draft in _drafts(fleet_values, ledger, keys)}
+
+
+def planted_contents(fleet_values: Mapping[str, Any], ledger: Ledger, keys: Iterable[Key]) -> dict[Key, bytes]:
+    """Content hash of what the terminals sent beside these events as a planted conflict, of all that can be made again."""
+    return {key: _hash(conflicting(draft)) for key, draft in _drafts(fleet_values, ledger, keys)}
+
+
+def _drafts(fleet_values: Mapping[str, Any], ledger: Ledger, keys: Iterable[Key]) -> Iterator[tuple[Key, Draft]]:
     wanted: dict[str, set[int]] = defaultdict(set)
     for key in keys:
         wanted[key.source].add(key.sequence)
@@ -32,30 +42,25 @@ def expected_bodies(fleet_values: Mapping[str, Any], ledger: Ledger, keys: Itera
         fleet = Fleet.from_options(**fleet_values)
         plans = {plan.id: plan for plan in fleet.terminals() if plan.id in wanted}
     except (SettingsError, TypeError):
-        return {}
+        return
     business = Business(fleet)
-    result: dict[Key, dict[str, Any]] = {}
     left = REPLAYED_EVENTS
     for source, numbers in sorted(wanted.items(), key=lambda item: max(item[1])):
         left -= max(numbers)
         if left < 0:
             break
         if source in plans:
-            result.update(_replayed(Till(plans[source], business), ledger, source, numbers))
-    return result
+            yield from _replayed(Till(plans[source], business), ledger, source, numbers)
 
 
-def _replayed(till: Till, ledger: Ledger, source: str, numbers: set[int]) -> dict[Key, dict[str, Any]]:
+def _replayed(till: Till, ledger: Ledger, source: str, numbers: set[int]) -> Iterator[tuple[Key, Draft]]:
     entries = ledger.sources.get(source)
-    result = {}
     for sequence in range(1, max(numbers) + 1):
         draft = till.next_event()
         if sequence not in numbers or entries is None or sequence not in entries.sequences:
             continue
-        body = msgspec.to_builtins(draft._asdict())
         if _hash(draft) == entries.hash_of(sequence):
-            result[Key(source, sequence)] = body
-    return result
+            yield Key(source, sequence), draft
 
 
 def _hash(draft: Draft) -> bytes:

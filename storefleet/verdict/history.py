@@ -16,6 +16,7 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
+from storefleet.verdict.letter_file import Letters
 from storefleet.verdict.machine import MachineRecord, Stall
 from storefleet.verdict.result import BrokerAccount
 
@@ -44,6 +45,9 @@ class SourceLedger:
     uncounted: set[int] = field(default_factory=set)
     """Sales that are no transaction of the sales total: training (:func:`fleetwire.amounts.sales_contribution`)."""
     applied: IntervalSet = field(default_factory=IntervalSet)
+    """Told so by the time of the final reads."""
+    applied_later: IntervalSet = field(default_factory=IntervalSet)
+    """Told so only afterwards: no read need hold it."""
     rejected: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Sequence -> stage and reason, as the terminal was told."""
     attempts: dict[int, int] = field(default_factory=dict)
@@ -186,8 +190,12 @@ class StageRecord:
     taken: Sets = field(default_factory=dict)
     handed_on: Sets = field(default_factory=dict)
     first_taken_on_retry: Sets = field(default_factory=dict)
+    retry_undecided: Sets = field(default_factory=dict)
+    """Taken on a retry by an incarnation that cannot know whether an earlier one had taken it before."""
     timeline: list[Reading] = field(default_factory=list)
     undecided_until_ms: int = 0
+    last_report_ms: int | None = None
+    """When its latest report was made; None: there is none, or nobody says when."""
     duplicates_absorbed: int = 0
     unnoted: int = 0
     rejects: dict[str, int] = field(default_factory=dict)
@@ -200,7 +208,8 @@ class ViewRecord:
     ``healed_at_ms`` None: the faults were not lifted. ``calm_since_ms``: since when nothing excuses an event for being
     late (the lab was up, the last fault lifted); None: since ``healed_at_ms``. ``calm_earlier``: the same in the lives of
     labs that died, (from, until). ``read``: source -> what the view holds; a source that is not named holds nothing. An
-    empty ``hashes`` with events: that view cannot be compared by value.
+    empty ``hashes`` with events: that view cannot be compared by value, which is evidence amiss where ``by_value`` says
+    that it can. ``asked_at_ms``: what came later need not be in the read. ``begun_at_ms``: since when it holds all that.
     """
 
     view: str
@@ -209,11 +218,21 @@ class ViewRecord:
     holds: str = "events"
     types: list[str] = field(default_factory=list)
     counted_types: list[str] = field(default_factory=list)
+    by_value: bool = False
+    by_effect: bool = False
+    reported: bool = False
+    """Its stage reported over time what it had seen."""
+    named_by: str = ""
+    """Of a view of registers: it has one for each "terminal", or each "store", of the fleet; '' where nobody says."""
+    follows: str = ""
+    """The view of events whose holdings these registers show: no time excuses that they differ."""
     read: dict[str, ViewRead] | None = None
     unreached: Sets | None = None
     """Events that the view's feed had not come to when it was read; None: that is not known."""
     registers_expected: dict[str, object] = field(default_factory=dict)
     registers_found: dict[str, object] | None = None
+    registers_changed_ms: dict[str, int] | None = None
+    """When what is behind a register changed last before the view was asked; None: that is not said."""
     totals_found: dict[tuple[str, str], Total] | None = None
     timeline: list[Reading] = field(default_factory=list)
     undecided_until_ms: int = 0
@@ -222,6 +241,9 @@ class ViewRecord:
     calm_earlier: list[tuple[int, int]] = field(default_factory=list)
     converged_at_ms: int | None = None
     read_at_ms: int | None = None
+    asked_at_ms: int | None = None
+    begun_at_ms: int = 0
+    """Since when it holds what it holds: what came before a rebuild it had to take in again; 0: not said."""
     deadline_s: float = 10.0
 
     @property
@@ -252,6 +274,24 @@ class ViewRecord:
         return (self.read if self.holds == "events" else self.registers_found) is not None
 
 
+@dataclass(slots=True, frozen=True)
+class Skip:
+    """What a view could not use: the id of a document, and why."""
+
+    stage: str
+    id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Intervention:
+    """What somebody did to the lab by its own means: a command, or a fault of this type."""
+
+    kind: str
+    begin_ms: int
+
+
 @dataclass(slots=True, kw_only=True)
 class History:
     """All facts of a run. ``notes``: unknown reasons that the reader of the facts found already, code -> detail."""
@@ -276,6 +316,17 @@ class History:
     """What altered events must have said, as far as it could be made again; plain JSON values."""
     found_bodies: dict[tuple[str, Key], Any] = field(default_factory=dict)
     """(view, key) -> what an altered event says there, as far as the final read kept it."""
+    told_until_ms: int | None = None
+    """When the first view of events was asked: what terminals were told later proves nothing about its read."""
+    letters: Letters | None = None
+    """The dead letters that were heard; None: nobody listened, or what was heard is not there."""
+    skips: list[Skip] = field(default_factory=list)
+    """What the views say at the end that they could not use."""
+    interventions: list[Intervention] = field(default_factory=list)
+    untrue_messages: dict[str, int] = field(default_factory=dict)
+    """Source by topic -> messages that claim to be canonical events and bear no key."""
+    planted_contents: dict[Key, bytes] = field(default_factory=dict)
+    """Content hash of the other content of planted conflicts, as far as it could be made again."""
     broken_lines: int = 0
     """Lines of the witnesses' file that say nothing; a lab that is killed leaves one half written."""
 

@@ -16,7 +16,7 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.errors import BadPayload, SettingsError, StorageError
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FORMAT_NAME, LEDGER_FORMAT_VERSION
-from storefleet.verdict.history import Ledger, Register, SourceLedger
+from storefleet.verdict.history import FOREVER_MS, Ledger, Register, SourceLedger
 from storefleet.verdict.ledger_check import (
     PLANTED,
     require_mark,
@@ -30,12 +30,14 @@ from storefleet.verdict.ledger_check import (
 
 _EVENTS = (
     "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, expected_reason,"
-    " {sales_count} FROM event ORDER BY source, rowid"
+    " {sales_count}, {effect} FROM event ORDER BY source, rowid"
 )
 
 
-def read_ledger(*paths: Path) -> Ledger:
+def read_ledger(*paths: Path, told_until_ms: int | None = None) -> Ledger:
     """Read one ledger file, or all shards of a fleet into one ledger.
+
+    What terminals were told to be applied after ``told_until_ms`` (None: never) is kept apart, as applied later.
 
     Raises SettingsError for a newer format, StorageError for what is no ledger, is damaged, or for a source that is in
     two shards.
@@ -45,7 +47,7 @@ def read_ledger(*paths: Path) -> Ledger:
         try:
             with closing(_open(path)) as database:
                 _check_format(path, database)
-                _read(database, ledger)
+                _read(database, ledger, told_until_ms)
         except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError, BadPayload) as error:
             raise StorageError(f"ledger {path} cannot be read: {error}; use an undamaged run folder") from error
     return ledger
@@ -76,7 +78,7 @@ def _check_format(path: Path, database: sqlite3.Connection) -> None:
         )
 
 
-def _read(database: sqlite3.Connection, ledger: Ledger) -> None:
+def _read(database: sqlite3.Connection, ledger: Ledger, told_until_ms: int | None) -> None:
     database.execute("BEGIN")  # one look at all of it: its emulator may be writing
     names = {number: str(name) for number, name in database.execute("SELECT number, id FROM source")}
     twice = sorted(ledger.sources.keys() & set(names.values()))
@@ -85,14 +87,7 @@ def _read(database: sqlite3.Connection, ledger: Ledger) -> None:
     require_sources(names)
     by_number = {number: ledger.source(name) for number, name in names.items()}
     _read_events(database, ledger, by_number)
-    for number, first, last, verdict, stage, reason in database.execute(
-        "SELECT source, first, last, verdict, stage, reason FROM outcome"
-    ):
-        require_outcome(by_number[number], (first, last, verdict, stage, reason))
-        if verdict == "applied":
-            by_number[number].applied.add_range(first, last)
-        else:
-            by_number[number].rejected.update(dict.fromkeys(range(first, last + 1), (stage, reason)))
+    _read_outcomes(database, by_number, FOREVER_MS if told_until_ms is None else told_until_ms)
     for number, sequence, attempt in database.execute(
         "SELECT source, sequence, max(attempt) FROM attempt GROUP BY source, sequence"
     ):
@@ -106,6 +101,23 @@ def _read(database: sqlite3.Connection, ledger: Ledger) -> None:
     for number, online, reason, boot, bd_seq, at_ms in rows:
         require_register((online, reason, boot, bd_seq, at_ms))
         ledger.registers[names[number]] = Register(bool(online), reason, boot, bd_seq, at_ms)
+
+
+def _read_outcomes(database: sqlite3.Connection, by_number: dict[int, SourceLedger], told_until_ms: int) -> None:
+    for number, first, last, verdict, stage, reason, at_ms in database.execute(
+        "SELECT source, first, last, verdict, stage, reason, at_ms FROM outcome"
+    ):
+        source = by_number[number]
+        require_outcome(source, (first, last, verdict, stage, reason))
+        if verdict != "applied":
+            source.rejected.update(dict.fromkeys(range(first, last + 1), (stage, reason)))
+        elif at_ms <= told_until_ms:
+            source.applied.add_range(first, last)
+        else:
+            source.applied_later.add_range(first, last)
+    for source in by_number.values():
+        if source.applied_later:
+            source.applied_later = source.applied_later.difference(source.applied)
 
 
 class _Codes(dict[str, int]):
@@ -126,10 +138,13 @@ def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[i
     """A million rows: sorted by SQLite, then taken column by column, so that no line of ours runs for every event."""
     types, days = _Codes(ledger.types), _Codes(ledger.days)
     columns = {str(row[1]) for row in database.execute("PRAGMA table_info(event)")}
-    query = _EVENTS.format(sales_count="sales_count" if "sales_count" in columns else "1")
+    query = _EVENTS.format(
+        sales_count="sales_count" if "sales_count" in columns else "1",
+        effect="effect" if "effect" in columns else "NULL",
+    )
     for number, rows in groupby(database.execute(query), itemgetter(0)):
         source = by_number[number]
-        _, sequences, kinds, hashes, dates, amounts, times_ms, expected, counts = zip(*rows, strict=True)
+        _, sequences, kinds, hashes, dates, amounts, times_ms, expected, counts, effects = zip(*rows, strict=True)
         source.sequences = _ascending(number, sequences)
         source.hashes = bytearray(b"".join(hashes))
         if set(map(len, hashes)) != {HASH_BYTES}:
@@ -142,6 +157,17 @@ def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[i
         source.malformed = {sequence: code for sequence, code in zip(sequences, expected, strict=True) if code}
         require_text(*source.malformed.values())
         source.uncounted = {sequence for sequence, count in zip(sequences, counts, strict=True) if not count}
+        source.effects = _effects(number, effects)
+
+
+def _effects(number: int, effects: tuple[bytes | None, ...]) -> bytearray:
+    """All of them, or nothing where the ledger does not say every one: an older emulator wrote its beginning."""
+    if None in effects:
+        return bytearray()
+    joined = bytearray(b"".join(effects))  # type: ignore[arg-type]
+    if set(map(len, effects)) != {HASH_BYTES}:  # type: ignore[arg-type]
+        raise ValueError(f"an event of source {number} has no effect of {HASH_BYTES} bytes")
+    return joined
 
 
 def _ascending(number: int, sequences: tuple[int, ...]) -> IntervalSet:

@@ -16,6 +16,7 @@ from storefleet.verdict.machine import Cause, MachineRecord
 VERDICT_FORMAT: Final = "storefleet-verdict"
 VERDICT_VERSION: Final = 1
 EXAMPLE_LIMIT: Final = 20
+LETTER_LIMIT: Final = 100
 
 Validity = Literal["valid", "invalid", "unknown"]
 EXIT_STATUS: Final[dict[Validity, int]] = {"valid": 0, "invalid": 1, "unknown": 3}
@@ -28,18 +29,30 @@ INVALID_REASONS: Final[dict[str, str]] = {
     "unexpected": "a view holds what was never sent, was rejected, or should have been rejected",
     "stale": "events came later than the deadline allows",
     "rejected": "events were rejected that the ledger holds for well-formed, or under another reason than expected",
+    "no_outcome": "events had their whole deadline in a healed lab, and nobody was told what became of them",
     "late": "a view took longer than its deadline to agree after the faults were lifted",
     "registers_differ": "registers of a state view differ from the last true state",
     "totals_differ": "totals of a view do not add up to the events that it holds",
+    "dead_letters": "messages under the terminals' own names ended as dead letters, and nothing that was planted or done"
+    " explains it",
+    "untrue_messages": "messages that are no events were published as events of the terminals",
 }
 
 UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "ledger_missing": ("there is no ledger", "a run folder with its ledger.sqlite"),
     "ledger_unreadable": ("the ledger cannot be read", "an undamaged ledger.sqlite"),
     "ledger_gaps": ("the ledger lacks numbers of a source", "the whole ledger, with every shard of the fleet"),
+    "ledger_contradicts": (
+        "the ledger tells of events that nobody committed",
+        "an undamaged ledger.sqlite, of this run alone",
+    ),
     "nothing_sent": ("no terminal committed any event", "a run that lasts until terminals trade"),
     "no_final_read": ("a view was not read at the end", "a run that reaches its final reads"),
     "read_broken": ("a final read contradicts itself", "a final read with one hash for each event it lists"),
+    "evidence_missing": (
+        "what a lab always records is missing here, so nothing follows from its absence",
+        "an undamaged run folder",
+    ),
     "witnesses_missing": ("there are no witnesses", "a run folder with its witnesses.jsonl"),
     "witnesses_of_another_run": (
         "the witnesses are another run's, and prove nothing about this one",
@@ -52,12 +65,12 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "a run with fewer sources and gaps than a witness has room for",
     ),
     "aborted": (
-        "the run was ended with events unresolved, or before a view's feed had come to them",
-        "a run that is left to drain",
+        "the run was cut short with events unresolved, or before a view's feed had come to them",
+        "a run that is left to drain for its whole deadline",
     ),
     "unresolved": (
-        "events got no outcome in a run that was to drain fully",
-        "a longer wait for recovery, or a terminal that is online at the end",
+        "events got no outcome, and had less than their deadline for it, or their terminal was closed",
+        "a longer drain, or a terminal that is open at the end",
     ),
     "not_healed": ("the faults were not lifted before the end", "a run that lifts its faults and waits"),
     "read_too_soon": (
@@ -67,6 +80,11 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "convergence_unmeasured": (
         "a view was right at the end, but nobody measured when it became so",
         "readings of that view after the faults were lifted",
+    ),
+    "letters_missing": ("there is no record of the dead letters", "a run folder with its letters.jsonl"),
+    "letters_unheard": (
+        "stages counted dead letters that nobody heard, so that nobody knows whose they are",
+        "a run whose lab hears every dead letter, and no more of them than it writes down",
     ),
     "machine_stalled": (
         "a deadline was missed while the machine itself stood still",
@@ -123,6 +141,21 @@ class ClassAccount(Struct, kw_only=True):
     examples: list[Example] = field(default_factory=list)
 
 
+class LetterAccount(Struct, frozen=True, kw_only=True):
+    """Dead letters of one kind: of one message where nothing explains them, else all with the same explanation."""
+
+    key: str = ""
+    """Text form of the key, or the topic of a message without one; empty for many."""
+    stage: str
+    reason: str
+    explained_by: str = ""
+    """Empty: nothing explains it, and the verdict is invalid."""
+    count: int = 1
+    detail: str = ""
+    fields: list[FieldDifference] = field(default_factory=list)
+    """What the message says, beside what the terminal sent, where both are known."""
+
+
 class PlaceAccount(Struct, frozen=True, kw_only=True):
     """What went wrong at an address. ``what``: a class, or ``healed`` for a loss that a re-send made good."""
 
@@ -160,6 +193,8 @@ class ViewAccount(Struct, kw_only=True):
     counts: dict[str, int] = field(default_factory=dict)
     differences: list[Example] = field(default_factory=list)
     difference_count: int = 0
+    lateness_judged: bool = True
+    """False: nobody says when events came to this view, so that nothing is known of their lateness."""
     healed_to_converged_ms: int | None = None
     deadline_ms: int = 0
     stalled_ms: float = 0.0
@@ -186,9 +221,17 @@ class Verdict(Struct, kw_only=True):
     rejected_unexpectedly: int = 0
     duplicates_absorbed: dict[str, int] = field(default_factory=dict)
     dead_letters: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Stage -> reason -> how many."""
+    """Stage -> reason -> how many, as the broker gave them to the lab or the stage counted them, whichever is more."""
+    dead_letters_at_least: bool = False
+    """There may have been more: the lab did not hear all of them."""
+    letters: list[LetterAccount] = field(default_factory=list)
+    """What nothing explains first, the first LETTER_LIMIT messages of it; then the explained by kind."""
+    guests: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Stage (or view) -> reason -> dead letters under names that no terminal of this fleet has."""
     resent: int = 0
     resent_needlessly: int = 0
+    resent_not_known: int = 0
+    """Sent again, arrived; whether the first sending was lost on the way, a stage that died cannot say any more."""
     broken_lines: int = 0
     """Lines of the witnesses' file that were skipped: a lab that is killed leaves one half written."""
     refused_reports: dict[str, int] = field(default_factory=dict)

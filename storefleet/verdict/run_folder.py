@@ -6,6 +6,7 @@ was not recorded (no ledger, no witnesses, no final reads) makes the verdict unk
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 from collections.abc import Iterator
@@ -20,13 +21,15 @@ from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.verdict.check import check
-from storefleet.verdict.expected_bodies import expected_bodies
-from storefleet.verdict.history import FOREVER_MS, History, Ledger, StageRecord, ViewRecord
+from storefleet.verdict.expected_bodies import expected_bodies, planted_contents
+from storefleet.verdict.history import FOREVER_MS, History, Intervention, Ledger, Skip, StageRecord, ViewRecord
 from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.ledger_file import read_ledger
+from storefleet.verdict.letter_file import LETTERS_FILE_NAME, read_letters
+from storefleet.verdict.letters import replayable
 from storefleet.verdict.plan_check import BrokenPlan, usable
 from storefleet.verdict.reads_file import read_views
-from storefleet.verdict.result import Unknown, Verdict, unknown
+from storefleet.verdict.result import LETTER_LIMIT, Unknown, Verdict, unknown
 from storefleet.verdict.run_format import (
     JUNIT_FILE_NAME,
     PLAN_FILE_NAME,
@@ -117,8 +120,10 @@ def _plan(folder: Path, content: bytes) -> Plan:
 def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
     notes: list[Note] = [("plan_broken", detail) for detail in usable(plan)]
     reads = _reads(folder / READS_FILE_NAME, notes)
+    told_until_ms = _told_until_ms(plan, reads)
     history = History(
-        ledger=_ledger(folder / LEDGER_FILE_NAME, notes),
+        ledger=_ledger(folder / LEDGER_FILE_NAME, notes, told_until_ms),
+        told_until_ms=told_until_ms,
         stages=[_stage(plan, index) for index in range(len(plan.steps))],
         stalls=plan.stalls,
         machine=plan.machine,
@@ -129,10 +134,11 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
         notes=notes,
         broker=plan.broker,
     )
-    history.views = [_view(plan, view, reads.views.get(view.view)) for view in plan.views]
+    history.views = [_view(plan, view, reads.views.get(view.view), notes) for view in plan.views]
     if _witnesses_are_ours(folder / WITNESSES_FILE_NAME, plan, notes):
         enter_witnesses(history, folder / WITNESSES_FILE_NAME, _patience(history))
     _enter_timelines(history)
+    _enter_letters(history, folder / LETTERS_FILE_NAME, plan, reads, content)
     _enter_bodies(history, reads, _fleet(content))
     return history
 
@@ -156,13 +162,58 @@ def _witnesses_are_ours(path: Path, plan: Plan, notes: list[Note]) -> bool:
     return True
 
 
+def _told_until_ms(plan: Plan, reads: Reads) -> int | None:
+    """When the first view of events was asked."""
+    events = [reads.views[view.view] for view in plan.views if view.holds == "events" and view.view in reads.views]
+    return min((read.asked_at_ms or read.at_ms for read in events if read.events is not None), default=None)
+
+
+class _Done(msgspec.Struct):
+    """What ``plan.json`` of a lab tells of a command or of a fault."""
+
+    at_ms: int = 0
+    begin_ms: int = 0
+    what: str = ""
+    type: str = ""
+
+
+class _WithDeeds(msgspec.Struct):
+    commands: list[_Done] = []
+    faults: list[_Done] = []
+
+
+def _enter_letters(history: History, path: Path, plan: Plan, reads: Reads, plan_content: bytes) -> None:
+    """The dead letters, and all that can explain them besides the ledger."""
+    history.letters = read_letters(path)
+    history.untrue_messages = plan.untrue_messages
+    if plan.letters and history.letters is None:
+        history.notes.append(("letters_missing", path.name))
+    steps = {view.view: view.step for view in plan.views}
+    for view, read in reads.views.items():
+        rows = (msgspec.to_builtins(skip) for skip in read.skips)
+        history.skips += [Skip(steps.get(view, view), **_words(row)) for row in rows if isinstance(row, dict)]
+    with contextlib.suppress(msgspec.ValidationError):  # a run that no lab has recorded tells of no deeds
+        deeds = msgspec.json.decode(plan_content, type=_WithDeeds)
+        history.interventions = [Intervention(one.what, one.at_ms) for one in deeds.commands]
+        history.interventions += [Intervention(one.type, one.begin_ms) for one in deeds.faults]
+
+
+def _words(row: dict[str, Any]) -> dict[str, str]:
+    return {name: str(row.get(name, "")) for name in ("id", "reason", "detail")}
+
+
 def _enter_bodies(history: History, reads: Reads, fleet: dict[str, Any]) -> None:
-    """Both bodies of the altered events that a final read kept."""
+    """Both bodies of the altered events that a final read kept, and what was sent where a dead letter holds an event."""
     for view, read in reads.views.items():
         history.found_bodies.update({(view, Key.parse(text)): body for text, body in read.altered.items()})
-    if history.found_bodies and history.ledger is not None:
-        keys = {key for _, key in history.found_bodies}
+    if history.ledger is None:
+        return
+    conflicts, strange = replayable(history, LETTER_LIMIT)
+    keys = {key for _, key in history.found_bodies} | strange
+    if keys:
         history.expected_bodies = expected_bodies(fleet, history.ledger, keys)
+    if conflicts:
+        history.planted_contents = planted_contents(fleet, history.ledger, conflicts)
 
 
 class _Lab(msgspec.Struct):
@@ -236,12 +287,12 @@ class _Head(msgspec.Struct):
     version: int = 0
 
 
-def _ledger(path: Path, notes: list[Note]) -> Ledger | None:
+def _ledger(path: Path, notes: list[Note], told_until_ms: int | None) -> Ledger | None:
     if not path.is_file():
         notes.append(("ledger_missing", path.name))
         return None
     try:
-        return read_ledger(path)
+        return read_ledger(path, told_until_ms=told_until_ms)
     except StorageError as error:
         notes.append(("ledger_unreadable", str(error)))
         return None
@@ -283,7 +334,7 @@ def _stage(plan: Plan, index: int) -> StageRecord:
     )
 
 
-def _view(plan: Plan, view: JourneyView, read: FinalRead | None) -> ViewRecord:
+def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Note]) -> ViewRecord:
     record = ViewRecord(
         view=view.view,
         step=view.step,
@@ -291,9 +342,13 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None) -> ViewRecord:
         holds=view.holds,
         types=view.types,
         counted_types=view.counted_types,
+        by_value=view.by_value,
+        by_effect=view.by_effect,
+        named_by=view.named_by,
+        follows=view.follows,
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
-    _enter_read(record, read)
+    _enter_read(record, read, notes)
     return record
 
 
@@ -305,23 +360,30 @@ def _enter_timelines(history: History) -> None:
         if stage is not None and not view.hop:
             view.timeline = stage.timeline
             view.undecided_until_ms = stage.undecided_until_ms
+            view.reported = stage.witnessed and stage.last_report_ms is not None
 
 
-def _enter_read(record: ViewRecord, read: FinalRead | None) -> None:
+def _enter_read(record: ViewRecord, read: FinalRead | None, notes: list[Note]) -> None:
     if read is None:
         return
     record.read = read.events
     record.registers_found = read.registers
     record.registers_expected = read.registers_expected
+    if read.asked_at_ms:
+        record.registers_changed_ms = read.registers_changed_ms
+    record.asked_at_ms = read.asked_at_ms or None
     record.healed_at_ms = read.healed_at_ms
     record.calm_since_ms = read.calm_since_ms
     record.calm_earlier = read.calm_earlier
     record.converged_at_ms = read.converged_at_ms
     record.read_at_ms = read.at_ms
+    record.begun_at_ms = read.begun_at_ms
     if read.unreached is not None:
         record.unreached = {source: IntervalSet(intervals) for source, intervals in read.unreached.items()}
     if read.totals is not None:
         record.totals_found = {(store, day): (count, cents) for store, day, count, cents in read.totals}
+        if len(record.totals_found) < len(read.totals):
+            notes.append(("read_broken", f"{record.view}: a day's total is there more than once"))
 
 
 def write_verdict(folder: Path, verdict: Verdict, name: str) -> None:

@@ -5,6 +5,7 @@
 | ``plan.json`` | :class:`Plan`: what was to happen, and how the run itself went |
 | ``ledger.sqlite`` | :mod:`fleetwire.ledger_format` |
 | ``witnesses.jsonl`` | a :class:`WitnessesHeader`, then one :class:`fleetwire.witness.Snapshot` a line, as they arrived |
+| ``letters.jsonl`` | :mod:`storefleet.verdict.letter_file`: every dead letter that was heard |
 | ``reads.json`` | :class:`Reads`: the final read of every view |
 | ``verdict.json``, ``junit.xml``, ``report.txt`` | what the checker made of it |
 """
@@ -66,6 +67,10 @@ class Plan(Struct, kw_only=True):
     stalls: list[Stall] = field(default_factory=list)
     machine: MachineRecord | None = None
     """None: nobody watched the machine, or a storefleet that told of its event loop only."""
+    letters: bool = False
+    """The lab wrote down the dead letters that it heard."""
+    untrue_messages: dict[str, int] = field(default_factory=dict)
+    """Last level of the topic, or '' -> messages for canonical events that bear no key at all, where the lab reads them."""
     refused_reports: dict[str, int] = field(default_factory=dict)
     """Who said it (a process, ``client``, ``stranger``) -> how many reports were refused at the lab's door."""
     broker: BrokerAccount | None = None
@@ -107,7 +112,10 @@ class FinalRead(Struct, kw_only=True):
     registers_changed_ms: dict[str, int] = field(default_factory=dict)
     """Register -> when a terminal behind it changed last, as the ledger had it when the view was asked."""
     altered: dict[str, Any] = field(default_factory=dict)
-    """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100."""
+    """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100. With
+    source, sequence and key where the document has them."""
+    skips: list[dict[str, str]] = field(default_factory=list)
+    """What the view could not use: id, reason, detail, and the line's beginning; the oldest 1,000."""
     totals: list[tuple[str, str, int, int]] | None = None
     """Store, business day, how many, cents."""
 

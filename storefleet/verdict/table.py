@@ -17,7 +17,7 @@ from rich.text import Text
 
 from storefleet.verdict.classify import CLASSES
 from storefleet.verdict.machine import CAUSES, figures
-from storefleet.verdict.result import Example, MachineAccount, Verdict, ViewAccount
+from storefleet.verdict.result import Example, LetterAccount, MachineAccount, Verdict, ViewAccount
 
 WORDS: Final[dict[str, str]] = {
     "ok": "arrived once, unaltered, in time",
@@ -39,6 +39,9 @@ _HEADLINES: Final = {
 }
 _STYLES: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
 EXAMPLES_SHOWN: Final = 5
+LETTERS_SHOWN: Final = 20
+NOTHING: Final = "nothing"
+GUESTS: Final = "a guest's: no terminal of this fleet has that name"
 
 
 def renderable(verdict: Verdict, name: str = "") -> RenderableType:
@@ -75,6 +78,8 @@ def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
         yield _field_table(altered)
     if any(name == "corrupted" and not example.fields for name, example in examples):
         yield Text("Where only hashes are shown, that view keeps no bodies, or the plan does not make the event again.")
+    if verdict.dead_letters or verdict.letters or verdict.guests:
+        yield from _dead_letters(verdict)
     yield from _remarks(verdict)
 
 
@@ -95,7 +100,7 @@ def _table(title: str, *columns: str) -> Table:
         min_width=len(title),
     )
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column in ("events", "took", "deadline") else "left"
+        justify: Literal["left", "right"] = "right" if column in ("events", "letters", "took", "deadline") else "left"
         table.add_column(column, justify=justify, no_wrap=column in ("key", "field"), overflow="fold")
     return table
 
@@ -171,9 +176,49 @@ def _field_table(examples: list[Example]) -> Table:
     return table
 
 
+def _dead_letters(verdict: Verdict) -> Iterator[RenderableType]:
+    """What ended as a dead letter: what nothing explains by name, then the others by kind."""
+    total = sum(sum(reasons.values()) for reasons in verdict.dead_letters.values())
+    title = f"Dead letters: {'at least ' if verdict.dead_letters_at_least else ''}{total:,}"
+    table = _table(title, "letters", "stage", "reason", "key", "explained by", "detail")
+    against = [letter for letter in verdict.letters if not letter.explained_by]
+    for count, *words in _letter_rows(verdict, against):
+        table.add_row(f"{count:,}", *(Text(str(word), style="red" if word == NOTHING else "") for word in words))
+    yield table
+    if altered := [letter for letter in against[:LETTERS_SHOWN] if letter.fields]:
+        yield _letter_field_table(altered)
+
+
+def _letter_rows(verdict: Verdict, against: list[LetterAccount]) -> Iterator[tuple[int, str, str, str, str, str]]:
+    for letter in against[:LETTERS_SHOWN]:
+        yield letter.count, letter.stage, letter.reason, letter.key, NOTHING, letter.detail
+    if more := against[LETTERS_SHOWN:]:
+        yield sum(letter.count for letter in more), "", "", "further ones, see verdict.json", NOTHING, ""
+    for letter in verdict.letters[len(against) :]:
+        yield letter.count, letter.stage, letter.reason, letter.key, letter.explained_by, letter.detail
+    for stage, reasons in verdict.guests.items():
+        for reason, count in reasons.items():
+            yield count, stage, reason, "", GUESTS, ""
+
+
+def _letter_field_table(letters: list[LetterAccount]) -> Table:
+    table = _table("Dead letters, field by field", "key", "stage", "field", "sent", "in the letter")
+    for letter in letters:
+        for number, one in enumerate(letter.fields):
+            key, stage = (letter.key, letter.stage) if number == 0 else ("", "")
+            table.add_row(Text(key), stage, one.path, Text(one.expected), Text(one.found))
+    return table
+
+
 def _remarks(verdict: Verdict) -> Iterator[Text]:
+    unjudged = [view.view for view in verdict.views if view.read and not view.lateness_judged]
+    if unjudged:
+        yield Text(f"Lateness not judged, since nobody says when events came: {', '.join(unjudged)}.")
     if verdict.resent:
-        yield Text(f"Sent again: {verdict.resent:,} events; {verdict.resent_needlessly:,} of them had arrived already.")
+        text = f"Sent again: {verdict.resent:,} events; {verdict.resent_needlessly:,} of them had arrived already"
+        if verdict.resent_not_known:
+            text += f"; whether {verdict.resent_not_known:,} had been lost, a stage that died cannot say any more"
+        yield Text(f"{text}.")
     if verdict.broker is not None and (verdict.broker.dropped or verdict.broker.restarts):
         restarts = f" over {verdict.broker.restarts + 1} starts" if verdict.broker.restarts else ""
         yield Text(f"Dropped by the broker, by its own count{restarts}: {verdict.broker.dropped:,} messages.")

@@ -15,8 +15,10 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
-from storefleet.verdict.classify import Judged, by_source, overdue
+from storefleet.verdict.classify import NO_READ, Judged, by_source
 from storefleet.verdict.history import History, Ledger, SourceLedger, Total, ViewRecord
+from storefleet.verdict.lateness import late, late_after_reads
+from storefleet.verdict.ledger_holes import sources_with_holes
 from storefleet.verdict.machine import Cause, Standstill, figures, total_ms
 from storefleet.verdict.result import (
     EXAMPLE_LIMIT,
@@ -75,6 +77,7 @@ def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
     if view.holds == "events":
         account.counts = dict(judged.by_view[view.view].counts)
         account.by_value = any(read.hashes for read in (view.read or {}).values())
+        account.lateness_judged = _lateness_judged(view)
         wrong = sum(account.counts[name] for name in WRONG_CLASSES)
         _judge_totals(history, view, result)
     registers_wrong = _judge_registers(view, account)
@@ -88,10 +91,23 @@ def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
         _decide(result, "stale", detail, _excuse_stale(history, standstill, view, judged, detail))
     lost = sum(account.counts.get(name, 0) for name in WRONG_CLASSES[:4])
     account.validity = validity(
-        bad=bool(result.invalid or lost),
+        bad=bool(result.invalid or lost or _lacks_unanswered(view, judged)),
         unsure=bool(result.unknown or account.counts.get("never_read", 0)),
     )
     return result
+
+
+def _lateness_judged(view: ViewRecord) -> bool:
+    """Whether the view says when it applied all that it holds, or its stage what it had seen when."""
+    silent = any(read.intervals and not read.applied_at_ms for read in (view.read or {}).values())
+    return view.reported or bool(view.timeline) or not silent
+
+
+def _lacks_unanswered(view: ViewRecord, judged: Judged) -> bool:
+    """Whether it lacks an event that had its whole deadline and got no outcome."""
+    lacking = judged.by_view[view.view].sets.get("never_read", {}) if view.view in judged.by_view else {}
+    overdue = judged.unanswered.overdue
+    return any(members.intersection(overdue[source]) for source, members in lacking.items() if source in overdue)
 
 
 def _judge_registers(view: ViewRecord, account: ViewAccount) -> bool:
@@ -119,9 +135,10 @@ def _judge_totals(history: History, view: ViewRecord, result: Judgement) -> None
     if view.totals_found is None:
         return
     expected = expected_totals(history, view)
+    unsure = {Terminal.parse(source).store_id for source in sources_with_holes(history)}
     for store, day in sorted(expected.keys() | view.totals_found.keys()):
         ours, theirs = expected.get((store, day), (0, 0)), view.totals_found.get((store, day), (0, 0))
-        if tuple(ours) != tuple(theirs):
+        if tuple(ours) != tuple(theirs) and store not in unsure:
             _differ(result.account, view.view, f"{store} {day}", _total_text(ours), _total_text(theirs))
     if result.account.difference_count:
         count = result.account.difference_count
@@ -198,12 +215,13 @@ def _late(result: Judgement, elapsed_ms: int) -> None:
     account = result.account
     detail = f"{account.view}: {elapsed_ms:,} ms, deadline {account.deadline_ms:,} ms"
     if elapsed_ms - account.stalled_ms <= account.deadline_ms:
-        result.unknown.append(_stalled(detail, "of them", account.stalled_by_cause))
+        result.unknown.append(stalled(detail, "of them", account.stalled_by_cause))
     else:
         result.invalid.append(invalid("late", detail))
 
 
-def _stalled(detail: str, when: str, by_cause: dict[Cause, float]) -> Unknown:
+def stalled(detail: str, when: str, by_cause: dict[Cause, float]) -> Unknown:
+    """A deadline was missed while the machine stood still, for these causes."""
     still = f"the machine stood still for {total_ms(by_cause):,.0f} ms {when}: {figures(by_cause)}"
     return unknown("machine_stalled", f"{detail}; {still}")
 
@@ -217,28 +235,35 @@ def _decide(result: Judgement, code: str, detail: str, excuse: Unknown | None) -
 
 def _excuse_registers(history: History, standstill: Standstill, view: ViewRecord, detail: str) -> Unknown | None:
     """What took the time in which registers that differ could have become right; None: nothing did."""
+    if view.follows:
+        return None
     if view.healed_at_ms is None:
         return unknown("not_healed", detail)
     if view.read_at_ms is None:
         return unknown("aborted", detail) if history.aborted else None
+    asked_ms = view.asked_at_ms or view.read_at_ms
     since_ms = _registers_still_since_ms(history, view)
-    left_ms = view.read_at_ms - since_ms - round(view.deadline_s * 1000)
+    left_ms = asked_ms - since_ms - round(view.deadline_s * 1000)
     if left_ms < 0:
         return unknown("aborted" if history.aborted else "read_too_soon", detail)
-    stalled = standstill.by_cause(since_ms, view.read_at_ms)
-    return _stalled(detail, "meanwhile", stalled) if total_ms(stalled) > left_ms else None
+    still = standstill.by_cause(since_ms, asked_ms)
+    return stalled(detail, "meanwhile", still) if total_ms(still) > left_ms else None
 
 
 def _registers_still_since_ms(history: History, view: ViewRecord) -> int:
     """Since when nothing excuses the registers that differ: calm, and no terminal behind them changed any more."""
     assert view.punctual_from_ms is not None
-    registers = history.ledger.registers if history.ledger else {}
-    wrong = set(_wrong_registers(view))
-    changes = (
-        register.at_ms
-        for terminal, register in registers.items()
-        if terminal in wrong or terminal.rpartition(".")[0] in wrong
-    )
+    wrong = _wrong_registers(view)
+    if view.registers_changed_ms is not None:
+        changes = [view.registers_changed_ms.get(name, 0) for name in wrong]
+    else:  # a run of a storefleet that did not say: as the ledger was at the very end
+        registers = history.ledger.registers if history.ledger else {}
+        names = set(wrong)
+        changes = [
+            register.at_ms
+            for terminal, register in registers.items()
+            if terminal in names or terminal.rpartition(".")[0] in names
+        ]
     return max(view.punctual_from_ms, *changes, 0)
 
 
@@ -252,15 +277,20 @@ def _excuse_stale(
     history: History, standstill: Standstill, view: ViewRecord, judged: Judged, detail: str
 ) -> Unknown | None:
     """The machine, if no stale event stays late when the time that it stood still does not count."""
-    stalled = standstill.by_cause(view.earliest_calm_ms or 0, max(reading.at_ms for reading in view.timeline))
-    if not stalled:
+    still = standstill.by_cause(view.earliest_calm_ms or 0, view.read_at_ms or float("inf"))
+    if not still:
         return None
+    deadline_ms = view.deadline_s * 1000
     timeline = by_source(view.timeline)
     ledger = history.ledger or Ledger()
+
+    def running_limit_ms(at_ms: int) -> int:
+        return standstill.running_limit_ms(at_ms, deadline_ms)
+
     for source, members in judged.by_view[view.view].sets["stale"].items():
-        for at_ms, seen in timeline[source]:
-            limit_ms = standstill.running_limit_ms(at_ms, view.deadline_s * 1000)
-            late = overdue(view, ledger.sources[source], seen, at_ms=at_ms, limit_ms=limit_ms)
-            if late.intersection(members):
-                return None
-    return _stalled(detail, "meanwhile", stalled)
+        entries, read = ledger.sources[source], (view.read or {}).get(source, NO_READ)
+        truly = late(view, entries, read, timeline.get(source, []), running_limit_ms)
+        truly.update(late_after_reads(view, entries, members, running_limit_ms))
+        if truly.intersection(members):
+            return None
+    return stalled(detail, "meanwhile", still)

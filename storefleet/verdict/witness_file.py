@@ -4,13 +4,15 @@ A witness only grows, so the union over whatever arrived is sound however much i
 incarnation on a source holds all that its older ones held. So the file is read three times, each time only what is
 needed:
 
-* once forwards, the heads of all lines; of stages whose view may be late also what they took, to find the sources of
-  which some report proves a lateness;
+* once forwards, the heads of all lines; of stages whose view may be late and gives no times of its own also what they
+  took, to find the sources of which some report proves a lateness;
 * once backwards, until every source that anybody asks for has been found;
 * forwards again only where an incarnation ended and the next one began (it may not know all that was known: what was
   committed up to its first report is undecided there), and for readings over time of the late sources alone.
 
-A witness that had no room for all that passed proves what it holds and no absence: at its stage everything is undecided.
+Silence is evidence: reports are numbered, and one that follows the one before and does not name a source says that nothing
+changed there until then. A witness that had no room for all that passed proves what it holds and no absence: at its stage
+everything is undecided.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ import msgspec
 
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.possible import possible
-from storefleet.verdict.history import FOREVER_MS, History, Reading, Sets, StageRecord
+from storefleet.verdict.history import FOREVER_MS, History, Ledger, Reading, Sets, StageRecord
+from storefleet.verdict.lateness import late_by_times, needs_readings, plain_limit
+from storefleet.verdict.retries import Taking, Takings, enter_retries
+from storefleet.verdict.silence import Silence
 from storefleet.verdict.witnesses_header import is_header
 
 logger = logging.getLogger(__name__)
@@ -52,6 +57,7 @@ class _Head(msgspec.Struct, gc=False):
     instance: int
     incarnation: int
     at_ms: int
+    number: int = 0
     duplicates_absorbed: int = 0
     unnoted_total: int = 0
     rejects: dict[str, int] = msgspec.field(default_factory=dict)
@@ -78,6 +84,7 @@ class _Incarnation:
 
     newest: _Head
     offsets: array[int] = field(default_factory=lambda: array("q"))
+    times_ms: array[int] = field(default_factory=lambda: array("q"))
 
 
 @dataclass(slots=True)
@@ -87,6 +94,7 @@ class _Stage:
     incarnations: dict[tuple[int, int], _Incarnation] = field(default_factory=dict)
     changes: list[int] = field(default_factory=list)
     newest: dict[int, int] = field(default_factory=dict)
+    last_ms: int = 0
 
     @property
     def single_instance(self) -> bool:
@@ -98,10 +106,12 @@ class _Stage:
         if newest is not None and head.incarnation > newest:
             self.changes.append(offset)
         self.newest[head.instance] = max(head.incarnation, newest or 0)
+        self.last_ms = max(self.last_ms, head.at_ms)
         place = head.instance, head.incarnation
         known = self.incarnations.setdefault(place, _Incarnation(head))
         known.newest = head
         known.offsets.append(offset)
+        known.times_ms.append(head.at_ms)
 
     def offsets(self) -> Iterator[int]:
         """Of all its lines, in the order of the file."""
@@ -111,20 +121,30 @@ class _Stage:
 def enter_witnesses(history: History, path: Path, patience: Patience | None) -> None:
     """Enter every snapshot of the file. ``patience`` None: lateness is not judged, so no timeline is kept."""
     late = _Lateness(history, patience)
-    viewed = {view.step for view in history.views if view.holds == "events" and not view.hop}
-    judged = {stage.stage for stage in history.stages if patience is not None and stage.step in viewed}
+    judged = {stage.stage for stage in history.stages if patience is not None and stage.step in _read_by_stage(history)}
     with path.open("rb") as file:
         lines = _Lines(file)
         stages = _index(lines, judged, late)
         interest = _interest(history)
         records = [record for record in history.stages if record.witnessed and record.stage in stages]
         for record in records:
-            _enter_unions(record, lines, stages[record.stage], interest)
+            _enter_unions(record, lines, stages[record.stage], interest, history.ledger)
         if late.suspects:
             _enter_timelines(records, lines, stages, late.suspects)
         history.broken_lines = len(lines.broken)
     if lines.broken:
         logger.info("%d lines of %s are torn or no snapshot; they were skipped", len(lines.broken), path)
+
+
+def _read_by_stage(history: History) -> set[str]:
+    """The steps of views whose lateness only the reports of their stage can prove."""
+    return {
+        view.step
+        for view in history.views
+        if view.holds == "events"
+        and not view.hop
+        and (not view.read or any(needs_readings(view, read) for read in view.read.values()))
+    }
 
 
 class _Lines:
@@ -177,6 +197,8 @@ class _Interest(NamedTuple):
 
     numbers: Sets
     resent: frozenset[str]
+    until_ms: int
+    """Reports that are newer than the final reads blame nobody for what these lack."""
 
 
 def _interest(history: History) -> _Interest:
@@ -193,17 +215,26 @@ def _interest(history: History) -> _Interest:
                 if first <= last:
                     union.add_range(first, last)
             result[name] = union
-    return _Interest(result, frozenset(name for name, source in sources.items() if source.attempts))
+    resent = frozenset(name for name, source in sources.items() if source.attempts)
+    asked = any(view.asked_at_ms is not None for view in history.views)
+    return _Interest(result, resent, history.told_until_ms if asked and history.told_until_ms else FOREVER_MS)
 
 
-def _enter_unions(record: StageRecord, lines: _Lines, stage: _Stage, interest: _Interest) -> None:
+def _enter_unions(
+    record: StageRecord, lines: _Lines, stage: _Stage, interest: _Interest, ledger: Ledger | None
+) -> None:
     known: tuple[Lists, Lists, Lists] = ({}, {}, {})
-    for incarnation in reversed(stage.incarnations.values()):
-        _search_back(lines, incarnation, known, interest)
-    record.taken, record.handed_on, record.first_taken_on_retry = (
-        {source: IntervalSet(intervals) for source, intervals in lists.items()} for lists in known
+    takings = {
+        place: _search_back(lines, incarnation, known, interest)
+        for place, incarnation in reversed(stage.incarnations.items())
+    }
+    record.taken, record.handed_on = (
+        {source: IntervalSet(intervals) for source, intervals in lists.items()} for lists in known[:2]
     )
-    record.undecided_until_ms = max(record.undecided_until_ms, _undecided_until_ms(lines, stage))
+    blanks = _blanks(lines, stage)
+    enter_retries(record, takings, blanks, ledger or Ledger())
+    record.undecided_until_ms = max(record.undecided_until_ms, *blanks.values(), 0)
+    record.last_report_ms = stage.last_ms
     rejects: Counter[str] = Counter()
     for incarnation in stage.incarnations.values():
         record.duplicates_absorbed += incarnation.newest.duplicates_absorbed
@@ -216,8 +247,9 @@ def _enter_unions(record: StageRecord, lines: _Lines, stage: _Stage, interest: _
 
 def _search_back(
     lines: _Lines, incarnation: _Incarnation, known: tuple[Lists, Lists, Lists], interest: _Interest
-) -> None:
-    """Take the newest report on every source of which more could be learned."""
+) -> Takings:
+    """Take the newest report on every source of which more could be learned; what it says of those that were resent."""
+    takings: Takings = {}
     taken, handed_on, _ = known
     missing = {
         source
@@ -225,26 +257,32 @@ def _search_back(
         if source in interest.resent
         or not (_covers(taken.get(source), numbers) and _covers(handed_on.get(source), numbers))
     }
-    for offset in reversed(incarnation.offsets):
+    for offset, at_ms in zip(reversed(incarnation.offsets), reversed(incarnation.times_ms), strict=True):
         if not missing:
-            return
+            break
+        if at_ms > interest.until_ms:
+            continue
         report = lines.read(offset, _sets)
         if report is None:
             continue
         reported = report.taken, report.handed_on, report.first_taken_on_retry
+        for source in missing & interest.resent & report.taken.keys():
+            retried = report.first_taken_on_retry.get(source, [])
+            takings[source] = Taking(IntervalSet(report.taken[source]), IntervalSet(retried))
         for lists, sets in zip(known, reported, strict=True):
             for source in missing & sets.keys():
                 _join(lists, source, sets[source])
         missing.difference_update(*reported)
+    return takings
 
 
 def _covers(known: list[Interval] | None, numbers: IntervalSet) -> bool:
     return known is not None and (known == numbers.to_list() or not numbers.difference(IntervalSet(known)))
 
 
-def _undecided_until_ms(lines: _Lines, stage: _Stage) -> int:
-    """The latest moment at which a new incarnation began without all that was known of its stage; 0 for none."""
-    result = 0
+def _blanks(lines: _Lines, stage: _Stage) -> dict[tuple[int, int], int]:
+    """Incarnations that began without all that was known of their stage, or where nothing was: when each first reported."""
+    result: dict[tuple[int, int], int] = {}
     changes = set(stage.changes)
     known: Lists = {}
     for offset in stage.offsets() if changes else ():
@@ -253,8 +291,9 @@ def _undecided_until_ms(lines: _Lines, stage: _Stage) -> int:
             continue
         if offset in changes:
             changes.discard(offset)
-            if any(not _covers(report.taken.get(name, []), IntervalSet(numbers)) for name, numbers in known.items()):
-                result = max(result, report.at_ms)
+            covered = (_covers(report.taken.get(name, []), IntervalSet(numbers)) for name, numbers in known.items())
+            if not known or not all(covered):
+                result[report.instance, report.incarnation] = report.at_ms
             if not changes:
                 break
         for source, intervals in report.taken.items():
@@ -270,20 +309,32 @@ def _enter_timelines(records: list[StageRecord], lines: _Lines, stages: dict[str
 
 
 def _readings(lines: _Lines, stage: _Stage, suspects: set[str]) -> Iterator[Reading]:
-    """What it had seen of these sources, by time, over all its incarnations."""
+    """What it had seen of these sources, over all its incarnations: when that changed, and until when it did not."""
     taken: Lists = {}
     handed_on: Lists = {}
+    silence = Silence(suspects)
     for offset in stage.offsets():
         report = lines.read(offset, _sets)
         if report is None:
             continue
-        reading = Reading(
-            report.at_ms,
-            {name: _join(taken, name, report.taken[name]) for name in suspects & report.taken.keys()},
-            {name: _join(handed_on, name, report.handed_on[name]) for name in suspects & report.handed_on.keys()},
-        )
-        if reading.sources or reading.handed_on:
-            yield reading
+        named = suspects & (report.taken.keys() | report.handed_on.keys())
+        until_ms, silent = silence.broken_by(report.incarnation, report.number, report.at_ms, named)
+        if silent:
+            yield _reading(until_ms, taken, handed_on, silent)
+        if named:
+            for name in named:
+                _join(taken, name, report.taken.get(name, []))
+                _join(handed_on, name, report.handed_on.get(name, []))
+            yield _reading(report.at_ms, taken, handed_on, named)
+    until_ms, silent = silence.at_the_end()
+    if silent:
+        yield _reading(until_ms, taken, handed_on, silent)
+
+
+def _reading(at_ms: int, taken: Lists, handed_on: Lists, names: set[str]) -> Reading:
+    return Reading(
+        at_ms, {name: taken.get(name, []) for name in names}, {name: handed_on.get(name, []) for name in names}
+    )
 
 
 def _join(known: Lists, source: str, new: list[Interval]) -> list[Interval]:
@@ -320,8 +371,20 @@ class _Lateness:
         sources = history.ledger.sources if history.ledger and patience else {}
         self._sources = [(name, source.times_ms) for name, source in sources.items()]
         self._views = [view.read for view in history.views if view.read is not None]
+        self._note_by_word(history)
         self._known: dict[str, Lists] = {}
         self._looked_ms: dict[str, int] = {}
+
+    def _note_by_word(self, history: History) -> None:
+        """What the views' own times prove late, or came after the reads, needs no report to be found, only to be blamed."""
+        sources = history.ledger.sources if history.ledger is not None and self._patience is not None else {}
+        self.suspects.update(name for name, entries in sources.items() if entries.applied_later)
+        for view in history.views:
+            limit = plain_limit(view)
+            for name, read in (view.read or {}).items():
+                entries = sources.get(name)
+                if entries is not None and name not in self.suspects and late_by_times(view, entries, read, limit):
+                    self.suspects.add(name)
 
     def note(self, report: _Taken) -> None:
         """Take one report."""

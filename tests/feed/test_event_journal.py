@@ -12,6 +12,7 @@ import pytest
 from consumers.feed.event_journal import SCHEMA, EventJournal, applied_times, by_sequence, final_read, read_event
 from consumers.feed.lines import Change
 from fleetwire.errors import BadPayload
+from fleetwire.held_events import digest_of
 from tests.feed.events import Written, sale
 
 SOURCE = "taco.west.s0001.r01"
@@ -92,12 +93,34 @@ def test_repeats_within_and_between_batches_and_after_a_restart_change_nothing(t
     again = EventJournal()
     again.load(connection)
     assert again.applied == journal.applied
+    told = [one.held.report(full=True)[0] for one in (journal, again)]
+    assert told[0].digests == told[1].digests == {SOURCE: digest_of(sale(SOURCE, one).hash for one in (1, 2, 3, 5))}
+    assert told[0].sources == told[1].sources == {SOURCE: [(1, 3), (5, 5)]}
     assert again.write(connection, events) == []
     read = final_read(path)[SOURCE]
     assert read.intervals == [(1, 3), (5, 5)]
     assert read.hashes == b"".join(sale(SOURCE, number).hash for number in (1, 2, 3, 5))
     assert list(by_sequence(applied_times(path)[SOURCE])) == [1, 2, 3, 5]
     assert applied_times(path, "taco.west.s0009.r01") == {}
+
+
+def test_what_is_held_is_what_the_file_has(tmp_path: Path) -> None:
+    """Altered, lost and invented rows are told as they are, a hash that is none too; and after a rebuild nothing is."""
+    connection = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+    connection.executescript(SCHEMA)
+    journal = EventJournal()
+    journal.write(connection, [read_event(change(sale(SOURCE, number))) for number in range(1, 6)])
+    journal.committed()
+    connection.execute("DELETE FROM applied WHERE sequence = 2")
+    connection.execute("UPDATE applied SET hash = x'0000000000000001' WHERE sequence = 3")
+    connection.execute("INSERT INTO applied SELECT source, 70, 'a', 0 FROM applied WHERE sequence = 1")
+    journal.load(connection)
+    (held, _) = journal.held.report(full=False)
+    assert (held.epoch, held.sources) == (1, {SOURCE: [(1, 1), (3, 5), (70, 70)]})
+    assert held.digests == {SOURCE: digest_of([*(sale(SOURCE, one).hash for one in (1, 4, 5)), b"\x01", b"a"])}
+    journal.rebuild(connection)
+    (held, _) = journal.held.report(full=True)
+    assert (held.epoch, held.sources, held.digests) == (2, {}, {})
 
 
 def test_what_was_rolled_back_is_not_remembered(tmp_path: Path) -> None:

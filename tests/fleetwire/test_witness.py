@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetwire import held_events
 from fleetwire import witness as module
 from fleetwire.control import LINE_LIMIT
+from fleetwire.held_events import DIGEST_MASK, HeldEvents
 from fleetwire.identity import MAXIMUM_SEQUENCE
 from fleetwire.intervals import IntervalSet
-from fleetwire.witness import SET_NAMES, Snapshot, Witness
+from fleetwire.witness import SET_NAMES, Holding, Snapshot, Witness
 
 TILL = "taco.west.s0001.r01"
 OTHER = "taco.west.s0001.r02"
@@ -224,7 +226,7 @@ def test_names_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_witness_fits_into_a_control_line() -> None:
-    """Sets without any room left, of the longest numbers, leave 18 MB of a line for registers."""
+    """Sets without any room left, of the longest numbers, and what a view holds leave 24 MB of a line for registers."""
     witness = Witness()
     sets, width = witness.taken, module.NAME_LIMIT // module.SOURCE_LIMIT
     holes = module.INTERVAL_LIMIT - module.SOURCE_LIMIT + 1
@@ -236,7 +238,13 @@ def test_a_full_witness_fits_into_a_control_line() -> None:
     assert sets.add(f"{1:0{width}}", 5) is None
     witness.handed_on = witness.first_taken_on_retry = sets
     line = msgspec.json.encode(report(witness, full=True))
-    assert 48_000_000 < len(line) < LINE_LIMIT - 18_000_000
+    assert 48_000_000 < len(line) < LINE_LIMIT - 51_000_000
+    held = HeldEvents()
+    for source, numbers in sets.items():
+        held.put(source, numbers, DIGEST_MASK)
+    witness.report_held("orders", held)
+    line = msgspec.json.encode(report(witness, full=True))
+    assert 74_000_000 < len(line) < LINE_LIMIT - 24_000_000
 
 
 def test_what_was_not_sent_comes_again() -> None:
@@ -297,3 +305,55 @@ def test_what_was_applied_before_has_room_too(monkeypatch: pytest.MonkeyPatch) -
     assert (found.taken, found.handed_on) == ({TILL: [(1, 4)]}, {TILL: [(1, 3)]})
     assert found.unnoted_total == 2
     assert before[TILL].to_list() == [(1, 3)]
+
+
+def test_what_a_view_holds_goes_with_every_snapshot() -> None:
+    """What changed, or all of it; what was not sent comes again, and of a view that began anew nothing from before."""
+    witness, held = Witness(), HeldEvents()
+    witness.report_held("orders", held)
+    held.add(TILL, 1, b"\xff" * 8)
+    held.add(TILL, 2, b"\x00" * 7 + b"\x03")
+    first = Holding(sources={TILL: [(1, 2)]}, digests={TILL: 2})
+    lost = report(witness)
+    assert lost.holdings == {"orders": first}
+    assert report(witness).holdings == {"orders": Holding()}
+    witness.leave_unsent(lost, "too long")
+    held.add(OTHER, 9, b"\x00" * 8)
+    assert report(witness).holdings["orders"].sources == {TILL: [(1, 2)], OTHER: [(9, 9)]}
+    held.begin_anew()
+    witness.leave_unsent(lost, "too long")
+    assert report(witness).holdings == {"orders": Holding(epoch=1)}
+    held.add(OTHER, 4, b"\x01")
+    for full in (True, False, True):
+        assert report(witness, full=full).holdings == {
+            "orders": Holding(epoch=1, sources={OTHER: [(4, 4)]}, digests={OTHER: 1})
+        }
+
+
+def test_what_a_view_holds_is_told_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources beyond the room of a set are left out, and counted as what a witness has no room for."""
+    witness, held = Witness(), HeldEvents()
+    witness.report_held("orders", held)
+    for sequence in (1, 3, 5):
+        held.add(TILL, sequence, b"")
+    held.add(OTHER, 1, b"")
+    for limit, value in (("INTERVAL_LIMIT", 3), ("NAME_LIMIT", len(TILL)), ("SOURCE_LIMIT", 1)):
+        with monkeypatch.context() as tight:
+            tight.setattr(held_events, limit, value)
+            before = witness.unnoted_total
+            assert report(witness, full=True).holdings["orders"].sources == {TILL: [(1, 1), (3, 3), (5, 5)]}
+            assert witness.unnoted_total == before + 1
+
+
+def test_registers_that_begin_anew() -> None:
+    """Nothing of before is told any more, and the epoch says so."""
+    witness = Witness()
+    witness.register("board", "a", 1)
+    witness.begin_registers("board")
+    witness.register("board", "b", 2)
+    for full in (True, False):
+        found = report(witness, full=full)
+        assert (found.state, found.holdings) == ({"board": {"b": 2}}, {"board": Holding(epoch=1)})
+    witness.begin_registers("board")
+    assert (report(witness).state, report(witness, full=True).state) == ({}, {})
+    assert report(witness).holdings == {"board": Holding(epoch=2)}

@@ -162,8 +162,8 @@ class Lab:
         until(lambda: self.identities()[name].process_id != old.process_id, f"{name} is started again")
         until(lambda: self.status()["processes"][name]["running"], f"{name} runs again")
 
-    def down(self, *, status: int = 0) -> dict[str, Any]:
-        """``storefleet down``; its exit status must be ``status``. Returns the verdict."""
+    def down(self, *, status: int | None = 0) -> dict[str, Any]:
+        """``storefleet down``; its exit status must be ``status`` (None: any). Returns the verdict."""
         self.command_line.run("down", "--name", self.name, status=status)
         return read_verdict(self.run_folder)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import my_parm
 VICTIM, DELAY_S = 4, 12.0
 good_on_message = my_parm.on_message
 held: dict[int, float] = {}
+kept: dict[str, Any] = {}
+RUN_FOLDER = Path(os.environ.get("STOREFLEET_STATE_DIR", ".")).parents[1]
 
 
 def sequence_of(message: Any) -> int:
@@ -66,7 +70,36 @@ def delay(client: Any, waiting: Any, message: Any) -> None:
         good_on_message(client, waiting, message)
 
 
-FAULTS = {"drop_once": drop_once, "alter": alter, "twice": twice, "delay": delay}
+def swallow(client: Any, waiting: Any, message: Any) -> None:
+    """Acknowledge and forget, whatever attempt it is."""
+    client.ack(message.mid, message.qos)
+
+
+def hold(client: Any, waiting: Any, message: Any) -> None:
+    """Keep it until the views of this run have been read."""
+    if (RUN_FOLDER / "journeys.json").exists():
+        good_on_message(client, waiting, message)
+    elif message.topic not in kept:
+        kept[message.topic] = message
+        threading.Thread(target=_let_go, args=(client, waiting, message), daemon=True).start()
+    else:
+        client.ack(message.mid, message.qos)
+
+
+def _let_go(client: Any, waiting: Any, message: Any) -> None:
+    while not (RUN_FOLDER / "journeys.json").exists():  # it is written after the final reads
+        time.sleep(0.002)
+    good_on_message(client, waiting, message)
+
+
+FAULTS = {
+    "drop_once": drop_once,
+    "alter": alter,
+    "twice": twice,
+    "delay": delay,
+    "swallow": swallow,
+    "hold": hold,
+}
 
 
 def on_message(client: Any, waiting: Any, message: Any) -> None:

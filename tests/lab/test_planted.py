@@ -81,7 +81,9 @@ async def test_wrongs_behind_the_broker_are_found_with_their_places(command_line
     }
     ((view, places),) = by_name(verdict, "unexpected").values()
     assert (view, places[-1], verdict["invented"]) == ("gateway", "sync-broker", 1)
-    assert {reason["code"] for reason in verdict["invalid"]} == {"lost", "unexpected", "totals_differ"}
+    assert {reason["code"] for reason in verdict["invalid"]} == {"lost", "unexpected", "totals_differ", "dead_letters"}
+    deleted = {(one["key"], one["stage"], one["reason"]) for one in verdict["letters"]}
+    assert deleted == {(f"{source}.1", "poseidon", "key_conflict")}
     assert verdict["counts"]["ok"] == verdict["sent"] - 2
 
 

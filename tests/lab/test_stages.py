@@ -21,8 +21,8 @@ COMMAND = shlex.join([sys.executable, str(EXAMPLE)])
 @pytest.mark.parametrize(
     ("absent", "views"),
     [
-        ("views", ["gateway", "orders", "olympus_dgs"]),
-        ("olympus-dgs", ["gateway", "orders", "sales", "store_board"]),
+        ("views", ["gateway", "orders", "tills", "olympus_dgs"]),
+        ("olympus-dgs", ["gateway", "orders", "tills", "sales", "store_board"]),
         ("poseidon", ["gateway", "olympus_dgs"]),
         ("sync_stage", ["canonical"]),
         ("parm", ["raw"]),
@@ -61,7 +61,7 @@ def test_a_transformer_that_imports_nothing_of_ours_takes_parms_place(command_li
     lab.wait_for_trade(total=total + 60)
     verdict = lab.down()
     assert verdict["validity"] == "valid"
-    assert [view["view"] for view in verdict["views"]] == ["gateway", "orders", "sales"]
+    assert [view["view"] for view in verdict["views"]] == ["gateway", "orders", "tills", "sales"]
 
 
 def test_an_external_stage_is_waited_for(command_line: CommandLine) -> None:

@@ -84,7 +84,7 @@ async def play(
             await run.lab.start(trade=True)
             run.enter("trading")
             await script(run)
-            return Played(run, await run.finish(drain_s=plan.deadline_s if drain_s is None else drain_s))
+            return Played(run, await run.finish(drain_s=plan.drain_limit_s if drain_s is None else drain_s))
 
 
 async def until(condition: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S) -> None:

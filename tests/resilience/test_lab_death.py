@@ -69,7 +69,7 @@ def addresses(lab: Lab) -> dict[str, str]:
 
 def test_a_killed_lab_goes_on_where_it_was(command_line: CommandLine) -> None:
     """After kill -9 of the lab the next one trades on in the same run, at the same addresses, and the verdict is valid."""
-    lab = command_line.up()
+    lab = command_line.up("--malformed", 0.1)
     lab.wait_for_trade()
     kill_lab(command_line)
     before = ledger(lab.run_folder, "SELECT source, sequence, hash, business_day_date FROM event")
@@ -85,6 +85,8 @@ def test_a_killed_lab_goes_on_where_it_was(command_line: CommandLine) -> None:
     assert again.stage("sync_stage")["total"] > 0
     verdict = again.down()
     assert (verdict["validity"], verdict["sent"]) == ("valid", assert_no_gap(lab.run_folder))
+    assert verdict["dead_letters_at_least"]  # nobody heard those of the time between
+    assert all(letter["explained_by"] for letter in verdict["letters"])
     assert set(before) <= set(ledger(lab.run_folder, "SELECT source, sequence, hash, business_day_date FROM event"))
     assert phases(lab.run_folder)[:5] == ["starting", "trading", "lab gone", "starting", "trading"]
     ended = plan(lab.run_folder)

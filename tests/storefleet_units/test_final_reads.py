@@ -5,18 +5,28 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleetwire.errors import StorageError
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import DDL
-from storefleet.final_reads import Outcomes, expected_registers, final_read, last_resolved_key
+from storefleet.final_reads import Outcomes, last_resolved_key
 
 TILL = "taco.west.s0001.r01"
 TILL_2 = "taco.west.s0001.r02"
 BEFORE = {"device_inventory": {TILL: [True, 1, 1], TILL_2: [True, 1, 1]}}
 AFTER = {"device_inventory": {TILL: [False, 1, 2], TILL_2: [True, 1, 1]}}
+HARDWARE = {TILL: ("register", "R1", "Counter", "8.4", "11"), TILL_2: ("kiosk", "K1", "Pillar", "8.4", "12")}
+
+
+def truth_of(registers: dict[str, dict[str, object]]) -> Any:
+    """A truth in which every register has one value that is right, and changed at 5."""
+    from storefleet.expected_registers import Truth
+
+    acceptable = {view: {name: [value] for name, value in of_view.items()} for view, of_view in registers.items()}
+    return Truth(acceptable, {view: dict.fromkeys(of_view, 5) for view, of_view in registers.items()})
 
 
 @pytest.fixture
@@ -25,7 +35,7 @@ def ledger(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.sqlite"
     write(path, DDL)
     write(path, f"INSERT INTO source (number, id) VALUES (1, '{TILL}'), (2, '{TILL_2}')")
-    write(path, "INSERT INTO register VALUES (1, 1, 'birth', 3, 4, 0), (2, 0, 'lost', 1, 2, 0)")
+    write(path, "INSERT INTO register VALUES (1, 1, 'birth', 3, 4, 0), (2, 0, 'lost', 1, 2, 7)")
     return path
 
 
@@ -50,36 +60,79 @@ def test_a_terminal_that_comes_or_goes_while_a_view_is_read(
     found: dict[str, dict[str, object]], expected: dict[str, dict[str, object]]
 ) -> None:
     """A register may be as it was before the view was read or as it is after; anything else is held against the newest."""
+    from storefleet.final_reads import registers_read
+
     view = "device_inventory"
-    read = final_read(view, {"registers": found[view]}, (BEFORE, AFTER), at_ms=7)
+    read = registers_read(view, found[view], (truth_of(BEFORE), truth_of(AFTER)))
     assert read is not None
-    assert (read.at_ms, read.registers, read.registers_expected) == (7, found[view], expected[view])
+    assert (read.registers, read.registers_expected) == (found[view], expected[view])
+    assert read.registers_changed_ms == {TILL: 5, TILL_2: 5}
 
 
 @pytest.mark.parametrize("truths", [(None, AFTER), (BEFORE, None), (None, None)])
 def test_registers_without_a_truth_are_unread(truths: tuple[dict[str, dict[str, object]] | None, ...]) -> None:
-    """Where the ledger could not be read a view of registers counts as unread; a view of events needs no ledger."""
-    assert final_read("device_inventory", {"registers": {TILL: [True, 1, 1]}}, truths, at_ms=0) is None
-    assert final_read("orders", {"sources": {}}, truths, at_ms=0) is not None
+    """Where the ledger could not be read a view of registers counts as unread."""
+    from storefleet.final_reads import registers_read
+
+    known = [truth if truth is None else truth_of(truth) for truth in truths]
+    assert registers_read("device_inventory", {TILL: [True, 1, 1]}, known) is None
 
 
 def test_the_truth_about_registers(ledger: Path) -> None:
-    """Stores have their status and terminals their register, olympus_dgs the same ones as the device inventory."""
-    devices = {TILL: [True, 3, 4], TILL_2: [False, 1, 2]}
-    assert expected_registers(ledger) == {
-        "store_board": {"taco.west.s0001": "DEGRADED"},
+    """Stores have their status with its counts, terminals their whole register, olympus_dgs the device inventory's."""
+    from storefleet.expected_registers import expected_registers
+
+    devices = {
+        TILL: [[True, "birth", 3, 4, *HARDWARE[TILL]]],
+        TILL_2: [[False, "lost", 1, 2, *HARDWARE[TILL_2]], [False, "planned_close", 1, 2, *HARDWARE[TILL_2]]],
+    }
+    truth = expected_registers(ledger, HARDWARE)
+    assert truth.registers == {
+        "store_board": {"taco.west.s0001": [["DEGRADED", 1, 2]]},
         "device_inventory": devices,
         "olympus_dgs": devices,
     }
+    assert truth.changed_ms == {
+        "store_board": {"taco.west.s0001": 7},
+        "device_inventory": {TILL: 0, TILL_2: 7},
+        "olympus_dgs": {TILL: 0, TILL_2: 7},
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "statuses"),
+    [
+        ("(1, 1, 'birth', 1, 1, 0), (2, 1, 'birth', 1, 1, 0)", [["OPEN", 2, 2]]),
+        ("(1, 1, 'birth', 1, 1, 0), (2, 0, 'planned_close', 1, 1, 0)", [["DEGRADED", 1, 2]]),
+        (
+            "(1, 0, 'planned_close', 1, 1, 0), (2, 0, 'planned_close', 1, 1, 0)",
+            [["PLANNED_CLOSED", 0, 2], ["OFFLINE", 0, 2]],
+        ),
+        (
+            "(1, 0, 'lost', 1, 1, 0), (2, 0, 'planned_close', 1, 1, 0)",
+            [["OFFLINE", 0, 2], ["PLANNED_CLOSED", 0, 2]],
+        ),
+        ("(1, 1, 'birth', 1, 1, 0)", [["OPEN", 1, 1], ["DEGRADED", 1, 2]]),
+    ],
+)
+def test_what_the_board_may_show(ledger: Path, rows: str, statuses: list[object]) -> None:
+    """Whether a goodbye arrived before the will did, and whether a terminal that was never acknowledged was heard, the
+    ledger cannot know; all else is one value."""
+    from storefleet.expected_registers import expected_registers
+
+    write(ledger, f"DELETE FROM register; INSERT INTO register VALUES {rows}")
+    assert expected_registers(ledger, HARDWARE).registers["store_board"] == {"taco.west.s0001": statuses}
 
 
 def test_a_ledger_that_cannot_be_read(tmp_path: Path) -> None:
     """No ledger, or a broken one, is an error and not an empty truth; what asks again and again goes on without."""
+    from storefleet.expected_registers import expected_registers
+
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"no ledger at all" * 100)
     for path in (tmp_path / "none.sqlite", broken):
         with pytest.raises(StorageError, match=path.name):
-            expected_registers(path)
+            expected_registers(path, HARDWARE)
         outcomes = Outcomes(path, keeps_applied=True)
         outcomes.read()
         assert (outcomes.rejected, outcomes.applied) == ({}, {})
@@ -101,3 +154,17 @@ def test_outcomes_are_read_once(ledger: Path, keeps_applied: bool, applied: dict
     outcomes.read()
     assert outcomes.rejected == {TILL: IntervalSet([(2, 3)]), TILL_2: IntervalSet([(7, 7)])}
     assert outcomes.applied == applied
+
+
+def test_the_key_of_a_conflict_may_be_held(ledger: Path) -> None:
+    """What was rejected need not be held; refused is what must not be: not the key of which the first content is kept."""
+    outcomes = Outcomes(ledger, keeps_applied=False)
+    write(
+        ledger,
+        "INSERT INTO outcome VALUES (1, 1, 1, 'rejected', 'sync_stage', 'key_conflict', 0),"
+        " (2, 7, 8, 'rejected', 'parm', 'totals', 0), (2, 9, 9, 'applied', 'poseidon', '', 0)",
+    )
+    assert outcomes.read() == {TILL, TILL_2}
+    assert outcomes.read() == set()
+    assert outcomes.rejected == {TILL: IntervalSet([(1, 1)]), TILL_2: IntervalSet([(7, 8)])}
+    assert outcomes.refused == {TILL_2: IntervalSet([(7, 8)])}

@@ -13,7 +13,7 @@ import pytest
 from fleetwire.clock import now_ms
 from fleetwire.errors import SettingsError
 from fleetwire.intervals import IntervalSet
-from fleetwire.witness import Snapshot
+from fleetwire.witness import Holding, Snapshot
 from storefleet import observatory as module
 from storefleet.observatory import Observatory
 from storefleet.verdict.machine import Stall
@@ -138,14 +138,13 @@ def test_distances_of_event_views(observatory: Observatory) -> None:
 
 def test_what_proves_a_view(observatory: Observatory) -> None:
     """Whatever lies downstream of a view proves it too, and the proof is live: it grows with the snapshots."""
-    gateway = observatory.holdings("gateway")
+    gateway = observatory.evidence("gateway")
     observatory.receive(snapshot("sync_stage", handed_on={TILL: [(1, 1)]}))
     observatory.receive(snapshot("poseidon", taken={TILL: [(2, 2)]}))
     observatory.receive(snapshot("views", taken={TILL: [(3, 3)]}))
     assert [sets[TILL].to_list() for sets in gateway] == [[(1, 1)], [(2, 2)], [(3, 3)]]
-    assert observatory.holdings("orders") == [{TILL: IntervalSet([(2, 2)])}]
-    assert observatory.holdings("sales") == [{TILL: IntervalSet([(3, 3)])}]
-    assert observatory.holdings("raw") == observatory.holdings("canonical") == [{}]
+    assert observatory.evidence("orders") == observatory.evidence("sales") == [], "these say what they hold"
+    assert observatory.evidence("raw") == observatory.evidence("canonical") == [{}]
 
 
 def terminals(**online: bool) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def terminals(**online: bool) -> dict[str, Any]:
 
 
 def test_distances_of_register_views(observatory: Observatory) -> None:
-    """Every register that differs from what the terminals really are, or is missing, is one off."""
+    """Every register that differs from what the terminals really are, is missing, or is of nobody, is one off."""
     observatory.receive(snapshot("emulator", state=terminals(till=True, till_2=True, far=False)))
     assert observatory.register_distance("store_board") == 2
     assert observatory.register_distance("device_inventory") == 3
@@ -165,8 +164,10 @@ def test_distances_of_register_views(observatory: Observatory) -> None:
             "device_inventory": {TILL: [True, 1], TILL_2: [True, 2]},
         })
     )  # fmt: skip
-    assert observatory.register_distance("store_board") == 0
+    assert observatory.register_distance("store_board") == 1
     assert observatory.register_distance("device_inventory") == 2
+    del observatory.registers["store_board"]["unknown"]
+    assert observatory.register_distance("store_board") == 0
     observatory.receive(snapshot("emulator", state=terminals(till_2=False)))
     assert observatory.board_truth() == {
         "taco.west.s0001": ["DEGRADED"],
@@ -214,6 +215,67 @@ def test_an_overtaken_snapshot_writes_nothing_over(observatory: Observatory) -> 
     assert observatory.registers["terminals"] == {TILL: [True, 1]}
     observatory.receive(snapshot("emulator", number=9, state=terminals(till=False)))
     assert observatory.registers["terminals"] == {TILL: [True, 1]}
+
+
+def holding(epoch: int, **numbers: int) -> Holding:
+    """What a view holds of two tills: 1 to a number, with digests that are ten times that number."""
+    names = {"till": TILL, "far": FAR}
+    return Holding(
+        epoch=epoch,
+        sources={names[name]: [(1, last)] for name, last in numbers.items()},
+        digests={names[name]: 10 * last for name, last in numbers.items()},
+    )
+
+
+def test_what_a_view_holds_begins_anew(observatory: Observatory) -> None:
+    """A rebuild, or another process, holds what it says and nothing of what was held before, whatever comes late."""
+    orders = observatory.held["orders"]
+
+    def hear(number: int, incarnation: int, told: Holding, stage: str = "poseidon", view: str = "orders") -> None:
+        observatory.receive(snapshot(stage, number=number, incarnation=incarnation, holdings={view: told}))
+
+    hear(1, 1, holding(1, till=5, far=1))
+    hear(2, 1, holding(1, till=7))
+    assert (orders.intervals, orders.digests) == ({TILL: [(1, 7)], FAR: [(1, 1)]}, {TILL: 70, FAR: 10})
+    hear(4, 1, holding(1, till=9))
+    hear(3, 1, holding(1, till=8, far=3))
+    assert orders.intervals == {TILL: [(1, 9)], FAR: [(1, 3)]}, "what came late fills in, and takes nothing back"
+    orders.touched.clear()
+    hear(5, 1, holding(2))
+    assert (orders.intervals, orders.touched) == ({}, {TILL, FAR})
+    hear(2, 1, holding(1, till=7))
+    assert orders.intervals == {}, "an epoch that is over holds nothing"
+    hear(6, 1, holding(2, till=2))
+    hear(1, 2, holding(1, far=1))
+    assert orders.intervals == {FAR: [(1, 1)]}
+    assert (observatory.incarnation_heard("orders"), observatory.incarnation_heard("sales")) == (2, 0)
+    hear(1, 3, holding(9, till=1), "views")
+    assert orders.intervals == {FAR: [(1, 1)]}, "nobody speaks for another stage's view"
+
+
+def test_intervals_that_are_none_are_passed_over(observatory: Observatory) -> None:
+    """What is no ascending list of numbers is not held."""
+    wrong: list[list[tuple[int, int]]] = [[(5, 1)], [(0, 3)], [(1, 2), (2, 3)], [(4, 4), (1, 1)], [(-3, -1)]]
+    for number, intervals in enumerate(wrong, start=1):
+        told = Holding(sources={TILL: intervals, FAR: [(1, number)]}, digests={})
+        observatory.receive(snapshot("poseidon", number=number, holdings={"orders": told}))
+    assert observatory.held["orders"].intervals == {FAR: [(1, len(wrong))]}
+
+
+def test_registers_of_a_rebuilt_view_are_gone(observatory: Observatory) -> None:
+    """A view of registers that begins anew shows nothing until it says what it shows."""
+    board = {"store_board": {"taco.west.s0001": "OPEN"}}
+    first, second = {"store_board": Holding(epoch=1)}, {"store_board": Holding(epoch=2)}
+    observatory.receive(snapshot("views", number=1, state=board, holdings=first))
+    observatory.receive(snapshot("views", number=2, holdings=first))
+    assert observatory.registers["store_board"] == board["store_board"]
+    observatory.receive(snapshot("views", number=3, holdings=second))
+    assert observatory.registers["store_board"] == {}
+    observatory.receive(snapshot("views", number=4, state=board, holdings=second))
+    observatory.receive(snapshot("views", number=1, incarnation=2, holdings=first))
+    assert observatory.registers["store_board"] == {}
+    observatory.receive(snapshot("poseidon", number=1, incarnation=3, holdings=second))
+    assert observatory.incarnation_heard("store_board") == 2
 
 
 def test_the_inventory_of_olympus_is_held_against_the_terminals(observatory: Observatory) -> None:

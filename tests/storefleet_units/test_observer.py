@@ -1,16 +1,20 @@
-"""What the lab's own session remembers: bounded, and beyond the bound there is no final read rather than half of one."""
+"""What the lab's own session remembers: every content under every name; beyond the bound no read rather than half of one."""
 
 from __future__ import annotations
 
+import time
+from array import array
 from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
 
 from fleetwire.envelope import Envelope
+from fleetwire.held_events import digest_of
 from fleetwire.identity import Key, Terminal
 from fleetwire.mqtt import Message, StageClient
 from fleetwire.topics import Topics
+from fleetwire.witness import Holding, ViewRead
 from storefleet import observer as module
 from storefleet.observer import Observer
 
@@ -46,8 +50,9 @@ def raw(sequence: int) -> Message:
 def canonical(sequence: int) -> Message:
     """A canonical message."""
     event = {
-        "key": f"{TILL.id}.{sequence}", "type": "transaction.retail", "source": TILL.id, "sequence": sequence,
-        "time": "2025-03-01T10:00:00.000Z", "business_day_date": "2025-03-01", "data": {},
+        "key": f"{TILL.id}.{sequence}", "type": "transaction.control", "source": TILL.id, "sequence": sequence,
+        "time": "2025-03-01T10:00:00.000Z", "business_day_date": "2025-03-01",
+        "data": {"control_type": "NO_SALE", "operator_id": "op1", "till_id": "t1", "reason_code": ""},
     }  # fmt: skip
     return message_of(TOPICS.canonical("transaction", TILL), msgspec.json.encode(event))
 
@@ -75,6 +80,22 @@ def test_what_is_remembered_is_bounded(
     assert observer.final_read() == {}
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert client.acknowledged == 6
+    assert observer.holding() is None
+
+
+def test_what_is_remembered_can_be_compared_meanwhile() -> None:
+    """By number and content, each time what changed; raw events have no content to compare."""
+    observer = Observer(AcknowledgingClient(), TOPICS, remembers="canonical")
+    for sequence in (1, 2, 2):
+        observer._on_canonical(canonical(sequence))
+    held = observer.holding()
+    assert held is not None
+    hashes = observer.final_read()["canonical"][TILL.id].hashes
+    assert (held.sources, held.digests) == ({TILL.id: [(1, 2)]}, {TILL.id: digest_of([hashes[:8], hashes[8:]])})
+    assert observer.holding() == Holding()
+    observer._on_gap()
+    assert observer.holding() is None
+    assert Observer(AcknowledgingClient(), TOPICS, remembers="raw").holding() is None
 
 
 def altered(**changes: object) -> bytes:
@@ -82,25 +103,99 @@ def altered(**changes: object) -> bytes:
     return msgspec.json.encode({**msgspec.json.decode(canonical(1).payload), **changes})
 
 
+def observed(*messages: Message) -> tuple[Observer, dict[str, ViewRead]]:
+    """What is remembered of these canonical messages."""
+    client = AcknowledgingClient()
+    observer = Observer(client, TOPICS, remembers="canonical")
+    for message in messages:
+        observer._on_canonical(message)
+    assert client.acknowledged == len(messages)
+    return observer, observer.final_read()["canonical"]
+
+
 @pytest.mark.parametrize(
     "payload",
     [
-        b"", b"\xff", b"[]", altered(source="nobody"), altered(source="x" * 160), altered(source=f"{TILL.id}.5"),
-        altered(sequence=2**53), altered(sequence=0), altered(data=0).replace(b'"data":0', b'"data":{"a":1e400}'),
+        altered(source="nobody"), altered(source="x" * 160), altered(source=f"{TILL.id}.5"), altered(key="x.1"),
+        altered(key=f"{TILL.id}.2"), altered(data=0), altered(type="transaction.unheard-of"), altered(time="now"),
+        altered(data=0).replace(b'"data":0', b'"data":{"a":1e400}'),
         altered(data=0).replace(b'"data":0', b'"data":{"a":"\xff"}'),
-        altered(data=0).replace(b'"data":0', b'"data":' + b"[" * 100_000 + b"]" * 100_000),
+        altered(data={**msgspec.json.decode(canonical(1).payload)["data"], "more": 1}),
     ],
     ids=range(11),
 )  # fmt: skip
-def test_what_is_no_canonical_event_is_not_remembered(payload: bytes) -> None:
-    """Whatever somebody publishes is acknowledged and passed over; it raises nothing, and the next event is read."""
-    client = AcknowledgingClient()
-    observer = Observer(client, TOPICS, remembers="canonical")
-    observer._on_canonical(message_of(TOPICS.canonical("transaction", TILL), payload))
-    assert observer.final_read() == {"canonical": {}}
-    observer._on_canonical(canonical(1))
-    assert [*observer.final_read()["canonical"]] == [TILL.id]
-    assert client.acknowledged == 2
+def test_what_is_not_the_event_that_it_claims_to_be_stands_beside_it(payload: bytes) -> None:
+    """It raises nothing, is never the event's content, and is remembered under the key; the next event is read."""
+    _, found = observed(message_of(TOPICS.canonical("transaction", TILL), payload), canonical(1))
+    read = found[TILL.id]
+    assert read.intervals == [(1, 1)]
+    assert [sequence for sequence, _ in read.others if sequence == 1] == [1]
+    assert read.hashes not in [content for _, content in read.others]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"", b"\xff", b"[]", b"{}", altered(sequence=2**53, key=""), altered(sequence=0, key=""),
+        altered(data=0).replace(b'"data":0', b'"data":' + b"[" * 100_000 + b"]" * 100_000),
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_what_bears_no_key_at_all_is_counted_under_its_topics_source(payload: bytes) -> None:
+    """Nothing that was published under a till's name is dropped silently; the next event is read."""
+    observer, found = observed(message_of(TOPICS.canonical("transaction", TILL), payload), canonical(1))
+    assert observer.untrue_messages == {TILL.id: 1}
+    assert (found[TILL.id].intervals, found[TILL.id].others) == ([(1, 1)], [])
+
+
+def test_a_second_content_stands_beside_the_first_and_the_same_again_is_absorbed() -> None:
+    """The first is what the view holds; each further content is named once."""
+    second = message_of(canonical(1).topic, altered(business_day_date="2025-03-02"))
+    _, found = observed(canonical(1), second, canonical(1), second)
+    (_, only) = observed(canonical(1))
+    read = found[TILL.id]
+    assert (read.intervals, read.hashes) == ([(1, 1)], only[TILL.id].hashes)
+    assert [sequence for sequence, _ in read.others] == [1]
+
+
+def test_an_untrue_message_stands_under_every_name_that_it_bears() -> None:
+    """The topic of one till, the key of another, and what the properties say."""
+    other = Terminal("taco", "west", "s0002", "r01")
+    on_other = message_of(TOPICS.canonical("transaction", other), canonical(3).payload)
+    _, found = observed(on_other)
+    assert {name: [number for number, _ in read.others] for name, read in found.items()} == {
+        TILL.id: [3],
+        other.id: [3],
+    }
+    contradicted = message_of(canonical(3).topic, canonical(3).payload, [("sequence", "4")])
+    _, found = observed(contradicted)
+    assert [number for number, _ in found[TILL.id].others] == [3, 4]
+    for name, value in (("id", f"{TILL.id}.4"), ("source", other.id)):
+        _, found = observed(message_of(canonical(3).topic, canonical(3).payload, [(name, value)]))
+        assert [number for number, _ in found[TILL.id].others] == [3]
+
+
+def test_first_arrivals_are_kept_in_the_order_of_the_numbers() -> None:
+    """Whatever order they come in; a repeat changes nothing."""
+    _, found = observed(*map(canonical, (5, 2, 2, 9, 3)))
+    read = found[TILL.id]
+    times_ms = array("q", read.applied_at_ms)
+    assert read.intervals == [(2, 3), (5, 5), (9, 9)]
+    assert times_ms[2] <= times_ms[0] <= times_ms[3] <= times_ms[1] <= time.time() * 1000
+    alone = {number: observed(canonical(number))[1][TILL.id].hashes for number in (2, 3, 5, 9)}
+    assert read.hashes == b"".join(alone.values())
+
+
+def test_times_of_raw_events_are_given_up_before_their_keys_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers without gaps cost nothing, so they are remembered on."""
+    monkeypatch.setattr(module, "REMEMBERED_LIMIT", 3)
+    observer = Observer(AcknowledgingClient(), TOPICS, remembers="raw")
+    for sequence in range(1, 4):
+        observer._on_raw(raw(sequence))
+    assert len(observer.final_read()["raw"][TILL.id].applied_at_ms) == 24
+    observer._on_raw(raw(4))
+    read = observer.final_read()["raw"][TILL.id]
+    assert (read.intervals, read.applied_at_ms) == ([(1, 4)], b"")
 
 
 def test_hosts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

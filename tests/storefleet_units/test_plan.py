@@ -194,13 +194,14 @@ def test_the_journey_of_a_plan() -> None:
     whole = ["emulator", "broker-raw", "parm", "broker-canonical", "sync_stage", "gateway", "poseidon", "views"]
     assert steps_and_views() == (
         whole,
-        ["gateway", "orders", "sales", "store_board", "device_inventory", "olympus_dgs"],
+        ["gateway", "orders", "tills", "sales", "store_board", "device_inventory", "olympus_dgs"],
     )
     assert steps_and_views(stages=("parm",)) == (whole[:4], ["canonical"])
     assert steps_and_views(stages=()) == (whole[:2], ["raw"])
     assert steps_and_views(stages=plan.present_stages(["olympus_dgs"]))[1] == [
         "gateway",
         "orders",
+        "tills",
         "sales",
         "store_board",
     ]
@@ -210,7 +211,7 @@ def test_the_users_own_stage() -> None:
     """A stage of the user's own is foreign, and what cannot be read or shown because of it is no view."""
     own = lab_plan(commands={"parm": "external"})
     assert {step.step: step.foreign for step in journey_of(own)}["parm"]
-    assert [view.view for view in views_of(own)] == ["gateway", "orders", "sales"]
+    assert [view.view for view in views_of(own)] == ["gateway", "orders", "tills", "sales"]
     assert steps_and_views(commands={"poseidon": "external"})[1] == [
         "gateway",
         "sales",
@@ -218,7 +219,7 @@ def test_the_users_own_stage() -> None:
         "device_inventory",
         "olympus_dgs",
     ]
-    assert steps_and_views(stages=plan.present_stages(["views"]))[1] == ["gateway", "orders", "olympus_dgs"]
+    assert steps_and_views(stages=plan.present_stages(["views"]))[1] == ["gateway", "orders", "tills", "olympus_dgs"]
 
 
 def test_phases_follow_each_other() -> None:

@@ -30,6 +30,7 @@ from storefleet.plan import LabPlan
 from storefleet.run import Run, endless_script
 from storefleet.run_clock import RunClock
 from storefleet.run_record import RunRecord
+from storefleet.steering import steering_handlers
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_format import READS_FILE_NAME
 from tests.storefleet_units.plans import lab_plan
@@ -53,6 +54,7 @@ class AnsweringLab:
         self.broker_watch = None
         self.control = SimpleNamespace(notify_all=self._notify, members={}, stage=lambda _: [])
         self.observer = None
+        self.gateway_url = "http://127.0.0.1:9/fleet"
         self.faults: list[list[dict[str, Any]] | ControlError] = [[]]
         self.called: list[str] = []
         self.intervals_ms: list[int] = []
@@ -62,6 +64,9 @@ class AnsweringLab:
 
     async def stop_stages(self) -> None:
         """Nothing runs."""
+
+    async def hear_out(self) -> None:
+        """Nobody speaks."""
 
     async def stage_call(self, stage: str, method: str, _params: object = None, *, timeout_s: float = 0.0) -> list[Any]:
         """Answer as chaos would; nobody else is there."""
@@ -95,6 +100,28 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(40.0):
         while not condition():  # noqa: ASYNC110 - the run has no event to wait for
             await asyncio.sleep(0.01)
+
+
+async def test_what_people_tell_the_lab_is_recorded(lab: AnsweringLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command with its parameters, before anything comes of it, refused ones too; bounded in number and size."""
+    run = run_of(lab)
+    steer = steering_handlers(cast("Lab", lab), run.note_command)["steer"]
+    for what, params in (("burst", {"events": 5}), ("close", {"store": "x" * 5_000})):
+        with pytest.raises(ControlError, match="emulator is not connected"):
+            await steer({"what": what, "params": params})
+    with pytest.raises(ControlError, match="expected one of"):
+        await steer({"what": "explode"})
+    with pytest.raises(ControlError, match="must be an object"):
+        await steer({"what": "burst", "params": [1]})
+    written = msgspec.json.decode((lab.run_folder / "plan.json").read_bytes(), type=RunRecord)
+    assert [(one.what, one.params) for one in written.commands] == [
+        ("burst", {"events": 5}),
+        ("close", {"bytes": 5_012}),
+    ]
+    assert written.commands[0].at_ms > 0
+    monkeypatch.setattr(run_module, "COMMAND_LIMIT", 2)
+    run.note_command("burst", {})
+    assert (len(run.record.commands), run.record.commands_unkept) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +169,33 @@ async def test_a_clients_wait_is_no_recovery_of_the_run(lab: AnsweringLab) -> No
     lab.observatory.registers["terminals"] = {"taco.west.s0001.r01": [True, 1, 1]}
     run = run_of(lab)
     lab.ready.set()
-    with pytest.raises(ControlError, match=r"not converged within 0\.01 s: device_inventory, olympus_dgs, store_board"):
+    with pytest.raises(ControlError, match=r"^not converged within 0\.01 s: ") as told:
         await lab.client_handlers["wait"]({"what": "converged", "timeout_s": 0.01})
+    reasons = dict(one.split(": ") for one in str(told.value).partition(" s: ")[2].split("; "))
+    assert list(reasons) == ["device_inventory", "gateway", "olympus_dgs", "orders", "sales", "store_board"]
+    assert reasons["orders"] == "poseidon does not answer"
+    assert reasons["device_inventory"] == reasons["sales"] == "views does not answer"
+    assert reasons["gateway"] in ("it does not answer", "it is not read to its end yet")
     assert run.recoveries == []
     recovery = await run.wait_recovery(0.01)
     assert run.recoveries == [recovery]
     assert lab.intervals_ms == [100, 1_000, 100, 1_000]
+
+
+async def test_what_an_earlier_process_held_is_not_believed(lab: AnsweringLab) -> None:
+    """A view's process was started again and has not said what it holds: nothing is known of it, whatever was held."""
+    run = run_of(lab)
+    members = [SimpleNamespace(stage="poseidon", instance=1, incarnation=1)]
+    lab.control.stage = lambda stage: members if stage == "poseidon" else []
+    told = {"orders": {"epoch": 1, "sources": {}, "digests": {}}}
+    snapshot = {"stage": "poseidon", "instance": 1, "incarnation": 1, "at_ms": 1, "number": 1, "holdings": told}
+    lab.observatory.receive(snapshot)
+    assert run.contents.unknown(set())["orders"] == "poseidon does not answer"
+    assert "orders" not in run.contents.unknown({"poseidon"})
+    members[0].incarnation = 2
+    assert run.contents.unknown({"poseidon"})["orders"] == "poseidon was started again"
+    lab.observatory.receive({**snapshot, "incarnation": 2})
+    assert "orders" not in run.contents.unknown({"poseidon"})
 
 
 async def test_a_wait_that_is_cut_is_no_recovery_that_never_came(lab: AnsweringLab) -> None:

@@ -12,6 +12,7 @@ from storefleet.verdict.check import check
 from storefleet.verdict.classify import CLASSES
 from storefleet.verdict.history import History, Reading, Register
 from storefleet.verdict.journey import JOURNEY, VIEWS, views_of, without
+from storefleet.verdict.letter_file import Letters
 from storefleet.verdict.machine import Stall
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS, Verdict, unknown, validity, worst
 from storefleet.verdict.table import plain_text
@@ -53,7 +54,7 @@ def test_healthy_run_is_valid() -> None:
     verdict = check(healthy())
     assert codes(verdict) == ([], [])
     assert (verdict.validity, verdict.exit_status, verdict.counts["ok"], verdict.sent) == ("valid", 0, 30, 30)
-    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 6
+    assert [account.healed_to_converged_ms for account in verdict.views] == [2000] * 7
 
 
 LOSSES = [
@@ -508,7 +509,17 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
         case "machine_stalled":
             sales.converged_at_ms = START_MS + 33_000
             history.stalls = [Stall("lab", START_MS + 22_000, 5_000.0)]
-        case "ledger_unreadable" | "witnesses_missing" | "witnesses_of_another_run" | "plan_broken":
+        case "ledger_contradicts":
+            assert history.ledger is not None
+            history.ledger.source(ONE).rejected = {11: ("parm", "totals")}
+        case "evidence_missing":
+            assert sales.read is not None
+            sales.by_value = True
+            sales.read[ONE] = ViewRead(intervals=sales.read[ONE].intervals, hashes=b"")
+        case "letters_unheard":
+            history.letters = Letters()
+            stage(history, "parm").rejects = {"schema": 1}
+        case "ledger_unreadable" | "witnesses_missing" | "witnesses_of_another_run" | "plan_broken" | "letters_missing":
             history.notes = [(code, "")]
         case "checker_failed":
             assert sales.read is not None

@@ -253,6 +253,20 @@ def test_what_had_its_deadline_before_the_end_is_lost_all_the_same() -> None:
     assert verdict.validity == "invalid"
 
 
+@pytest.mark.parametrize(("begun_ago_ms", "lost"), [(500, 0), (9_999, 0), (10_001, 1)])
+def test_a_view_that_was_rebuilt_has_its_deadline_again(begun_ago_ms: int, lost: int) -> None:
+    """What a rebuilt view had not come to again when the run was ended is not lost, however long ago it was committed."""
+    history = history_of({1, 2, 3}, {1, 2, 3}, {1: 1})
+    history.interrupted = True
+    view = history.views[0]
+    view.healed_at_ms, view.converged_at_ms, view.read_at_ms = START_MS + 59_000, None, START_MS + 60_000
+    view.calm_since_ms, view.begun_at_ms = START_MS - 1_000, view.read_at_ms - begun_ago_ms
+    view.unreached = {ONE: IntervalSet([(2, 3)])}
+    verdict = check(history)
+    assert (verdict.counts["lost"], verdict.counts["never_read"]) == (2 * lost, 2 - 2 * lost)
+    assert verdict.validity == ("invalid" if lost else "unknown")
+
+
 def test_a_view_that_had_its_deadline_answers_for_all() -> None:
     """Ended or not: after its whole deadline a view that is still behind has lost what it lacks."""
     history = history_of({1, 2}, {1, 2}, {1: 1})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import Snapshot, Witness
 from storefleet.verdict.classify import classify
-from storefleet.verdict.history import History, Reading, StageRecord, ViewRecord
+from storefleet.verdict.history import History, Ledger, Reading, StageRecord, ViewRecord
 from storefleet.verdict.run_folder import judge_folder
 from storefleet.verdict.witness_file import Patience, enter_witnesses
 from tests.verdict.test_run_folder import write_run
@@ -58,6 +58,46 @@ def snapshots(script: list[tuple[str, int, object]]) -> list[Snapshot]:
     return result
 
 
+def retry_of(told: list[Snapshot], truth: Ledger, source: str, number: int) -> str:
+    """What is known of one event: ``sure`` (first taken on a retry), ``undecided``, or '' for anything else."""
+    first: dict[int, Snapshot] = {}
+    """Instance -> the newest report of the incarnation that took it first."""
+    for one in told:
+        known = first.get(one.instance)
+        told_again = known is not None and known.incarnation == one.incarnation and source in one.taken
+        if told_again or (known is None and number in IntervalSet(one.taken.get(source, []))):
+            first[one.instance] = one
+    on_retry = [IntervalSet(one.first_taken_on_retry.get(source, [])) for one in first.values()]
+    if not first or any(number not in numbers for numbers in on_retry):
+        return ""
+    committed_ms = truth.sources[source].times_ms[number - 1]
+    sure = False
+    for instance, one in first.items():
+        blanks = [
+            begun
+            for begun in begun_without_memory(told)
+            if begun.instance != instance or begun.incarnation <= one.incarnation
+        ]
+        sure |= all(begun.at_ms < committed_ms for begun in blanks)
+    return "sure" if sure else "undecided"
+
+
+def begun_without_memory(told: list[Snapshot]) -> list[Snapshot]:
+    """The first reports of later incarnations that lack something that was known of the stage, or all if nothing was."""
+    known: dict[str, IntervalSet] = {}
+    newest: dict[int, int] = {}
+    result = []
+    for one in told:
+        if one.incarnation > newest.get(one.instance, one.incarnation):
+            lacking = (numbers.difference(IntervalSet(one.taken.get(name, []))) for name, numbers in known.items())
+            if not known or any(lacking):
+                result.append(one)
+        newest[one.instance] = one.incarnation
+        for name, intervals in one.taken.items():
+            known.setdefault(name, IntervalSet()).update(IntervalSet(intervals))
+    return result
+
+
 @settings(max_examples=300, deadline=None)
 @given(steps, st.booleans())
 def test_reading_back_only_what_is_needed_is_reading_everything(
@@ -65,7 +105,8 @@ def test_reading_back_only_what_is_needed_is_reading_everything(
 ) -> None:
     """Over any lives of two instances, the sets are the unions of all that was told about the run's events.
 
-    First takings on a retry are asked for only of terminals that sent anything again.
+    First takings on a retry are asked for only of terminals that sent anything again; each is one that nobody had taken at
+    the first sending, and is undecided where an incarnation may have died with that knowledge.
     """
     told = snapshots(script)
     history = History(ledger=ledger(EVENTS))
@@ -77,7 +118,13 @@ def test_reading_back_only_what_is_needed_is_reading_everything(
         path = Path(folder) / "witnesses.jsonl"
         path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in told))
         enter_witnesses(history, path, None)
-    for name in ("taken", "handed_on", *(["first_taken_on_retry"] if resent else [])):
+    if resent:
+        for source in SOURCES:
+            expected = {number: retry_of(told, history.ledger, source, number) for number in range(1, EVENTS + 1)}
+            for name, what in (("first_taken_on_retry", "sure"), ("retry_undecided", "undecided")):
+                found = getattr(history.stages[0], name).get(source, IntervalSet())
+                assert list(found.numbers()) == [number for number, kind in expected.items() if kind == what]
+    for name in ("taken", "handed_on"):
         found = getattr(history.stages[0], name)
         for source in SOURCES:
             everything = IntervalSet()
@@ -111,14 +158,20 @@ waits = st.lists(st.tuples(st.integers(0, 4_000), st.sampled_from(SOURCES), st.i
 def test_lateness_is_found_as_if_all_was_kept(
     reports: list[tuple[int, str, int]], healed_s: int, deadline_s: float
 ) -> None:
-    """Looking at every half deadline which terminals may be late finds each that keeping every report would find."""
+    """Looking at every half deadline which terminals may be late finds each that keeping every report would find.
+
+    Every report tells of all terminals, since what it does not name has not changed.
+    """
     witness, told, at_ms = Witness(), [], START_MS
+    everything: list[Reading] = []
     for wait_ms, source, sequence in reports:
         at_ms += wait_ms
         witness.take(source, sequence)
         snapshot = witness.snapshot("views", 1, 1, full=False, loop_stall_ms=0.0)
         snapshot.at_ms = at_ms
         told.append(snapshot)
+        seen = {name: numbers.to_list() for name, numbers in witness.taken.items()}
+        everything.append(Reading(at_ms, {name: seen.get(name, []) for name in SOURCES}))
     history = History(ledger=ledger(EVENTS))
     history.stages = [StageRecord(step="views", stage="views")]
     read = {source: read_of(source, numbers) for source, numbers in witness.taken.items()}
@@ -132,5 +185,5 @@ def test_lateness_is_found_as_if_all_was_kept(
         enter_witnesses(history, path, Patience(view.healed_at_ms, int(deadline_s * 1000)))
     view.timeline = history.stages[0].timeline
     found = classify(history).overall.sets.get("stale", {})
-    view.timeline = [Reading(one.at_ms, one.taken) for one in told]
+    view.timeline = everything
     assert found == classify(history).overall.sets.get("stale", {})

@@ -69,7 +69,7 @@ def healthy(
 
 def view_of(view: JourneyView, truth: Ledger) -> ViewRecord:
     """A view that agrees with the ledger and did so two seconds after healing."""
-    record = ViewRecord(view=view.view, step=view.step, hop=view.hop, holds=view.holds)
+    record = ViewRecord(view=view.view, step=view.step, hop=view.hop, holds=view.holds, follows=view.follows)
     record.counted_types = list(view.counted_types)
     record.healed_at_ms = START_MS + 20_000
     record.converged_at_ms = START_MS + 22_000
@@ -77,7 +77,8 @@ def view_of(view: JourneyView, truth: Ledger) -> ViewRecord:
     if view.holds == "events":
         record.read = {source: read_of(source, entries.sequences) for source, entries in truth.sources.items()}
     else:
-        record.registers_expected = {"taco.west.s0001": "OPEN", "bagel.east.s0002": "OPEN"}
+        names = SOURCES if view.named_by == "terminal" else ("taco.west.s0001", "bagel.east.s0002")
+        record.registers_expected = dict.fromkeys(names, "OPEN")
         record.registers_found = dict(record.registers_expected)
     return record
 

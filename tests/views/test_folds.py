@@ -16,6 +16,7 @@ from consumers.views.device_inventory import DeviceInventoryView
 from consumers.views.sales import SalesView
 from consumers.views.store_board import StoreBoardView
 from consumers.views.view import Selection, View
+from fleetwire.clock import now_ms
 from fleetwire.documents import DeviceDocument
 from fleetwire.events import StoreStatus
 from fleetwire.witness import Witness
@@ -157,10 +158,17 @@ def test_a_register_that_cannot_be_used_is_skipped(tmp_path: Path, change: Chang
 
 @pytest.mark.parametrize("make", [SalesView, StoreBoardView, DeviceInventoryView])
 def test_forgetting_leaves_nothing_behind(tmp_path: Path, make: Any) -> None:
-    """Every table of the view is empty afterwards."""
+    """Every table of the view is empty afterwards, but for the one that says since when it is."""
     file = opened(tmp_path, make(Witness()))
     file.commit([*changes(EVENTS), status(1, "OPEN"), device(1, 1)], [], "1")
+    begun_at_ms = file.begun_at_ms
+    while now_ms() <= begun_at_ms:
+        pass
     file.forget()
-    tables = file.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    assert file.begun_at_ms > begun_at_ms > 0
+    assert file.connection.execute("SELECT at_ms FROM begun").fetchall() == [(file.begun_at_ms,)]
+    tables = file.connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'begun'"
+    ).fetchall()
     counts = {name: file.connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for (name,) in tables}
     assert set(counts.values()) == {0}, counts

@@ -1,0 +1,98 @@
+"""What the views of registers must show a client, from the ledger's registers and the fleet's own plan.
+
+Not judged: ``flapping`` and ``revision`` count changes that PARM has seen, of which the ledger knows nothing; ``time`` is
+a clock's. What the ledger cannot know for sure has several acceptable values, see :func:`_reasons` and
+:func:`_totals`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from emulator.fleet import Fleet
+from storefleet.ledger_rows import query_ledger
+
+DEVICE_VIEWS: Final = ("device_inventory", "olympus_dgs")
+BOARD_VIEW: Final = "store_board"
+_REGISTERS: Final = "SELECT id, online, reason, boot, bd_seq, at_ms FROM register JOIN source ON number = source"
+Hardware = tuple[str, str, str, str, str]
+Acceptable = dict[str, list[object]]
+"""Register -> the values that are right, the likeliest first."""
+
+
+class Truth(NamedTuple):
+    """What registers must show, by view, and when a terminal behind each changed last, unix milliseconds."""
+
+    registers: dict[str, Acceptable]
+    changed_ms: dict[str, dict[str, int]]
+
+
+class _Known(NamedTuple):
+    online: bool
+    reason: str
+
+
+def hardware_of(fleet: Fleet) -> dict[str, Hardware]:
+    """Terminal -> kind, serial number, model, application version, system version."""
+    return {
+        plan.id: (plan.kind, plan.serial_number, plan.model, plan.app_version, plan.os_version)
+        for plan in fleet.terminals()
+    }
+
+
+def expected_registers(ledger: Path, hardware: Mapping[str, Hardware]) -> Truth:
+    """Store -> [status, online, total], terminal -> [online, reason, boot, bd_seq, kind, serial number, model, application
+    version, system version]; raises StorageError."""
+    devices: Acceptable = {}
+    changed_ms: dict[str, int] = {}
+    stores: dict[str, list[_Known]] = defaultdict(list)
+    stores_changed_ms: dict[str, int] = defaultdict(int)
+    for terminal, online, reason, boot, bd_seq, at_ms in query_ledger(ledger, _REGISTERS):
+        store = terminal.rpartition(".")[0]
+        known = _Known(bool(online), reason)
+        fixed = (boot, bd_seq, *hardware.get(terminal, ("", "", "", "", "")))
+        devices[terminal] = [[known.online, word, *fixed] for word in _reasons(known)]
+        changed_ms[terminal] = at_ms
+        stores[store].append(known)
+        stores_changed_ms[store] = max(stores_changed_ms[store], at_ms)
+    fleet_totals: dict[str, int] = defaultdict(int)
+    for terminal in hardware:
+        fleet_totals[terminal.rpartition(".")[0]] += 1
+    board: Acceptable = {
+        store: [value for total in _totals(len(states), fleet_totals[store]) for value in _store_values(states, total)]
+        for store, states in stores.items()
+    }
+    return Truth(
+        {BOARD_VIEW: board, **dict.fromkeys(DEVICE_VIEWS, devices)},
+        {BOARD_VIEW: dict(stores_changed_ms), **dict.fromkeys(DEVICE_VIEWS, changed_ms)},
+    )
+
+
+def _reasons(known: _Known) -> list[str]:
+    """A terminal that is cut off while it says goodbye does not hear whether its goodbye arrived before its will did."""
+    if known.online:
+        return [known.reason]
+    return [known.reason, *({"lost", "planned_close"} - {known.reason})]
+
+
+def _totals(known: int, planned: int) -> list[int]:
+    """PARM counts who has ever spoken. A terminal whose birth arrived and was never acknowledged is not in the ledger."""
+    return [known, *range(known + 1, planned + 1)]
+
+
+def _store_values(states: list[_Known], total: int) -> list[object]:
+    online = sum(state.online for state in states)
+    return [[status, online, total] for status in _statuses(states, online, total)]
+
+
+def _statuses(states: list[_Known], online: int, total: int) -> list[str]:
+    """The statuses that a store's terminals make; the lab's own rule, beside PARM's."""
+    if online == total:
+        return ["OPEN"]
+    if online:
+        return ["DEGRADED"]
+    planned = all(state.reason == "planned_close" for state in states)
+    return ["PLANNED_CLOSED", "OFFLINE"] if planned else ["OFFLINE", "PLANNED_CLOSED"]

@@ -1,0 +1,213 @@
+"""The gateway's documents, read whole: what each says by value, whether it is one that the sync stage may have written,
+and when it was stored.
+
+A transaction document is whole if it is what :class:`fleetwire.documents.TransactionDocument` describes and nothing more:
+under the key that it names, in its one channel, at the deterministic first revision of its body. Any other is there all
+the same, with a content hash that nobody has sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from hashlib import blake2b, md5
+from typing import Annotated, Any, Final
+
+import aiohttp
+import msgspec
+from msgspec import Meta, Raw, Struct, field
+
+from fleetwire.content import HASH_BYTES, content_hash
+from fleetwire.documents import TRANSACTION_CHANNEL
+from fleetwire.errors import BadPayload
+from fleetwire.identity import Key
+from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.packed_times import packed_times, unpacked_times
+from fleetwire.revisions import revision_id
+from fleetwire.witness import ViewRead
+from storefleet.packed_reads import pack
+
+PAGE_DOCUMENTS: Final = 500
+"""So many are decoded without a pause of the lab's loop."""
+TIME_BYTES: Final = 8
+READ_TIMEOUT_S: Final = 60.0
+_NOT_WHOLE: Final = b"not whole"
+
+_log = logging.getLogger(__name__)
+
+
+class _Entry(Struct):
+    seq: Any
+    id: str
+    doc: Raw | msgspec.UnsetType = msgspec.UNSET
+    deleted: bool = False
+
+
+class _Page(Struct):
+    results: list[_Entry]
+    last_seq: str
+
+
+class _Document(Struct, forbid_unknown_fields=True):
+    """A transaction document as the gateway gives it out."""
+
+    id: str = field(name="_id")
+    revision: str = field(name="_rev")
+    channels: list[str]
+    type: str
+    source: str
+    sequence: int
+    time: str
+    business_day_date: str
+    data: Raw
+    attempt: Annotated[int, Meta(ge=1)] = 1
+
+
+class StoredTimes(Struct):
+    """When the documents of ``intervals`` were stored: ``packed`` is as :attr:`fleetwire.witness.ViewRead.applied_at_ms`."""
+
+    intervals: list[Interval]
+    packed: bytes
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
+_decode_document = msgspec.json.Decoder(_Document).decode
+_decode_body = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+async def read_gateway(
+    url: str,
+    look: Callable[[Key, bytes, bytes], None] = lambda *_: None,
+    look_at_place: Callable[[Key, object], None] = lambda *_: None,
+) -> dict[str, ViewRead]:
+    """Every transaction document, by value, by source; one that is listed twice is repeated.
+
+    ``look`` sees each key with its hash and its JSON, ``look_at_place`` with its place in the feed.
+
+    Raises aiohttp.ClientError, OSError (TimeoutError), msgspec.DecodeError.
+    """
+    documents = _Documents(look)
+    since = "0"
+    query = {
+        "include_docs": "true",
+        "limit": str(PAGE_DOCUMENTS),
+        "filter": "sync_gateway/bychannel",
+        "channels": TRANSACTION_CHANNEL,
+    }
+    timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as client:
+        while True:
+            async with client.get(f"{url}/_changes", params={**query, "since": since}) as answer:
+                page = _decode_page(await answer.read())
+            for entry in page.results:
+                if entry.doc is not msgspec.UNSET and not entry.deleted:
+                    key = documents.enter(entry.id, bytes(entry.doc))
+                    if key is not None:
+                        look_at_place(key, entry.seq)
+            if not page.results:
+                return documents.reads()
+            since = page.last_seq
+
+
+class _Documents:
+    """What was listed so far."""
+
+    def __init__(self, look: Callable[[Key, bytes, bytes], None]) -> None:
+        self._look = look
+        self._hashes: dict[str, dict[int, bytes]] = defaultdict(dict)
+        self._repeated: dict[str, Counter[int]] = defaultdict(Counter)
+
+    def enter(self, document_id: str, document: bytes) -> Key | None:
+        """One document by its key, which is returned."""
+        try:
+            key = Key.parse(document_id)
+        except BadPayload:
+            _log.warning("the gateway holds %.200r in channel %s: no key of an event", document_id, TRANSACTION_CHANNEL)
+            return None
+        digest = document_hash(document_id, document)
+        hashes = self._hashes[key.source]
+        if key.sequence in hashes:
+            self._repeated[key.source][key.sequence] += 1
+        hashes[key.sequence] = digest
+        self._look(key, digest, document)
+        return key
+
+    def reads(self) -> dict[str, ViewRead]:
+        """By source."""
+        reads = {source: pack(numbers) for source, numbers in self._hashes.items()}
+        for source, again in self._repeated.items():
+            reads[source].repeated = [(sequence, count + 1) for sequence, count in sorted(again.items())]
+        return reads
+
+
+def document_hash(document_id: str, document: bytes) -> bytes:
+    """Content hash of a transaction document; of one that is not whole, a hash of its bytes."""
+    read = _read_document(document)
+    if read is not None and _is_whole(document_id, read, document):
+        try:
+            return content_hash(read.type, read.time, read.business_day_date, msgspec.json.decode(read.data))
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    return blake2b(document, digest_size=HASH_BYTES, person=_NOT_WHOLE).digest()
+
+
+def _read_document(document: bytes) -> _Document | None:
+    try:
+        return _decode_document(document)
+    except msgspec.DecodeError:
+        return _without_other_underscores(document)
+
+
+def _is_whole(document_id: str, read: _Document, document: bytes) -> bool:
+    return (
+        read.id == document_id == f"{read.source}.{read.sequence}"
+        and read.channels == [TRANSACTION_CHANNEL]
+        and (_is_revision_of_text(read, document) or _is_revision_of_values(read, document))
+    )
+
+
+def _is_revision_of_text(read: _Document, document: bytes) -> bool:
+    """Whether what stands behind the gateway's own properties is the canonical body as it was hashed: the usual case."""
+    head = b'{"_id":"%b","_rev":"%b",' % (read.id.encode(), read.revision.encode())
+    if read.attempt > 1:
+        head += b'"attempt":%d,' % read.attempt
+    if not document.startswith(head):
+        return False
+    body = md5(b"\x00{", usedforsecurity=False)
+    body.update(document[len(head) :])
+    return read.revision == f"1-{body.hexdigest()}"
+
+
+def _is_revision_of_values(read: _Document, document: bytes) -> bool:
+    try:
+        body = _decode_body(document)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    body.pop("attempt", None)
+    return read.revision == revision_id(1, "", body)
+
+
+def _without_other_underscores(document: bytes) -> _Document | None:
+    """The document without the properties that a gateway keeps for itself, such as ``_attachments``."""
+    try:
+        body = _decode_body(document)
+        kept = {name: value for name, value in body.items() if name in ("_id", "_rev") or name[:1] != "_"}
+        return _decode_document(msgspec.json.encode(kept))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def aligned_times(intervals: list[Interval], told: StoredTimes) -> bytes:
+    """The times of ``intervals``; empty where they are not all told."""
+    numbers = IntervalSet(told.intervals)
+    if len(told.packed) != numbers.count * TIME_BYTES:
+        return b""
+    if told.intervals == intervals:
+        return told.packed
+    times_ms = unpacked_times(told.packed)
+    by_number = dict(zip(numbers.numbers(), times_ms, strict=True))
+    wanted = [by_number.get(number) for number in IntervalSet(intervals).numbers()]
+    if None in wanted:
+        return b""
+    return packed_times([at_ms or 0 for at_ms in wanted])

@@ -1,0 +1,64 @@
+"""Notes which of the lab's processes were stopped (SIGSTOP, a debugger, a frozen container), and from when until when.
+
+A stage of ours says so itself once it runs again; a broker, and a stage of the user's, never do. Where the platform does not
+tell how processes are (no /proc), nothing is noted, and a delay is blamed on a span instead of a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from storefleet.observatory import Observatory
+from storefleet.processes import Child
+
+LOOK_S: Final = 0.25
+PROC: Final = Path("/proc")
+STOPPED: Final = frozenset({"T", "t"})
+
+
+class StoppedProcesses:
+    """``await run()`` until cancelled; what is still stopped then is noted up to that moment."""
+
+    def __init__(self, observatory: Observatory, children: Mapping[str, Child], now_ms: Callable[[], int]) -> None:
+        self._observatory = observatory
+        self._children = children
+        self._now_ms = now_ms
+        self._since_ms: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Look at every process several times a second."""
+        try:
+            while True:
+                self.look()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            for name in list(self._since_ms):
+                self._note(name)
+
+    def look(self) -> None:
+        """Take notice of who is stopped now, and who is not any more."""
+        stopped = {name for name, child in self._children.items() if _state(child) in STOPPED}
+        for name in stopped - self._since_ms.keys():
+            self._since_ms[name] = self._now_ms()
+        for name in self._since_ms.keys() - stopped:
+            self._note(name)
+
+    def _note(self, name: str) -> None:
+        since_ms = self._since_ms.pop(name)
+        duration_ms = self._now_ms() - since_ms
+        if duration_ms >= Observatory.STALL_FLOOR_MS:
+            self._observatory.note_stall(name, since_ms, duration_ms)
+
+
+def _state(child: Child) -> str:
+    """One letter, as the kernel has it; '' where that is not known."""
+    if child.identity is None:
+        return ""
+    try:
+        text = (PROC / str(child.identity.process_id) / "stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].strip()[:1]

@@ -1,0 +1,182 @@
+"""What every view holds beside what the ledger has, kept up while a run goes on, and read to the end when it is asked.
+
+The views of our stages say what they hold with their snapshots, PARM's is what the lab's own observer remembers, and the
+gateway is read by its changes feed, only while somebody waits. Whoever asks reads the views first and the ledger after:
+an event is in the ledger before it is on its way, so what is not there by then was never committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import msgspec
+
+from fleetwire.errors import ControlError
+from fleetwire.intervals import IntervalSet
+from storefleet.contents import Comparison, Held, LedgerContents
+from storefleet.final_reads import Outcomes
+from storefleet.gateway_contents import GatewayContents
+from storefleet.ledger_events import LedgerEvents, Row
+from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
+from storefleet.verdict.journey import JourneyView
+
+if TYPE_CHECKING:
+    from storefleet.lab import Lab
+
+GATEWAY: Final = "gateway"
+CANONICAL: Final = "canonical"
+STAGE_OF: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **REGISTER_VIEWS}
+"""View -> the stage of ours that says what it holds."""
+_log = logging.getLogger(__name__)
+
+ASK_INTERVAL_S: Final = 0.1
+ASK_TIMEOUT_S: Final = 5.0
+FRESH_TIMEOUT_S: Final = 0.15
+
+
+class ViewContents:
+    """``comparisons``: by view of events that can be compared by content, as of the last look."""
+
+    def __init__(self, lab: Lab, ledger: Path, outcomes: Outcomes, views: Sequence[JourneyView]) -> None:
+        self._lab = lab
+        self._outcomes = outcomes
+        self._ledger = LedgerContents(outcomes.rejected, outcomes.refused)
+        self._events = LedgerEvents(ledger)
+        self._gateway = GatewayContents(lambda: lab.gateway_url)
+        self._gateway_fault = ""
+        self._canonical = Held()
+        self._views = [view.view for view in views]
+        held = {**lab.observatory.held, GATEWAY: self._gateway.held, CANONICAL: self._canonical}
+        names = [view.view for view in views if view.holds == "events" and view.view in held]
+        self._comparisons = {name: Comparison(self._ledger, held[name]) for name in names}
+        self._looked_s = 0.0
+
+    # -- the ledger ----------------------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """Take in some of what is new in the ledger, and all that was told of it."""
+        self._take(self._events.read())
+
+    async def catch_up(self) -> None:
+        """Read the ledger to its end, in a thread while that takes long."""
+        while True:
+            self._take(await self._events.read_aside())
+            if not self._events.unread:
+                return
+
+    def committed(self) -> dict[str, IntervalSet]:
+        """Everything by now: of the ledger, and what the emulator said before that could be read."""
+        found = {source: numbers.copy() for source, numbers in self._ledger.committed.items()}
+        for source, numbers in self._lab.observatory.events["emulator"].items():
+            found.setdefault(source, IntervalSet()).update(numbers)
+        return found
+
+    def _take(self, rows: Iterable[Row]) -> None:
+        touched = self._ledger.add(rows)
+        rejected = self._outcomes.read()
+        self._ledger.note_rejections(rejected)
+        for comparison in self._comparisons.values():
+            comparison.touch(touched | rejected)
+
+    # -- a wait --------------------------------------------------------------------------------------------------
+
+    def comparisons(self) -> dict[str, Comparison]:
+        """By view; of PARM's only while the lab has heard all of it."""
+        whole = self._hear_observer()
+        return {view: one for view, one in self._comparisons.items() if view != CANONICAL or whole}
+
+    async def attend(self, heard: set[str], until: Collection[str]) -> None:
+        """Ask every stage for what its views hold by now, and follow the gateway; ``heard`` gets who has answered.
+
+        Goes on until cancelled, the gateway until it is in ``until``, which grows.
+        """
+        stages = {STAGE_OF[view] for view in self._views if view in STAGE_OF}
+        asked = [self._ask(stage, heard) for stage in sorted(stages)]
+        if GATEWAY in self._comparisons:
+            asked.append(self._follow_gateway(heard, until))
+        async with asyncio.TaskGroup() as asking:
+            for one in asked:
+                asking.create_task(one)
+
+    async def _ask(self, stage: str, heard: set[str]) -> None:
+        while stage not in heard:
+            try:
+                await self._lab.stage_call(stage, "snapshot_now", timeout_s=ASK_TIMEOUT_S)
+                heard.add(stage)
+            except ControlError:
+                await asyncio.sleep(ASK_INTERVAL_S)
+
+    async def _follow_gateway(self, heard: set[str], until: Collection[str]) -> None:
+        async with aiohttp.ClientSession() as client:
+            while GATEWAY not in until:
+                try:
+                    await self._gateway.catch_up(client)
+                    heard.add(GATEWAY)
+                    self._gateway_fault = ""
+                except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
+                    self._gateway_fault = "it does not answer"
+                    _log.info("the gateway cannot be read: %s", str(error) or type(error).__name__)
+                await asyncio.sleep(ASK_INTERVAL_S)
+
+    def unknown(self, heard: Collection[str]) -> dict[str, str]:
+        """Views of which it is not known what they hold now -> why, when these have answered since the wait began."""
+        found = {view: why for view in self._views if (why := self._unheard(view, heard))}
+        if self._events.behind:
+            found.update(dict.fromkeys(self._comparisons, self._events.behind))
+        return found
+
+    def _unheard(self, view: str, heard: Collection[str]) -> str:
+        if view == GATEWAY:
+            if self._gateway.overfull:
+                return "it holds more than the lab can compare"
+            return "" if GATEWAY in heard else self._gateway_fault or "it is not read to its end yet"
+        if view == CANONICAL:
+            return "" if self._hear_observer() else "the lab was away from the broker"
+        stage = STAGE_OF.get(view)
+        if stage is None:
+            return ""
+        if stage not in heard:
+            return f"{stage} does not answer"
+        incarnation = self._lab.observatory.incarnation_heard(view)
+        members = self._lab.control.stage(stage)
+        return "" if any(one.incarnation == incarnation for one in members) else f"{stage} was started again"
+
+    def _hear_observer(self) -> bool:
+        """Take in what the lab's observer has heard since; False when it cannot have heard all."""
+        holding = self._lab.observer.holding() if self._lab.observer is not None else None
+        if holding is not None:
+            self._canonical.hear(1, holding)
+        return holding is not None
+
+    # -- a picture -----------------------------------------------------------------------------------------------
+
+    async def refresh(self) -> None:
+        """Before a look that is to be of now: what stages say within a moment, and all of the ledger."""
+        stages = {STAGE_OF[view] for view in self._comparisons if view in STAGE_OF}
+        calls = (self._lab.stage_call(stage, "snapshot_now", timeout_s=FRESH_TIMEOUT_S) for stage in stages)
+        await asyncio.gather(*(_quietly(call) for call in calls))
+        await self.catch_up()
+
+    def look(self, *, maximum_age_s: float = 0.0) -> dict[str, Comparison]:
+        """The views of events that say what they hold, compared not longer ago than that."""
+        told = {view: one for view, one in self._comparisons.items() if view in STAGE_OF}
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= maximum_age_s:
+            self._looked_s = now_s
+            self.read()
+            if not self._events.behind:
+                for comparison in told.values():
+                    comparison.look()
+        return told
+
+
+async def _quietly(call: object) -> None:
+    with contextlib.suppress(ControlError):
+        await call  # type: ignore[misc]

@@ -1,0 +1,226 @@
+"""Dead letters and untrue messages in live labs: each is explained by what was planted, or makes the run invalid."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+
+from tests.lab.command_line import REPOSITORY, CommandLine, Lab, until
+
+FLEET = REPOSITORY / "examples" / "one_brand.toml"
+STRANGER = "nobody.nowhere.s1.r1"
+PLANTED = ("--malformed", 0.1, "--conflicting", 0.1)
+KILLS = 2
+DEADLINE_S = 60.0
+
+
+def sources(lab: Lab) -> list[str]:
+    """Terminals whose first two events have an outcome and were sent as they are."""
+    plain = (
+        "SELECT id FROM source JOIN outcome ON outcome.source = number WHERE first <= 1 AND last >= 1"
+        " AND verdict = 'applied'"
+        " AND NOT EXISTS (SELECT 1 FROM planted WHERE planted.source = number AND sequence <= 3)"
+        " AND NOT EXISTS (SELECT 1 FROM event WHERE event.source = number AND sequence <= 3 AND expected_reason <> '')"
+    )
+    with closing(sqlite3.connect(f"file:{lab.run_folder / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
+        return sorted({source for (source,) in ledger.execute(plain)})
+
+
+def planted(lab: Lab, statement: str) -> int:
+    """How many rows the ledger has for this."""
+    with closing(sqlite3.connect(f"file:{lab.run_folder / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
+        return int(ledger.execute(statement).fetchone()[0])
+
+
+def event(source: str, sequence: int, **changes: object) -> bytes:
+    """A well-formed canonical event that no till has sent, or with changes not even that."""
+    value = {
+        "key": f"{source}.{sequence}", "type": "transaction.control", "source": source, "sequence": sequence,
+        "time": "2026-01-05T18:00:00.000Z", "business_day_date": "2026-01-05",
+        "data": {"control_type": "NO_SALE", "operator_id": "op1", "till_id": "t1", "reason_code": ""},
+    }  # fmt: skip
+    return json.dumps({**value, **changes}).encode()
+
+
+def topic_of(lab: Lab, plane: str, source: str, kind: str = "transaction") -> str:
+    """Where a terminal's messages of a plane lie."""
+    return f"{lab.description['topic_root']}/{plane}/{kind}/{'/'.join(source.split('.')[:3])}/{source}"
+
+
+@asynccontextmanager
+async def client_of(lab: Lab) -> AsyncIterator[aiomqtt.Client]:
+    """Somebody on the lab's broker."""
+    host, _, port = lab.description["broker"]["address"].rpartition(":")
+    async with aiomqtt.Client(host, int(port), protocol=aiomqtt.ProtocolVersion.V5) as client:
+        yield client
+
+
+async def publish_untruths(lab: Lab, first: str, second: str) -> None:
+    """A second content, another till's topic, a key that contradicts, nothing readable; and a stranger's own garbage."""
+    async with client_of(lab) as client:
+        on_first = topic_of(lab, "canonical", first)
+        await client.publish(on_first, event(first, 1), qos=1)
+        await client.publish(on_first, event(second, 2), qos=1)
+        await client.publish(on_first, event(first, 3, key=f"{first}.1"), qos=1)
+        await client.publish(topic_of(lab, "canonical", second), b"garbage", qos=1)
+        await client.publish(topic_of(lab, "canonical", STRANGER), b"garbage", qos=1)
+
+
+def codes(verdict: dict[str, Any]) -> set[str]:
+    """What is wrong, by its code."""
+    return {reason["code"] for reason in verdict["invalid"]}
+
+
+class Heard:
+    """Every dead letter on the broker, as an independent client hears it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._lab = lab
+
+    async def __aenter__(self) -> Heard:
+        ready = asyncio.Event()
+        self._listening = asyncio.create_task(self._listen(ready), name="dead letters")
+        await ready.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def _listen(self, ready: asyncio.Event) -> None:
+        root = f"{self._lab.description['topic_root']}/dead-letter/"
+        async with client_of(self._lab) as client:
+            await client.subscribe(f"{root}#", qos=1)
+            ready.set()
+            async for message in client.messages:
+                stage, reason = str(message.topic).removeprefix(root).split("/")[:2]
+                self.counts[stage, reason] += 1
+
+    async def until_more(self, stage: str, count: int = 1) -> None:
+        """Wait for so many further letters of a stage."""
+        await self.until(stage, self.of(stage) + count)
+
+    async def until(self, stage: str, count: int, reason: str = "") -> None:
+        """Wait for so many letters of a stage in all, or of one reason."""
+        async with asyncio.timeout(DEADLINE_S):
+            while self.of(stage, reason) < count:  # noqa: ASYNC110 - what is waited for happens in other processes
+                await asyncio.sleep(0.001)
+
+    def of(self, stage: str, reason: str = "") -> int:
+        """How many it has posted, or of one reason."""
+        return sum(
+            count for (name, code), count in self.counts.items() if name == stage and (not reason or code == reason)
+        )
+
+
+async def test_a_lab_that_ends_at_parm_finds_what_was_published_under_a_tills_name(command_line: CommandLine) -> None:
+    """Corrupted under every name that it bears, or counted; planted conflicts and strangers are no harm."""
+    lab = command_line.up("--without", "sync_stage", *PLANTED, stores=8)
+    lab.wait_for_trade(total=150)
+    first, second = until(lambda: sources(lab)[:2] if len(sources(lab)) > 1 else None, "two plain tills have traded")
+    until(lambda: planted(lab, "SELECT count(*) FROM planted WHERE kind = 'conflict'"), "a conflict")
+    await publish_untruths(lab, first, second)
+    verdict = await asyncio.to_thread(lab.down, status=1)
+    assert {one["name"] for one in verdict["classes"]["corrupted"]["examples"]} == {
+        f"{first}.{1}", f"{first}.{2}", f"{first}.{3}", f"{second}.{2}",
+    }  # fmt: skip
+    shown = {one["name"]: one["found"] for one in verdict["classes"]["corrupted"]["examples"]}
+    assert shown[f"{first}.1"].startswith("contents ")
+    assert " and " in shown[f"{first}.1"]
+    assert codes(verdict) == {"corrupted", "untrue_messages"}
+    assert verdict["guests"]["canonical"] == {"untrue": 1}
+
+
+async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(command_line: CommandLine) -> None:
+    """Each with its key, or its topic, its stage and its reason; what was planted is explained, strangers are guests."""
+    lab = command_line.up("--without", "poseidon", "--without", "olympus_dgs", *PLANTED, stores=8)
+    lab.wait_for_trade(total=150)
+    first, second = until(lambda: sources(lab)[:2] if len(sources(lab)) > 1 else None, "two plain tills have traded")
+    async with Heard(lab) as heard:
+        await publish_untruths(lab, first, second)
+        async with client_of(lab) as client:
+            await client.publish(topic_of(lab, "terminal", first, "heartbeat"), b"garbage", qos=1)
+        await heard.until("sync_stage", 2, "malformed_json")
+    verdict = await asyncio.to_thread(lab.down, status=1)
+    against = {
+        (one["key"], one["stage"], one["reason"]) for one in verdict.get("letters", []) if not one["explained_by"]
+    }
+    assert against == {
+        (f"{first}.1", "sync_stage", "key_conflict"),
+        (topic_of(lab, "canonical", first), "sync_stage", "topic_mismatch"),
+        (f"{first}.3", "sync_stage", "schema"),
+        (topic_of(lab, "canonical", second), "sync_stage", "malformed_json"),
+        (topic_of(lab, "terminal", first, "heartbeat"), "parm", "malformed_json"),
+    }
+    (conflict,) = (one for one in verdict["letters"] if one["key"] == f"{first}.1")
+    assert "time" in {field["path"] for field in conflict["fields"]}
+    explained = {(one["stage"], one["explained_by"]) for one in verdict["letters"] if one["explained_by"]}
+    assert {stage for stage, _ in explained} == {"parm", "sync_stage"}
+    assert verdict["guests"] == {"sync_stage": {"malformed_json": 1}}
+    assert "dead_letters" in codes(verdict)
+
+
+async def test_a_parm_that_says_it_again_one_cent_dearer_is_found(command_line: CommandLine) -> None:
+    """Every letter with its key, stage, reason and the field; no view shows anything wrong."""
+    fleet = command_line.folder / "fleet.toml"
+    fleet.write_text(FLEET.read_text(encoding="utf-8").replace("stores = 8", "stores = 3"), encoding="utf-8")
+    command = shlex.join([sys.executable, str(Path(__file__).with_name("overcharging_parm.py"))])
+    lab = command_line.up("--fleet", fleet, "--stage", f"parm={command}", rate="60/s")
+    async with Heard(lab) as heard:
+        await heard.until("sync_stage", 16)
+    verdict = await asyncio.to_thread(lab.down, status=1)
+    assert codes(verdict) == {"dead_letters"}
+    letters = verdict["letters"]
+    assert len(letters) == verdict["dead_letters"]["sync_stage"]["key_conflict"] >= 16
+    for letter in letters:
+        assert (letter["stage"], letter["reason"], letter["explained_by"]) == ("sync_stage", "key_conflict", "")
+        assert int(letter["key"].rpartition(".")[2]) % 5 == 0
+        (field,) = letter["fields"]
+        assert field["path"] == "data.grand_cents"
+        assert int(field["found"]) == int(field["expected"]) + 1
+    report = (lab.run_folder / "report.txt").read_text(encoding="utf-8")
+    assert "Dead letters" in report
+    assert letters[0]["key"] in report
+
+
+@pytest.mark.timeout(240)
+async def test_letters_are_counted_as_they_were_heard_and_explained_by_what_was_planted(
+    command_line: CommandLine,
+) -> None:
+    """PARM is killed each time right after a letter, before it can report it; garbage of a stranger harms nobody."""
+    lab = command_line.up(*PLANTED, rate="0/s")
+    async with Heard(lab) as heard:
+        await asyncio.to_thread(command_line.run, "trade", "--name", lab.name, "--rate", "60/s")
+        async with client_of(lab) as client:
+            await client.publish(topic_of(lab, "terminal", STRANGER), b"garbage", qos=1)
+        for _ in range(KILLS):
+            await heard.until_more("parm")
+            await asyncio.to_thread(lab.kill, "parm-1")
+        await heard.until_more("sync_stage")
+        verdict = await asyncio.to_thread(lab.down)
+    assert verdict["dead_letters"] == nested(heard.counts)
+    assert verdict["dead_letters_at_least"] is False
+    assert verdict["guests"] == {"parm": {"unknown_brand": 1}}
+    assert all(letter["explained_by"] for letter in verdict["letters"])
+    commands = json.loads((lab.run_folder / "plan.json").read_text(encoding="utf-8"))["commands"]
+    assert [(one["what"], one["params"]) for one in commands] == [("trade", {"rate_per_s": 60.0})]
+
+
+def nested(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """Counts by stage and reason."""
+    result: dict[str, dict[str, int]] = {}
+    for (stage, reason), count in counts.items():
+        result.setdefault(stage, {})[reason] = count
+    return result
