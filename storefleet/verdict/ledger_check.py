@@ -42,14 +42,16 @@ def require_sequences(first: int, last: int) -> None:
 
 
 def require_outcome(source: SourceLedger, row: tuple[object, object, object, object, object]) -> None:
-    """First, last, verdict, stage, reason: of events that the source has committed."""
+    """First, last, verdict, stage, reason; of events that the source need not have committed: the judge says so then."""
     first, last, verdict, stage, reason = row
     if not (isinstance(first, int) and isinstance(last, int) and isinstance(stage, str) and isinstance(reason, str)):
         raise TypeError("an outcome with a value of another type")
     if verdict not in {"applied", "rejected"}:
         raise ValueError(f"an outcome {str(verdict)[:80]!r}")
-    if not 1 <= first <= last <= source.sequences.last:
-        raise ValueError(f"an outcome of events {first} to {last}, where {source.sequences.last} were committed")
+    if not 1 <= first <= last <= MAXIMUM_SEQUENCE:
+        raise ValueError(f"an outcome of events {first} to {last}: no event has these")
+    if verdict == "rejected" and last - first > source.sequences.last:
+        raise ValueError(f"a rejection of events {first} to {last}, where {source.sequences.last} were committed")
 
 
 def require_mark(sequence: object, what: object, allowed: Collection[str] = ()) -> None:

@@ -10,7 +10,8 @@ from fleetwire import stage
 from fleetwire.settings import StageSettings
 from fleetwire.stage import _Frame
 
-TILL = "taco.west.s0001.r01"
+TILL = "taco.north.s0001.r01"
+"""One of every fleet of ours."""
 LIES = 4
 """So many with every report."""
 tell_the_truth = _Frame._tell_snapshot

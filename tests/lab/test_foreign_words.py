@@ -17,7 +17,7 @@ from storefleet.plan import STAGES
 from storefleet.run import Run
 from tests.lab.command_line import REPOSITORY, read_verdict
 from tests.lab.lying_stages import LIES, TILL
-from tests.resilience.laboratory import plan_of, play, until_traded
+from tests.resilience.laboratory import kill, plan_of, play, until, until_traded
 
 FLEET = {"stores": 3}
 
@@ -51,6 +51,8 @@ async def test_a_client_that_speaks_for_a_stage_changes_nothing(tmp_path: Path) 
         joined.append(await join(run))
         with pytest.raises(ControlError, match="no method 'snapshot' here"):
             await joined[-1][0].call("snapshot", {"stage": "views", "instance": 1, "incarnation": 1, "at_ms": 1})
+        await kill(run, "poseidon-1")  # the real one comes back by its own credential
+        await until(lambda: any(member.incarnation == 2 for member in run.lab.control.stage("poseidon")), "it is back")
 
     played = await play(tmp_path, plan_of(tmp_path, fleet=FLEET, rate="60/s"), script)
     for channel, reading in joined:
@@ -68,6 +70,7 @@ async def test_a_stage_that_says_what_cannot_be_leaves_a_verdict(
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setitem(STAGES, "views", STAGES["views"]._replace(module="tests.lab.lying_stages"))
     played = await play(tmp_path, plan_of(tmp_path, fleet=FLEET, rate="60/s"), lambda run: until_traded(run, 100))
+    assert TILL in played.run.lab.observatory.events["emulator"], "the lie is about a till that trades"
     played.assert_valid()
     refused = read_verdict(played.folder)["refused_reports"]
     assert refused.keys() == {"views-1"}

@@ -52,7 +52,13 @@ class AnsweringLab:
         self.journal = SimpleNamespace(exits={})
         self.ready = asyncio.Event()
         self.broker_watch = None
-        self.control = SimpleNamespace(notify_all=self._notify, members={}, stage=lambda _: [], refused_reports={})
+        self.control = SimpleNamespace(
+            notify_all=self._notify,
+            members={},
+            stage=lambda _: [],
+            ask_snapshots=self._ask_snapshots,
+            refused_reports={},
+        )
         self.observer = None
         self.gateway_url = "http://127.0.0.1:9/fleet"
         self.faults: list[list[dict[str, Any]] | ControlError] = [[]]
@@ -61,6 +67,10 @@ class AnsweringLab:
 
     def _notify(self, _method: str, params: dict[str, int]) -> None:
         self.intervals_ms.append(params["interval_ms"])
+
+    async def _ask_snapshots(self, stage: str, *, timeout_s: float) -> None:
+        del timeout_s
+        raise ControlError(f"{stage} is not connected to the lab")
 
     async def stop_stages(self) -> None:
         """Nothing runs."""
