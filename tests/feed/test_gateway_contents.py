@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from fleetwire.held_events import digest_of
 from storefleet import gateway_contents as module
 from storefleet.gateway_contents import GatewayContents
+from storefleet.gateway_read import document_hash
 from tests.feed.events import Written, sale
 from tests.feed.laboratory import Laboratory
 
@@ -58,7 +60,10 @@ async def test_a_gateway_is_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert answer.ok
         await lab.write([sale(TILL, 4)])
         await contents.catch_up(client)
-        assert_holds(contents, first[0], altered, sale(TILL, 4), *first[3:])
+        async with client.get(f"{url}.2") as answer:
+            replaced = document_hash(f"{TILL}.2", await answer.read())
+        assert replaced != altered.hash, "an event has one revision, and this is its second"
+        assert_holds(contents, first[0], dataclasses.replace(altered, hash=replaced), sale(TILL, 4), *first[3:])
         await gateway.kill()
         with pytest.raises(aiohttp.ClientError):
             await contents.catch_up(client)
@@ -72,12 +77,13 @@ async def test_a_gateway_is_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_documents_that_are_no_events() -> None:
-    """What cannot be read is there with a content that nobody sent; what has no key of an event is passed over."""
+    """What is not whole is there with a content that nobody sent; what has no key of an event is passed over."""
     contents = GatewayContents(lambda: "")
     wrong = as_documents(sale(TILL, 1))
     contents.take([*wrong, (f"{TILL}.2", msgspec.Raw(b'{"type":5}')), ("status:taco", msgspec.Raw(b"{}"))])
     assert contents.held.intervals == {TILL: [(1, 2)]}
-    assert contents.held.digests == {TILL: digest_of([sale(TILL, 1).hash])}
+    strange = document_hash(f"{TILL}.2", b'{"type":5}')
+    assert contents.held.digests == {TILL: digest_of([sale(TILL, 1).hash, strange])}
     contents.take([(f"{OTHER}.7", None), (f"{TILL}.2", None)])
     assert_holds(contents, sale(TILL, 1))
 
