@@ -92,18 +92,18 @@ class Tills(NamedTuple):
 
 def sample_keys(ledger: Path, seed: int) -> list[Key]:
     """Orders to ask for, those first that something refers to; raises StorageError."""
-    referred: list[Key] = []
+    referred: dict[Key, None] = {}
     others: list[Key] = []
     with reading(ledger), closing(open_ledger(ledger)) as database:
         for source, sequence, action, refers_to in database.execute(_ORDERS):
             if refers_to:
-                referred.append(Key(source, refers_to))
+                referred[Key(source, refers_to)] = None
             if action != VOID:
                 others.append(Key(source, sequence))
     draw = random.Random(seed)
-    chosen = draw.sample(referred, min(REFERRED_KEYS, len(referred)))
-    chosen += draw.sample(others, min(SAMPLE_KEYS - len(chosen), len(others)))
-    return list(dict.fromkeys(chosen))
+    chosen = dict.fromkeys(draw.sample(list(referred), min(REFERRED_KEYS, len(referred))))
+    rest = [key for key in others if key not in chosen]
+    return [*chosen, *draw.sample(rest, min(SAMPLE_KEYS - len(chosen), len(rest)))]
 
 
 def held_since(read: ViewRead, asked_at_ms: int) -> Held:
