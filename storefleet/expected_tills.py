@@ -92,18 +92,32 @@ class Tills(NamedTuple):
 
 def sample_keys(ledger: Path, seed: int) -> list[Key]:
     """Orders to ask for, those first that something refers to; raises StorageError."""
-    referred: list[Key] = []
-    others: list[Key] = []
+    draw = random.Random(seed)
+    referred, others = _Sample(draw, REFERRED_KEYS), _Sample(draw, SAMPLE_KEYS)
     with reading(ledger), closing(open_ledger(ledger)) as database:
         for source, sequence, action, refers_to in database.execute(_ORDERS):
             if refers_to:
-                referred.append(Key(source, refers_to))
+                referred.offer(Key(source, refers_to))
             if action != VOID:
-                others.append(Key(source, sequence))
-    draw = random.Random(seed)
-    chosen = draw.sample(referred, min(REFERRED_KEYS, len(referred)))
-    chosen += draw.sample(others, min(SAMPLE_KEYS - len(chosen), len(others)))
-    return list(dict.fromkeys(chosen))
+                others.offer(Key(source, sequence))
+    return list(dict.fromkeys([*referred.keys, *others.keys]))[:SAMPLE_KEYS]
+
+
+class _Sample:
+    """So many of all that are offered, each as likely as the other."""
+
+    def __init__(self, draw: random.Random, size: int) -> None:
+        self.keys: list[Key] = []
+        self._draw = draw
+        self._size = size
+        self._offered = 0
+
+    def offer(self, key: Key) -> None:
+        self._offered += 1
+        if len(self.keys) < self._size:
+            self.keys.append(key)
+        elif (place := int(self._draw.random() * self._offered)) < self._size:
+            self.keys[place] = key
 
 
 def held_since(read: ViewRead, asked_at_ms: int) -> Held:

@@ -29,9 +29,10 @@ from storefleet.verdict.ledger_check import (
 )
 
 _EVENTS = (
-    "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, expected_reason,"
-    " {sales_count}, {effect} FROM event ORDER BY source, rowid"
+    "SELECT source, sequence, type, hash, business_day_date, amount_cents, committed_at_ms, {effect}"
+    " FROM event ORDER BY source, rowid"
 )
+_RARE = "SELECT source, sequence, expected_reason, {sales_count} FROM event WHERE expected_reason <> '' OR {sales_count} = 0"
 
 
 def read_ledger(*paths: Path, told_until_ms: int | None = None) -> Ledger:
@@ -138,13 +139,10 @@ def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[i
     """A million rows: sorted by SQLite, then taken column by column, so that no line of ours runs for every event."""
     types, days = _Codes(ledger.types), _Codes(ledger.days)
     columns = {str(row[1]) for row in database.execute("PRAGMA table_info(event)")}
-    query = _EVENTS.format(
-        sales_count="sales_count" if "sales_count" in columns else "1",
-        effect="effect" if "effect" in columns else "NULL",
-    )
+    query = _EVENTS.format(effect="effect" if "effect" in columns else "NULL")
     for number, rows in groupby(database.execute(query), itemgetter(0)):
         source = by_number[number]
-        _, sequences, kinds, hashes, dates, amounts, times_ms, expected, counts, effects = zip(*rows, strict=True)
+        _, sequences, kinds, hashes, dates, amounts, times_ms, effects = zip(*rows, strict=True)
         source.sequences = _ascending(number, sequences)
         source.hashes = bytearray(b"".join(hashes))
         if set(map(len, hashes)) != {HASH_BYTES}:
@@ -154,10 +152,14 @@ def _read_events(database: sqlite3.Connection, ledger: Ledger, by_number: dict[i
         source.types = bytearray(map(types.__getitem__, kinds))
         source.days = array("H", map(days.__getitem__, dates))
         source.amounts_cents = array("q", amounts)
-        source.malformed = {sequence: code for sequence, code in zip(sequences, expected, strict=True) if code}
-        require_text(*source.malformed.values())
-        source.uncounted = {sequence for sequence, count in zip(sequences, counts, strict=True) if not count}
         source.effects = _effects(number, effects)
+    rare = _RARE.format(sales_count="sales_count" if "sales_count" in columns else "1")
+    for number, sequence, reason, count in database.execute(rare):
+        if reason:
+            require_text(reason)
+            by_number[number].malformed[sequence] = reason
+        if not count:
+            by_number[number].uncounted.add(sequence)
 
 
 def _effects(number: int, effects: tuple[bytes | None, ...]) -> bytearray:
@@ -165,7 +167,7 @@ def _effects(number: int, effects: tuple[bytes | None, ...]) -> bytearray:
     if None in effects:
         return bytearray()
     joined = bytearray(b"".join(effects))  # type: ignore[arg-type]
-    if set(map(len, effects)) != {HASH_BYTES}:  # type: ignore[arg-type]
+    if len(joined) != HASH_BYTES * len(effects):
         raise ValueError(f"an event of source {number} has no effect of {HASH_BYTES} bytes")
     return joined
 
