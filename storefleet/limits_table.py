@@ -11,7 +11,7 @@ from consumers.views import view
 from fleetwire import control, dead_letters, gateway_client, outcomes, witness
 from parm_stub import applied, register_publisher, store_status
 from parm_stub import stage as parm
-from storefleet import control_server, observatory, observer
+from storefleet import control_server, observatory, observer, served
 
 
 class Limit(NamedTuple):
@@ -56,6 +56,13 @@ LIMITS: Final = (
         "`dead_letters_unwritten_total`",
     ),
     Limit("bytes of a line of the changes feed", lines.MAXIMUM_LINE_BYTES, "skipped, by its id", "`oversized`"),
+    Limit("rows of `skipped` that a final read tells of a view", fold_file.TOLD_SKIPS, "the oldest are told"),
+    Limit(
+        "bytes of an answer that a final read asks for over HTTP",
+        served.LIMIT_BYTES,
+        "the view was not read",
+        "`no_final_read`",
+    ),
     Limit(
         "rows of `skipped` in the file of Poseidon or of a view",
         fold_file.MAXIMUM_SKIPPED_ROWS,
