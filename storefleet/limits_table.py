@@ -19,6 +19,7 @@ from storefleet import (
     observer,
     remembered,
     run_record,
+    served,
 )
 from storefleet.verdict import letter_file, result
 
@@ -65,6 +66,13 @@ LIMITS: Final = (
         "`dead_letters_unwritten_total`",
     ),
     Limit("bytes of a line of the changes feed", lines.MAXIMUM_LINE_BYTES, "skipped, by its id", "`oversized`"),
+    Limit("rows of `skipped` that a final read tells of a view", fold_file.TOLD_SKIPS, "the oldest are told"),
+    Limit(
+        "bytes of an answer that a final read asks for over HTTP",
+        served.LIMIT_BYTES,
+        "the view was not read",
+        "`no_final_read`",
+    ),
     Limit(
         "rows of `skipped` in the file of Poseidon or of a view",
         fold_file.MAXIMUM_SKIPPED_ROWS,

@@ -49,8 +49,10 @@ def broken_read(view: ViewRecord) -> str:
         count = IntervalSet(read.intervals).count if _ascending(read.intervals) else -1
         if count < 0:
             return f"the intervals of {source} overlap or are not ascending"
-        if read.hashes and len(read.hashes) != count * HASH_BYTES:
-            return f"{len(read.hashes)} bytes of hashes for {count} events of {source}"
+        for row in ("hashes", "effects", "applied_at_ms"):
+            length = len(getattr(read, row))
+            if length and length != count * HASH_BYTES:
+                return f"{length} bytes of {row} for {count} events of {source}"
     return ""
 
 

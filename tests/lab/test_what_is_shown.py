@@ -126,6 +126,7 @@ def test_what_is_shown_is_judged(command_line: CommandLine) -> None:
     views = {view["view"]: view for view in verdict["views"]}
 
     assert shown_otherwise(lab, reads) == set().union(*spoiled.values())
+    assert views["orders"]["counts"]["corrupted"] == len(set().union(*spoiled.values()))
     assert {"corrupted", "registers_differ"} <= {reason["code"] for reason in verdict["invalid"]}
     assert views["gateway"]["counts"]["corrupted"] == len(documents) == 4
     fields = {
