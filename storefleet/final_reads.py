@@ -51,6 +51,7 @@ SALES_VIEW: Final = "sales"
 READ_STAGES: Final = ("poseidon", "views", "olympus_dgs")
 """Stages of ours that are asked for their views over the control plane."""
 ASKED_AGAIN_S: Final = 1.0
+"""At least."""
 ASKED_EVERY_S: Final = 0.1
 SKIPS_LIMIT: Final = 1_000
 _READ_TIMEOUT_S: Final = 60.0
@@ -67,6 +68,9 @@ class _Asking:
     now_ms: Callable[[], int]
     places: Places
     hardware: dict[str, Hardware]
+    until_s: float
+    """So long, by time.monotonic, a view of registers that differs is asked again."""
+    on_waiting: Callable[[str], None]
     reads: Reads = field(default_factory=Reads)
     positions: dict[str, int] = field(default_factory=dict)
 
@@ -82,14 +86,22 @@ class _Asking:
         raise NotServed(f"{stage} is not connected to the lab")
 
 
-async def read_all(lab: Lab, ledger: Path, now_ms: Callable[[], int]) -> Reads:
-    """Read every view that is present; ``now_ms`` is the clock of the run."""
+async def read_all(
+    lab: Lab, ledger: Path, now_ms: Callable[[], int], *, until_s: float, on_waiting: Callable[[str], None]
+) -> Reads:
+    """Read every view that is present; ``now_ms`` is the clock of the run.
+
+    Registers that differ get their deadline: they are asked for again until they are right or it is ``until_s`` by
+    time.monotonic, and ``on_waiting`` hears what is waited for.
+    """
     fleet = Fleet.from_options(**{**lab.plan.fleet, "seed": lab.plan.seed})
     places = Places(
         [(brand.name, region.name) for brand in fleet.brands for region in fleet.regions],
         sorted({plan.terminal.store_id for plan in fleet.terminals()}),
     )
-    asking = _Asking(lab, ledger, now_ms, places, await asyncio.to_thread(hardware_of, fleet))
+    hardware = await asyncio.to_thread(hardware_of, fleet)
+    until_s = max(until_s, time.monotonic() + ASKED_AGAIN_S)
+    asking = _Asking(lab, ledger, now_ms, places, hardware, until_s, on_waiting)
     await _read_poseidon(asking)
     await _read_views(asking)
     await _read_olympus(asking)
@@ -201,11 +213,10 @@ async def _read_registers(
     ask: Callable[[Served], Awaitable[list[msgspec.Raw]]],
     told: Mapping[str, Any],
 ) -> None:
-    """A view of registers, between two looks at the truth about them; one that differs is asked again for a moment.
+    """A view of registers, between two looks at the truth about them; one that differs is asked again.
 
     What is under way to a view shows in no distance: a PARM that comes back counts a store's terminals one after the other.
     """
-    until_s = time.monotonic() + ASKED_AGAIN_S
     while True:
         before = _truth(asking)
         asked_at_ms = asking.now_ms()
@@ -216,8 +227,10 @@ async def _read_registers(
         read = registers_read(view, found, (before, _truth(asking)))
         if read is None:
             return
-        if read.registers == read.registers_expected or time.monotonic() >= until_s:
+        left_s = asking.until_s - time.monotonic()
+        if read.registers == read.registers_expected or left_s <= 0:
             break
+        asking.on_waiting(f"registers of {view} differ; at most {left_s:.0f} s more")
         await asyncio.sleep(ASKED_EVERY_S)
     read.at_ms, read.asked_at_ms = asking.now_ms(), asked_at_ms
     _enter_standing(read, told.get(view, {}))

@@ -290,7 +290,10 @@ class Run:
             await self.wait_recovery(max(1.0, until_s - time.monotonic()))
             self.enter("final reads")
             await self._hear_all_stages()
-            reads = await read_all(self.lab, self.ledger_file, self.clock.now_ms)
+            reads = await read_all(
+                self.lab, self.ledger_file, self.clock.now_ms, until_s=until_s, on_waiting=self._waits_for
+            )
+            self._waits_for("")
             self._enter_recoveries(reads)
             await self._write_journeys()
         cut_short = self.interrupted and drain_s <= self.lab.plan.deadline_s
@@ -312,6 +315,9 @@ class Run:
         for answer in await asyncio.gather(*asking, return_exceptions=True):
             if isinstance(answer, BaseException) and not isinstance(answer, ControlError):
                 raise answer
+
+    def _waits_for(self, what: str) -> None:
+        self.waiting = what
 
     async def _judge(self) -> Verdict:
         """The verdict; whoever is stopped meanwhile waits for it: a thread cannot be stopped, and it is the verdict."""

@@ -110,7 +110,7 @@ def differing(read: Any) -> set[str]:
 
 def test_what_is_shown_is_judged(command_line: CommandLine) -> None:
     """Journals and what witnesses were told stay right, and all that people see is wrong: every bit of it is found."""
-    lab = command_line.up("--stores", 3, rate="80/s")
+    lab = command_line.up("--stores", 3, "--deadline", "6s", rate="80/s")
     lab.wait_for_trade(total=500)
     command_line.run("trade", "--name", lab.name, "--rate", "0")
     command_line.run("wait", "--name", lab.name, "--converged", "--timeout", "90s")
@@ -139,6 +139,7 @@ def test_what_is_shown_is_judged(command_line: CommandLine) -> None:
         read = reads["views"][view]
         shown = {name for name in differing(read) if not name.startswith("row ")}  # a damaged row has no name any more
         assert (view, shown) == (view, names)
+        assert (view, views[view]["validity"]) == (view, "invalid"), "it had its whole deadline"
         assert read["registers_changed_ms"].keys() == read["registers_expected"].keys()
     assert_tills(reads["views"]["tills"], spoiled["deleted"] | spoiled["raised"], robbed, views["tills"])
     assert {skip["reason"] for skip in reads["views"]["orders"]["skips"]} == {"no_key"}
