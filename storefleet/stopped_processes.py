@@ -15,12 +15,13 @@ from storefleet.observatory import Observatory
 from storefleet.processes import Child
 
 LOOK_S: Final = 0.25
+PIECE_MS: Final = 1_000
 PROC: Final = Path("/proc")
 STOPPED: Final = frozenset({"T", "t"})
 
 
 class StoppedProcesses:
-    """``await run()`` until cancelled; what is still stopped then is noted up to that moment."""
+    """``await run()`` until cancelled. A long stop is noted piece by piece, so that what lasts to the end is known too."""
 
     def __init__(self, observatory: Observatory, children: Mapping[str, Child], now_ms: Callable[[], int]) -> None:
         self._observatory = observatory
@@ -30,27 +31,22 @@ class StoppedProcesses:
 
     async def run(self) -> None:
         """Look at every process several times a second."""
-        try:
-            while True:
-                self.look()
-                await asyncio.sleep(LOOK_S)
-        finally:
-            for name in list(self._since_ms):
-                self._note(name)
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
         """Take notice of who is stopped now, and who is not any more."""
         stopped = {name for name, child in self._children.items() if _state(child) in STOPPED}
+        now_ms = self._now_ms()
+        for name, since_ms in list(self._since_ms.items()):
+            over = name not in stopped
+            if over or now_ms - since_ms >= PIECE_MS:
+                del self._since_ms[name]
+                if now_ms - since_ms >= Observatory.STALL_FLOOR_MS:
+                    self._observatory.note_stall(name, since_ms, now_ms - since_ms)
         for name in stopped - self._since_ms.keys():
-            self._since_ms[name] = self._now_ms()
-        for name in self._since_ms.keys() - stopped:
-            self._note(name)
-
-    def _note(self, name: str) -> None:
-        since_ms = self._since_ms.pop(name)
-        duration_ms = self._now_ms() - since_ms
-        if duration_ms >= Observatory.STALL_FLOOR_MS:
-            self._observatory.note_stall(name, since_ms, duration_ms)
+            self._since_ms[name] = now_ms
 
 
 def _state(child: Child) -> str:

@@ -175,6 +175,7 @@ def _snapshot(stage: str, second: int, total: int, sets: dict[str, list[tuple[in
         instance=1,
         incarnation=1,
         at_ms=START_MS + second * 1000,
+        number=second,
         taken=sets,
         handed_on=sets,
         counters={"taken_total": total, "handed_on_total": total},

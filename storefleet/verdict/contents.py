@@ -7,6 +7,7 @@ put there by somebody else. What was seen only as other content, never as the ev
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Final
 
 from fleetwire.content import HASH_BYTES
@@ -19,7 +20,8 @@ CONTENTS_OF_A_CONFLICT: Final = 2
 
 def contents_of(read: ViewRead, sequence: int) -> list[bytes]:
     """All contents that were seen under a number, the one that the view holds first; none: it has none, or keeps none."""
-    return [*_held(read, sequence), *(content for number, content in read.others if number == sequence)]
+    held = [content for _, content in _held_of(read, [sequence])]
+    return [*held, *(content for number, content in read.others if number == sequence)]
 
 
 def contradicted(ledger: SourceLedger, read: ViewRead) -> tuple[IntervalSet, IntervalSet]:
@@ -27,22 +29,27 @@ def contradicted(ledger: SourceLedger, read: ViewRead) -> tuple[IntervalSet, Int
     others: dict[int, set[bytes]] = defaultdict(set)
     for number, content in read.others:
         others[number].add(content)
+    for number, content in _held_of(read, sorted(others)):
+        others[number].add(content)
     bad, explained = IntervalSet(), IntervalSet()
     for number in sorted(others):
-        planted = number in ledger.conflicts and _is_planted(ledger, number, others[number].union(_held(read, number)))
+        planted = number in ledger.conflicts and _is_planted(ledger, number, others[number])
         (explained if planted else bad).add(number)
     return bad, explained
 
 
+def _held_of(read: ViewRead, numbers: list[int]) -> Iterator[tuple[int, bytes]]:
+    """What the view holds of ascending numbers, in one pass over all that it holds."""
+    start, waiting = 0, iter(numbers)
+    number = next(waiting, None)
+    for first, last in read.intervals if read.hashes else ():
+        while number is not None and number <= last:
+            if number >= first:
+                at = start + (number - first) * HASH_BYTES
+                yield number, read.hashes[at : at + HASH_BYTES]
+            number = next(waiting, None)
+        start += (last - first + 1) * HASH_BYTES
+
+
 def _is_planted(ledger: SourceLedger, number: int, contents: set[bytes]) -> bool:
     return len(contents) == CONTENTS_OF_A_CONFLICT and number in ledger.sequences and ledger.hash_of(number) in contents
-
-
-def _held(read: ViewRead, sequence: int) -> list[bytes]:
-    start = 0
-    for first, last in read.intervals:
-        if first <= sequence <= last and read.hashes:
-            at = start + (sequence - first) * HASH_BYTES
-            return [read.hashes[at : at + HASH_BYTES]]
-        start += (last - first + 1) * HASH_BYTES
-    return []

@@ -7,13 +7,15 @@ is the next to take it, is the place; where the hop proxies stand still, it is t
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from storefleet.verdict.machine import LAB_PROCESS, Stall
 
 HOPS_PROCESS: Final = "chaos"
-STEP_MS: Final = 100
 Places = tuple[str, ...]
 Leg = tuple[str, str]
 """The hop before a stage ('' for the first), and the stage."""
@@ -23,16 +25,22 @@ class HeldUp:
     """``culprit`` narrows an address down to who stood still there."""
 
     def __init__(self, stalls: Iterable[Stall]) -> None:
-        self._stalls = [
-            (stall.at_ms, stall.at_ms + stall.duration_ms, stall.process.rpartition("-")[0])
-            for stall in stalls
-            if stall.process != LAB_PROCESS
-        ]
-        self._known: dict[int, frozenset[str]] = {}
+        stalls = [stall for stall in stalls if stall.process != LAB_PROCESS]
+        changes = [(stall.at_ms, 1, _stage(stall)) for stall in stalls]
+        changes += [(stall.at_ms + math.ceil(stall.duration_ms) + 1, -1, _stage(stall)) for stall in stalls]
+        changes.sort()
+        self._from_ms = [at_ms for at_ms, _, _ in changes]
+        self._still: list[frozenset[str]] = []
+        """From each of these moments on, the stages of which a process stood still."""
+        count: Counter[str] = Counter()
+        for _, change, stage in changes:
+            count[stage] += change
+            self._still.append(frozenset(+count))
 
     def culprit(self, address: Places, path: Sequence[Leg], at_ms: int) -> Places:
         """Who of this address, or the next behind it, stood still at that moment; the address where nobody did."""
-        still = self._still(at_ms)
+        index = bisect_right(self._from_ms, at_ms) - 1
+        still = self._still[index] if index >= 0 else frozenset[str]()
         if not still or not address:
             return address
         near = _near(address, [place for leg in path for place in leg if place])
@@ -42,23 +50,18 @@ class HeldUp:
             return stages
         return tuple(place for place in near if place in hops) if HOPS_PROCESS in still else address
 
-    def _still(self, at_ms: int) -> frozenset[str]:
-        """The stages of which a process stood still at that moment."""
-        step = at_ms // STEP_MS
-        if step not in self._known:
-            self._known[step] = frozenset(
-                stage for from_ms, until_ms, stage in self._stalls if from_ms <= at_ms <= until_ms
-            )
-        return self._known[step]
+
+def _stage(stall: Stall) -> str:
+    return stall.process.rpartition("-")[0]
 
 
 def _near(address: Places, places: list[str]) -> Places:
-    """The address, and behind it the places up to the next stage."""
+    """The address, and behind it the places up to the next stage; of a way that passes it twice, both."""
+    near: dict[str, None] = dict.fromkeys(address)
     length = len(address)
-    begins = (start for start in range(len(places)) if tuple(places[start : start + length]) == address)
-    start = next(begins, None)
-    if start is None:
-        return address
-    last = start + length - 1
-    behind = 1 if last % 2 else 2  # stages and hops take turns, from a stage on
-    return tuple(places[start : last + 1 + behind])
+    for start in range(len(places)):
+        if tuple(places[start : start + length]) == address:
+            last = start + length - 1
+            behind = 1 if last % 2 else 2  # stages and hops take turns, from a stage on
+            near.update(dict.fromkeys(places[last + 1 : last + 1 + behind]))
+    return tuple(near)

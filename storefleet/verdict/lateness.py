@@ -1,9 +1,10 @@
 """Which events came to a view later than the deadline allows, to the event where the view itself says when it applied them.
 
-An event has its deadline from the latest of three moments on: its commit, the calm (the lab up, the faults lifted), and the
-beginning of what the view holds (a view that was rebuilt holds nothing older). There are two kinds of proof:
+An event has its deadline from its commit on, or from the calm on (the lab up, the faults lifted) where that is later. There
+are two kinds of proof:
 
-* **times**: the view says when it applied what it holds, so every event is judged alone;
+* **times**: the view says when it applied what it holds, so every event is judged alone, unless it was committed before
+  the view began anew: then it was held before, and how long the view took to read it again is its recovery, no lateness;
 * **readings**: what a stage had seen at a moment; what was overdue then and not seen is late. Readings come about once a
   second, so a lateness shorter than that beyond the deadline may not be proven by them. They speak where a view gives no
   times, and of what a view held before it began anew.
@@ -64,7 +65,7 @@ def late_by_times(view: ViewRecord, ledger: SourceLedger, read: ViewRead, limit:
         if max(map(sub, applied, committed)) <= deadline_ms:
             continue  # the usual case: nothing can be late, whatever else is known
         for number, (began_ms, came_ms) in enumerate(zip(committed, applied, strict=True), start=first):
-            if _is_late(spans, max(began_ms, view.begun_at_ms), came_ms, limit):
+            if began_ms >= view.begun_at_ms and _is_late(spans, began_ms, came_ms, limit):
                 result.add(number)
     return result
 
@@ -138,13 +139,20 @@ def _deadlines(
     deadline_ms = int(view.deadline_s * 1000)
     spans = calm_spans(view)
     for first, committed, applied in _pieces(ledger, read):
-        for number in members.intersection(IntervalSet([(first, first + len(committed) - 1)])).numbers():
-            began_ms = max(committed[number - first], view.begun_at_ms)
+        for place in _places(members, first, len(committed)):
+            began_ms = committed[place]
             due = (max(began_ms, from_ms) + deadline_ms for from_ms, _ in spans)
             for at_ms, (_, until_ms) in zip(due, spans, strict=True):
-                if at_ms < min(applied[number - first], until_ms):
-                    yield at_ms, number
+                if began_ms >= view.begun_at_ms and at_ms < min(applied[place], until_ms):
+                    yield at_ms, first + place
                     break
+
+
+def _places(members: IntervalSet, first: int, length: int) -> Iterator[int]:
+    """Where these numbers stand in a stretch that begins with ``first``."""
+    end = first + length - 1
+    for low, high in members.overlapping(first, end):
+        yield from range(max(low, first) - first, min(high, end) - first + 1)
 
 
 def applied_until(read: ViewRead, at_ms: int) -> IntervalSet:

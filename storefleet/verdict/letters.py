@@ -29,7 +29,7 @@ from fleetwire.errors import BadPayload
 from fleetwire.identity import Key
 from storefleet.verdict.field_differences import field_differences
 from storefleet.verdict.history import History, Ledger, SourceLedger
-from storefleet.verdict.letter_file import Counts, Letter
+from storefleet.verdict.letter_file import Counts, Letter, Letters
 from storefleet.verdict.result import (
     LETTER_LIMIT,
     FieldDifference,
@@ -89,7 +89,7 @@ def judge_letters(history: History) -> LetterJudgement:
     _sort_out(judgement, explainer, letters)
     _enter_untrue(judgement, history, history.ledger)
     if history.letters is not None:
-        judgement.unknown += _unheard(history.ledger, history.letters.heard, counted, history.letters.beyond)
+        judgement.unknown += _unheard(history.ledger, history.letters, counted, complete=known)
     return judgement
 
 
@@ -219,8 +219,13 @@ def _enter_untrue(judgement: LetterJudgement, history: History, ledger: Ledger) 
         judgement.invalid.append(invalid("untrue_messages", detail))
 
 
-def _unheard(ledger: Ledger, heard: list[Letter], counted: Counts, beyond: Counts) -> Iterator[Unknown]:
-    """Letters without a line, as far as planted rows that were not heard of cannot be theirs."""
+def _unheard(ledger: Ledger, letters: Letters, counted: Counts, *, complete: bool) -> Iterator[Unknown]:
+    """Letters without a line, as far as planted rows that were not heard of cannot be theirs.
+
+    Where some may be missing, a stage may also have posted a heard one again, after its own death or the broker's: so it
+    is where every heard one of that reason is planted.
+    """
+    heard, beyond = letters.heard, letters.beyond
     lines = Counter((letter.stage, letter.reason) for letter in heard)
     missing: Counter[str] = Counter()
     posted = {stage: reasons for stage, reasons in counted.items() if stage in POSTING_STAGES}
@@ -234,6 +239,10 @@ def _unheard(ledger: Ledger, heard: list[Letter], counted: Counts, beyond: Count
     for reason, keys in _keys_by_reason(heard).items():
         silent[reason] -= sum(_is_planted_row(ledger, key, reason) for key in keys)
     unnamed = missing - silent
+    if not complete:
+        for reason, keys in _keys_by_reason(heard).items():
+            if all(_is_planted_row(ledger, key, reason) for key in keys):
+                del unnamed[reason]
     if unnamed:
         yield unknown("letters_unheard", ", ".join(f"{count:,} {reason}" for reason, count in sorted(unnamed.items())))
 

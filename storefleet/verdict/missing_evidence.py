@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from fleetwire.identity import Terminal
+from fleetwire.intervals import IntervalSet
+from fleetwire.witness import ViewRead
 from storefleet.verdict.history import History, Ledger, ViewRecord
 from storefleet.verdict.ledger_holes import sources_with_holes
 
@@ -77,18 +79,27 @@ def _reads_without_totals(history: History) -> Found:
 
 def _registers_without_truth(history: History) -> Found:
     for view in history.views:
-        if not view.named_by or not view.was_read:
+        if not view.was_read or not (view.named_by or view.follows):
             continue
-        lacking = sorted(_names(history.ledger or Ledger(), view) - view.registers_expected.keys())
+        lacking = sorted(_names(history, view) - view.registers_expected.keys())
         if lacking:
             yield "evidence_missing", f"{view.view}: not said what {lacking[0]} must show ({len(lacking):,} in all)"
 
 
-def _names(ledger: Ledger, view: ViewRecord) -> set[str]:
-    """What the view must have registers of: a terminal that was ever online, or its store."""
-    if view.named_by == "terminal":
-        return set(ledger.registers)
-    return {Terminal.parse(terminal).store_id for terminal in ledger.registers}
+def _names(history: History, view: ViewRecord) -> set[str]:
+    """What the view must have registers of: a terminal that was ever online, or its store, or all that a view holds."""
+    ledger = history.ledger or Ledger()
+    if view.follows:
+        followed = next((other.read for other in history.views if other.view == view.follows), None) or {}
+        return {name for name, read in followed.items() if _is_known(ledger, name, read)}
+    online = ledger.registers.keys() | {name for name, source in ledger.sources.items() if source.applied}
+    return set(online) if view.named_by == "terminal" else {Terminal.parse(name).store_id for name in online}
+
+
+def _is_known(ledger: Ledger, name: str, read: ViewRead) -> bool:
+    """Whether all that the view holds of a source is the ledger's: what a stranger does to a till nobody can say."""
+    entries = ledger.sources.get(name)
+    return entries is not None and not IntervalSet(read.intervals).difference(entries.sequences)
 
 
 def _witnesses(history: History) -> Found:

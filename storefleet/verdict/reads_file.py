@@ -15,6 +15,7 @@ from fleetwire.errors import BadPayload
 from fleetwire.identity import MAXIMUM_SEQUENCE, Key
 from fleetwire.possible import Impossible, require_ordered
 from storefleet.verdict.run_format import READS_FORMAT, FinalRead, Reads
+from storefleet.verdict.views import rows_that_do_not_fit
 
 END_OF_TIME_MS: Final = 2**53
 LARGEST: Final = 2**62
@@ -62,6 +63,9 @@ def _require_possible(read: FinalRead) -> None:
         raise Impossible("registers_changed_ms: a time before all time")
     if read.events is not None:
         require_ordered({source: one.intervals for source, one in read.events.items()}, "events")
+        for source, one in read.events.items():
+            if problem := rows_that_do_not_fit(one):
+                raise Impossible(f"{source}: {problem}")
         _require_numbers(_named(read))
     if read.unreached is not None:
         require_ordered(read.unreached, "unreached")

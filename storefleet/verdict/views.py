@@ -43,16 +43,26 @@ class Judgement:
     unknown: list[Unknown] = field(default_factory=list)
 
 
+def rows_that_do_not_fit(read: ViewRead) -> str:
+    """What has not eight bytes for each of the numbers; '' where all has, or says nothing."""
+    wanted = HASH_BYTES * sum(last - first + 1 for first, last in read.intervals)
+    for row in ("hashes", "effects", "applied_at_ms"):
+        length = len(getattr(read, row))
+        if length not in (0, wanted):
+            return f"{length} bytes of {row} for {wanted // HASH_BYTES} events"
+    if any(len(content) != HASH_BYTES for _, content in read.others):
+        return f"another content that is no hash of {HASH_BYTES} bytes"
+    return ""
+
+
 def broken_read(view: ViewRecord) -> str:
     """What makes a final read contradict itself; '' for a sound one."""
     for source, read in (view.read or {}).items():
         count = IntervalSet(read.intervals).count if _ascending(read.intervals) else -1
         if count < 0:
             return f"the intervals of {source} overlap or are not ascending"
-        for row in ("hashes", "effects", "applied_at_ms"):
-            length = len(getattr(read, row))
-            if length and length != count * HASH_BYTES:
-                return f"{length} bytes of {row} for {count} events of {source}"
+        if problem := rows_that_do_not_fit(read):
+            return f"{source}: {problem}"
     return ""
 
 

@@ -77,7 +77,7 @@ def view_of(view: JourneyView, truth: Ledger) -> ViewRecord:
     if view.holds == "events":
         record.read = {source: read_of(source, entries.sequences) for source, entries in truth.sources.items()}
     else:
-        names = SOURCES if view.named_by == "terminal" else ("taco.west.s0001", "bagel.east.s0002")
+        names = SOURCES if view.named_by == "terminal" or view.follows else ("taco.west.s0001", "bagel.east.s0002")
         record.registers_expected = dict.fromkeys(names, "OPEN")
         record.registers_found = dict(record.registers_expected)
     return record
