@@ -17,6 +17,15 @@ def query_ledger(ledger: Path, statement: str, *values: int) -> list[Any]:
         return database.execute(statement, values).fetchall()
 
 
+def newest_outcome(ledger: Path) -> int | None:
+    """The row of the newest outcome, 0 while there is none; None where the ledger does not say."""
+    try:
+        (row,) = query_ledger(ledger, "SELECT coalesce(max(rowid), 0) FROM outcome")[0]
+    except StorageError:
+        return None
+    return int(row)
+
+
 def open_ledger(ledger: Path) -> sqlite3.Connection:
     """A connection that only reads; raises sqlite3.Error."""
     return sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)

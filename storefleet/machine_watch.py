@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from fleetwire.clock import now_ms
 from storefleet.disk_probe import DiskProbe
 from storefleet.machine_figures import CpuTimes, cpu_times, stood_still_ms, waited_us
 from storefleet.observatory import Observatory
@@ -29,6 +30,9 @@ from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Cause, MachineRecord
 
 PROBE_S: Final = 0.1
 SAMPLE_S: Final = 1.0
+STEP_FLOOR_MS: Final = 200
+"""A smaller step of the host's clock changes no deadline."""
+STEP_LIMIT: Final = 100
 PROC: Final = Path("/proc")
 _READ_LIMIT_BYTES: Final = 4096
 _FLOOR_MS: Final = Observatory.STALL_FLOOR_MS
@@ -57,6 +61,7 @@ class MachineWatch:
         self._slept_s = slept_s() or 0.0
         self._cpu = _cpu_times(proc)
         self._waited_us = _cpu_waited_us(proc)
+        self._ahead_ms = now_ms() - self._now_ms()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -74,10 +79,21 @@ class MachineWatch:
     def _look_at_clocks(self, loop_late_ms: float) -> None:
         if loop_late_ms >= _FLOOR_MS:
             self._note("event_loop", loop_late_ms)
+        self._look_at_host_clock()
         slept_before_s, self._slept_s = self._slept_s, max(self._slept_s, slept_s() or 0.0)
         slept_ms = (self._slept_s - slept_before_s) * 1000
         if slept_ms >= _FLOOR_MS:
             self._note("stopped", slept_ms)
+
+    def _look_at_host_clock(self) -> None:
+        """Whether somebody has set it: the run's clock never jumps, and the times of events are the host's."""
+        ahead_ms = now_ms() - self._now_ms()
+        step_ms = ahead_ms - self._ahead_ms
+        if abs(step_ms) < STEP_FLOOR_MS:
+            return
+        self._ahead_ms = ahead_ms
+        if len(self.record.clock_steps_ms) < STEP_LIMIT:
+            self.record.clock_steps_ms.append(step_ms)
 
     def _sample(self) -> None:
         """What is not worth a look ten times a second."""

@@ -179,6 +179,11 @@ class Observatory:
         """Close the file."""
         self._file.close()
 
+    @property
+    def written_bytes(self) -> int:
+        """How long the file is by now."""
+        return self._file.tell()
+
     def flush(self) -> None:
         """Make what was received readable for others."""
         self._file.flush()

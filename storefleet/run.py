@@ -26,6 +26,7 @@ from storefleet.convergence import RESOLUTION_MS, Recovery
 from storefleet.final_reads import Outcomes, last_resolved_key, read_all
 from storefleet.lab import Lab
 from storefleet.lab_health import health_of
+from storefleet.ledger_rows import newest_outcome
 from storefleet.live import Display, Picture, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.past_run import PastRun, go_on, recovery_of
@@ -290,9 +291,11 @@ class Run:
             await self.wait_recovery(max(1.0, until_s - time.monotonic()))
             self.enter("final reads")
             await self._hear_all_stages()
+            told_until_row, witnessed_bytes = newest_outcome(self.ledger_file), self.lab.observatory.written_bytes
             reads = await read_all(
                 self.lab, self.ledger_file, self.clock.now_ms, until_s=until_s, on_waiting=self._waits_for
             )
+            reads.told_until_row, reads.witnessed_bytes = told_until_row, witnessed_bytes
             self._waits_for("")
             self._enter_recoveries(reads)
             await self._write_journeys()

@@ -64,7 +64,9 @@ def make_run(folder: Path, *, events: int, sources: int) -> None:
         for snapshot in _snapshots(names, events):
             file.write(msgspec.json.encode(snapshot) + b"\n")
     _write_letters(folder / LETTERS_FILE_NAME, end_ms)
-    _write(folder / READS_FILE_NAME, _reads(names, events, end_ms))
+    reads = _reads(names, events, end_ms)
+    reads.told_until_row, reads.witnessed_bytes = sources, (folder / WITNESSES_FILE_NAME).stat().st_size
+    _write(folder / READS_FILE_NAME, reads)
 
 
 def source_name(number: int) -> str:

@@ -222,11 +222,12 @@ def registers_and_truth_missing(ground: Ground) -> Findings:
 
 def reports_missing(ground: Ground) -> Findings:
     """A stage of ours has never reported, or not for a while before the reads."""
-    asked = [view.asked_at_ms for view in ground.history.views if view.was_read and view.asked_at_ms]
-    if not asked:
-        raise Impossible("this run does not say when its views were asked")
-    stage = ground.choose([stage for stage in ground.history.stages if stage.witnessed], "stage with a witness")
-    last_ms = ground.random.choice([None, min(asked) - EARLY_MS - 1])
+    if ground.history.witnessed_bytes is None:
+        raise Impossible("this run does not say how much its witnesses had reported")
+    stages = [stage for stage in ground.history.stages if stage.witnessed]
+    stage = ground.choose(stages, "stage with a witness")
+    newest_ms = max(other.last_report_ms or 0 for other in stages if other.stage != stage.stage)
+    last_ms = ground.random.choice([None, newest_ms - EARLY_MS - 1])
     for same in (other for other in ground.history.stages if other.stage == stage.stage):
         ground.set(same, "last_report_ms", last_ms)
     return Counter([reason_line("unknown", "evidence_missing")])

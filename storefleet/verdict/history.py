@@ -242,6 +242,8 @@ class ViewRecord:
     converged_at_ms: int | None = None
     read_at_ms: int | None = None
     asked_at_ms: int | None = None
+    clock_steps_ms: list[int] = field(default_factory=list)
+    """By how much the host's clock was set meanwhile: what lies on both sides of a step is not late for the step."""
     begun_at_ms: int = 0
     """Since when it holds what it holds: what came before a rebuild it had to take in again; 0: not said."""
     deadline_s: float = 10.0
@@ -317,7 +319,9 @@ class History:
     found_bodies: dict[tuple[str, Key], Any] = field(default_factory=dict)
     """(view, key) -> what an altered event says there, as far as the final read kept it."""
     told_until_ms: int | None = None
-    """When the first view of events was asked: what terminals were told later proves nothing about its read."""
+    """When the first view of events was asked."""
+    witnessed_bytes: int | None = None
+    """How long the file of witnesses was then: reports behind that blame nobody for what a view lacked."""
     letters: Letters | None = None
     """The dead letters that were heard; None: nobody listened, or what was heard is not there."""
     skips: list[Skip] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """Which events came to a view later than the deadline allows, to the event where the view itself says when it applied them.
 
 An event has its deadline from its commit on, or from the calm on (the lab up, the faults lifted) where that is later. There
-are two kinds of proof:
+are two kinds of proof, both by the host's clock; what lies on both sides of a step of it is not late for the step:
 
 * **times**: the view says when it applied what it holds, so every event is judged alone, unless it was committed before
   the view began anew: then it was held before, and how long the view took to read it again is its recovery, no lateness;
@@ -44,7 +44,7 @@ def late(view: ViewRecord, ledger: SourceLedger, read: ViewRead, readings: Readi
     """What the view holds, or its stage was seen to hold, too late; without readings and times nothing is."""
     result = late_by_times(view, ledger, read, limit)
     for at_ms, seen in readings if needs_readings(view, read) else ():
-        result.update(overdue(view, ledger, seen, at_ms=at_ms, limit_ms=limit(at_ms)))
+        result.update(overdue(view, ledger, seen, at_ms=at_ms, limit_ms=limit(at_ms - sum(steps_ahead(view)))))
     return result
 
 
@@ -60,18 +60,25 @@ def late_by_times(view: ViewRecord, ledger: SourceLedger, read: ViewRead, limit:
     if not read.applied_at_ms or view.earliest_calm_ms is None:
         return result
     deadline_ms = int(view.deadline_s * 1000)
-    spans = calm_spans(view)
+    spans, steps = calm_spans(view), steps_ahead(view)
     for first, committed, applied in _pieces(ledger, read):
         if max(map(sub, applied, committed)) <= deadline_ms:
             continue  # the usual case: nothing can be late, whatever else is known
         for number, (began_ms, came_ms) in enumerate(zip(committed, applied, strict=True), start=first):
-            if began_ms >= view.begun_at_ms and _is_late(spans, began_ms, came_ms, limit):
+            if began_ms >= view.begun_at_ms and all(
+                _is_late(spans, began_ms, came_ms - step_ms, limit) for step_ms in (0, *steps)
+            ):
                 result.add(number)
     return result
 
 
 def _is_late(spans: list[Interval], began_ms: int, came_ms: int, limit: Limit) -> bool:
     return any(max(began_ms, from_ms) < limit(min(came_ms, until_ms)) for from_ms, until_ms in spans)
+
+
+def steps_ahead(view: ViewRecord) -> list[int]:
+    """By how much the host's clock was set ahead, each time: an event under way then looks late by that."""
+    return [step_ms for step_ms in view.clock_steps_ms if step_ms > 0]
 
 
 def calm_spans(view: ViewRecord) -> list[Interval]:

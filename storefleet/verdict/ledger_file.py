@@ -6,6 +6,7 @@ The file is opened read-only and may still be written to by an emulator, or lie 
 from __future__ import annotations
 
 import sqlite3
+import sys
 from array import array
 from contextlib import closing
 from itertools import groupby, pairwise
@@ -16,7 +17,7 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.errors import BadPayload, SettingsError, StorageError
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FORMAT_NAME, LEDGER_FORMAT_VERSION
-from storefleet.verdict.history import FOREVER_MS, Ledger, Register, SourceLedger
+from storefleet.verdict.history import Ledger, Register, SourceLedger
 from storefleet.verdict.ledger_check import (
     PLANTED,
     require_mark,
@@ -35,10 +36,10 @@ _EVENTS = (
 _RARE = "SELECT source, sequence, expected_reason, {sales_count} FROM event WHERE expected_reason <> '' OR {sales_count} = 0"
 
 
-def read_ledger(*paths: Path, told_until_ms: int | None = None) -> Ledger:
+def read_ledger(*paths: Path, told_until_row: int | None = None) -> Ledger:
     """Read one ledger file, or all shards of a fleet into one ledger.
 
-    What terminals were told to be applied after ``told_until_ms`` (None: never) is kept apart, as applied later.
+    What terminals were told to be applied after row ``told_until_row`` (None: never) is kept apart, as applied later.
 
     Raises SettingsError for a newer format, StorageError for what is no ledger, is damaged, or for a source that is in
     two shards.
@@ -48,7 +49,7 @@ def read_ledger(*paths: Path, told_until_ms: int | None = None) -> Ledger:
         try:
             with closing(_open(path)) as database:
                 _check_format(path, database)
-                _read(database, ledger, told_until_ms)
+                _read(database, ledger, told_until_row)
         except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError, BadPayload) as error:
             raise StorageError(f"ledger {path} cannot be read: {error}; use an undamaged run folder") from error
     return ledger
@@ -79,7 +80,7 @@ def _check_format(path: Path, database: sqlite3.Connection) -> None:
         )
 
 
-def _read(database: sqlite3.Connection, ledger: Ledger, told_until_ms: int | None) -> None:
+def _read(database: sqlite3.Connection, ledger: Ledger, told_until_row: int | None) -> None:
     database.execute("BEGIN")  # one look at all of it: its emulator may be writing
     names = {number: str(name) for number, name in database.execute("SELECT number, id FROM source")}
     twice = sorted(ledger.sources.keys() & set(names.values()))
@@ -88,7 +89,7 @@ def _read(database: sqlite3.Connection, ledger: Ledger, told_until_ms: int | Non
     require_sources(names)
     by_number = {number: ledger.source(name) for number, name in names.items()}
     _read_events(database, ledger, by_number)
-    _read_outcomes(database, by_number, FOREVER_MS if told_until_ms is None else told_until_ms)
+    _read_outcomes(database, by_number, sys.maxsize if told_until_row is None else told_until_row)
     for number, sequence, attempt in database.execute(
         "SELECT source, sequence, max(attempt) FROM attempt GROUP BY source, sequence"
     ):
@@ -104,15 +105,15 @@ def _read(database: sqlite3.Connection, ledger: Ledger, told_until_ms: int | Non
         ledger.registers[names[number]] = Register(bool(online), reason, boot, bd_seq, at_ms)
 
 
-def _read_outcomes(database: sqlite3.Connection, by_number: dict[int, SourceLedger], told_until_ms: int) -> None:
-    for number, first, last, verdict, stage, reason, at_ms in database.execute(
-        "SELECT source, first, last, verdict, stage, reason, at_ms FROM outcome"
+def _read_outcomes(database: sqlite3.Connection, by_number: dict[int, SourceLedger], told_until_row: int) -> None:
+    for number, first, last, verdict, stage, reason, row in database.execute(
+        "SELECT source, first, last, verdict, stage, reason, rowid FROM outcome"
     ):
         source = by_number[number]
         require_outcome(source, (first, last, verdict, stage, reason))
         if verdict != "applied":
             source.rejected.update(dict.fromkeys(range(first, last + 1), (stage, reason)))
-        elif at_ms <= told_until_ms:
+        elif row <= told_until_row:
             source.applied.add_range(first, last)
         else:
             source.applied_later.add_range(first, last)

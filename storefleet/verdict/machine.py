@@ -48,6 +48,8 @@ class MachineRecord(Struct, kw_only=True):
     measured: list[Cause] = field(default_factory=list)
     watched_ms: int = 0
     cpu_waited_ms: int | None = None
+    clock_steps_ms: list[int] = field(default_factory=list)
+    """By how much the host's clock was set while the lab watched, ahead or back; the first 100 times."""
 
 
 class Span(NamedTuple):

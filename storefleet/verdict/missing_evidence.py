@@ -15,7 +15,7 @@ from storefleet.verdict.history import History, Ledger, ViewRecord
 from storefleet.verdict.ledger_holes import sources_with_holes
 
 EARLY_MS: Final = 5_000
-"""A stage reports every second, and once more when it stops, which is after the final reads: so much older is too early."""
+"""A stage reports every second, and once more when it stops: what ends so much earlier than others ends too early."""
 
 Found = Iterator[tuple[str, str]]
 """Code of UNKNOWN_REASONS and the particulars."""
@@ -103,15 +103,16 @@ def _is_known(ledger: Ledger, name: str, read: ViewRead) -> bool:
 
 
 def _witnesses(history: History) -> Found:
-    asked_ms = min((view.asked_at_ms for view in history.views if view.was_read and view.asked_at_ms), default=None)
-    if asked_ms is None or any(code.startswith("witnesses_") for code, _ in history.notes):
-        return
-    for stage in {stage.stage: stage for stage in history.stages if stage.witnessed}.values():
+    if history.witnessed_bytes is None or any(code.startswith("witnesses_") for code, _ in history.notes):
+        return  # an older storefleet, or it is said already
+    stages = list({stage.stage: stage for stage in history.stages if stage.witnessed}.values())
+    newest_ms = max((stage.last_report_ms or 0 for stage in stages), default=0)
+    for stage in stages:
         if stage.last_report_ms is None:
             yield "evidence_missing", f"no report of {stage.stage}"
-        elif stage.alive_at_end and stage.last_report_ms < asked_ms - EARLY_MS:
-            early_s = (asked_ms - stage.last_report_ms) / 1000
-            yield "evidence_missing", f"the reports of {stage.stage} end {early_s:,.1f} s before the final reads"
+        elif stage.alive_at_end and stage.last_report_ms < newest_ms - EARLY_MS:
+            early_s = (newest_ms - stage.last_report_ms) / 1000
+            yield "evidence_missing", f"the reports of {stage.stage} end {early_s:,.1f} s before those of others"
 
 
 QUESTIONS: Final[tuple[Callable[[History], Found], ...]] = (

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from fleetwire.errors import BadPayload
 from fleetwire.identity import MAXIMUM_SEQUENCE, Key
@@ -27,6 +28,8 @@ class _Views(msgspec.Struct):
 
     format: str = ""
     views: dict[str, msgspec.Raw] = {}
+    told_until_row: Annotated[int, Meta(ge=0)] | None = None
+    witnessed_bytes: Annotated[int, Meta(ge=0)] | None = None
 
 
 def read_views(path: Path, content: bytes, notes: list[tuple[str, str]]) -> Reads:
@@ -41,6 +44,7 @@ def read_views(path: Path, content: bytes, notes: list[tuple[str, str]]) -> Read
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         notes.append(("read_broken", f"{path.name}: {error}"))
         return reads
+    reads.told_until_row, reads.witnessed_bytes = file.told_until_row, file.witnessed_bytes
     for view, raw in file.views.items():
         try:
             read = msgspec.json.decode(raw, type=FinalRead)

@@ -122,7 +122,8 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
     reads = _reads(folder / READS_FILE_NAME, notes)
     told_until_ms = _told_until_ms(plan, reads)
     history = History(
-        ledger=_ledger(folder / LEDGER_FILE_NAME, notes, told_until_ms),
+        ledger=_ledger(folder / LEDGER_FILE_NAME, notes, reads.told_until_row),
+        witnessed_bytes=reads.witnessed_bytes,
         told_until_ms=told_until_ms,
         stages=[_stage(plan, index) for index in range(len(plan.steps))],
         stalls=plan.stalls,
@@ -137,6 +138,11 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
     history.views = [_view(plan, view, reads.views.get(view.view), notes) for view in plan.views]
     if _witnesses_are_ours(folder / WITNESSES_FILE_NAME, plan, notes):
         enter_witnesses(history, folder / WITNESSES_FILE_NAME, _patience(history))
+        lacking = (reads.witnessed_bytes or 0) - (folder / WITNESSES_FILE_NAME).stat().st_size
+        if lacking > 0:
+            notes.append(
+                ("evidence_missing", f"{WITNESSES_FILE_NAME} lacks {lacking:,} bytes that the lab had written")
+            )
     _enter_timelines(history)
     _enter_letters(history, folder / LETTERS_FILE_NAME, plan, reads, content)
     _enter_bodies(history, reads, _fleet(content))
@@ -287,12 +293,12 @@ class _Head(msgspec.Struct):
     version: int = 0
 
 
-def _ledger(path: Path, notes: list[Note], told_until_ms: int | None) -> Ledger | None:
+def _ledger(path: Path, notes: list[Note], told_until_row: int | None) -> Ledger | None:
     if not path.is_file():
         notes.append(("ledger_missing", path.name))
         return None
     try:
-        return read_ledger(path, told_until_ms=told_until_ms)
+        return read_ledger(path, told_until_row=told_until_row)
     except StorageError as error:
         notes.append(("ledger_unreadable", str(error)))
         return None
@@ -349,6 +355,7 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Not
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
     _enter_read(record, read, notes)
+    record.clock_steps_ms = plan.machine.clock_steps_ms if plan.machine is not None else []
     return record
 
 

@@ -126,3 +126,7 @@ class Reads(Struct, kw_only=True):
     format: str = READS_FORMAT
     version: int = RUN_VERSION
     views: dict[str, FinalRead] = field(default_factory=dict)
+    told_until_row: int | None = None
+    """The newest row of the ledger's outcomes when the first view was asked; None: not said."""
+    witnessed_bytes: int | None = None
+    """How long the witnesses' file was then; None: not said."""

@@ -18,6 +18,7 @@ everything is undecided.
 from __future__ import annotations
 
 import logging
+import sys
 from array import array
 from bisect import bisect_left
 from collections import Counter
@@ -84,7 +85,6 @@ class _Incarnation:
 
     newest: _Head
     offsets: array[int] = field(default_factory=lambda: array("q"))
-    times_ms: array[int] = field(default_factory=lambda: array("q"))
 
 
 @dataclass(slots=True)
@@ -111,7 +111,6 @@ class _Stage:
         known = self.incarnations.setdefault(place, _Incarnation(head))
         known.newest = head
         known.offsets.append(offset)
-        known.times_ms.append(head.at_ms)
 
     def offsets(self) -> Iterator[int]:
         """Of all its lines, in the order of the file."""
@@ -197,7 +196,7 @@ class _Interest(NamedTuple):
 
     numbers: Sets
     resent: frozenset[str]
-    until_ms: int
+    until_offset: int
     """Reports that are newer than the final reads blame nobody for what these lack."""
 
 
@@ -216,8 +215,7 @@ def _interest(history: History) -> _Interest:
                     union.add_range(first, last)
             result[name] = union
     resent = frozenset(name for name, source in sources.items() if source.attempts)
-    asked = any(view.asked_at_ms is not None for view in history.views)
-    return _Interest(result, resent, history.told_until_ms if asked and history.told_until_ms else FOREVER_MS)
+    return _Interest(result, resent, sys.maxsize if history.witnessed_bytes is None else history.witnessed_bytes)
 
 
 def _enter_unions(
@@ -257,10 +255,10 @@ def _search_back(
         if source in interest.resent
         or not (_covers(taken.get(source), numbers) and _covers(handed_on.get(source), numbers))
     }
-    for offset, at_ms in zip(reversed(incarnation.offsets), reversed(incarnation.times_ms), strict=True):
+    for offset in reversed(incarnation.offsets):
         if not missing:
             break
-        if at_ms > interest.until_ms:
+        if offset >= interest.until_offset:
             continue
         report = lines.read(offset, _sets)
         if report is None:
