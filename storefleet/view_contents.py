@@ -21,9 +21,9 @@ import msgspec
 from fleetwire.errors import ControlError
 from fleetwire.intervals import IntervalSet
 from storefleet.contents import Comparison, Held, LedgerContents
-from storefleet.final_reads import Outcomes
 from storefleet.gateway_contents import GatewayContents
 from storefleet.ledger_events import LedgerEvents, Row
+from storefleet.ledger_outcomes import Outcomes
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
 from storefleet.verdict.journey import JourneyView
 
