@@ -33,7 +33,10 @@ class AlteredDocuments:
             return
         if entries.hash_of(key.sequence) == digest or len(document) > SIZE_LIMIT_BYTES:
             return
-        body = msgspec.json.decode(document)
+        try:
+            body = msgspec.json.decode(document)
+        except (ValueError, RecursionError):
+            return  # there is nothing that could be shown beside the ledger's
         if isinstance(body, dict):
             self.bodies[str(key)] = {name: value for name, value in body.items() if _is_shown(name, value)}
 
