@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import aiohttp
 import msgspec
 
 from emulator.fleet import Fleet
@@ -292,10 +293,16 @@ async def _read_registers(asking: _Asking, view: str, stage: str, ask: _Ask, tol
 async def _read_gateway(asking: _Asking) -> None:
     if not asking.is_ours(GATEWAY_VIEW):
         return
-    lab, asked_at_ms = asking.lab, asking.now_ms()
-    altered = AlteredDocuments(await asyncio.to_thread(ledger_or_nothing, asking.ledger))
-    unreached = Unreached(asking.positions)
-    events = await read_gateway(lab.gateway_url, altered.look, unreached.look)
+    ledger = await asyncio.to_thread(ledger_or_nothing, asking.ledger)
+    while True:
+        asked_at_ms = asking.now_ms()
+        altered, unreached = AlteredDocuments(ledger), Unreached(asking.positions)
+        try:
+            events = await read_gateway(asking.lab.gateway_url, altered.look, unreached.look)
+            break
+        except (aiohttp.ClientError, OSError):
+            if not await asking.has_time_for("the gateway does not answer"):
+                raise
     for view, one in asking.reads.views.items():
         one.unreached = unreached.of(view) if one.events is not None else None
     read = FinalRead(at_ms=asking.now_ms(), asked_at_ms=asked_at_ms, events=events, altered=altered.bodies)
