@@ -15,6 +15,8 @@ from storefleet.verdict.ledger_file import read_ledger
 
 LIMIT: Final = 100
 SIZE_LIMIT_BYTES: Final = 65_536
+DEPTH_LEFT: Final = 200
+"""A body must leave so many levels of what can be decoded: it is written, and read again, inside of other values."""
 BODY: Final = ("type", "time", "business_day_date", "data", "source", "sequence", "key")
 _NOBODY: Final = SourceLedger()
 
@@ -34,6 +36,7 @@ class AlteredDocuments:
         if entries.hash_of(key.sequence) == digest or len(document) > SIZE_LIMIT_BYTES:
             return
         try:
+            msgspec.json.decode(b"[" * DEPTH_LEFT + document + b"]" * DEPTH_LEFT)
             body = msgspec.json.decode(document)
         except (ValueError, RecursionError):
             return  # there is nothing that could be shown beside the ledger's

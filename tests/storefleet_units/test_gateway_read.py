@@ -21,6 +21,7 @@ from storefleet.altered_documents import AlteredDocuments
 from storefleet.final_reads import enter_stored_times
 from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, document_hash, read_gateway
 from storefleet.verdict.history import Ledger
+from storefleet.verdict.run_format import FinalRead, Reads
 from tests.feed.events import control, sale
 from tests.feed.laboratory import Laboratory
 from tests.storefleet_units.test_served import answering
@@ -140,6 +141,20 @@ def test_what_is_kept_of_altered_documents() -> None:
     altered.bodies.clear()
     altered.look(Key(TILL, 7), b"otherwis", msgspec.json.encode({**document, "channels": ["x"]}))
     assert altered.bodies[KEY]["channels"] == ["x"]
+
+
+def test_what_is_kept_can_be_written_and_read_again() -> None:
+    """However deep a body is nested, it does not cost the reads their file."""
+    ledger = Ledger()
+    ledger.source(TILL).append(7, GOOD.hash, 0)
+    kept = set()
+    for depth in range(1, 1_100):
+        altered = AlteredDocuments(ledger)
+        altered.look(Key(TILL, 7), b"otherwis", b'{"data":%b}' % (b"[" * depth + b"]" * depth))
+        reads = Reads(views={"gateway": FinalRead(at_ms=1, altered=altered.bodies)})
+        assert msgspec.json.decode(msgspec.json.encode(reads), type=Reads) == reads
+        kept.add(bool(altered.bodies))
+    assert kept == {True, False}
 
 
 async def test_documents_and_when_they_were_stored(tmp_path: Path) -> None:
