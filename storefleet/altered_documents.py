@@ -15,6 +15,8 @@ from storefleet.verdict.ledger_file import read_ledger
 
 LIMIT: Final = 100
 SIZE_LIMIT_BYTES: Final = 65_536
+DEPTH_LEFT: Final = 200
+"""A body must leave so many levels of what can be decoded: it is written, and read again, inside of other values."""
 BODY: Final = ("type", "time", "business_day_date", "data", "source", "sequence", "key")
 _NOBODY: Final = SourceLedger()
 
@@ -33,7 +35,11 @@ class AlteredDocuments:
             return
         if entries.hash_of(key.sequence) == digest or len(document) > SIZE_LIMIT_BYTES:
             return
-        body = msgspec.json.decode(document)
+        try:
+            msgspec.json.decode(b"[" * DEPTH_LEFT + document + b"]" * DEPTH_LEFT)
+            body = msgspec.json.decode(document)
+        except (ValueError, RecursionError):
+            return  # there is nothing that could be shown beside the ledger's
         if isinstance(body, dict):
             self.bodies[str(key)] = {name: value for name, value in body.items() if _is_shown(name, value)}
 

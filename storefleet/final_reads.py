@@ -2,8 +2,8 @@
 
 Events are told by our stages over the control plane, with hashes of what they really show; registers, totals, tills and
 orders are asked for over HTTP, as any client gets them, and documents over the gateway's own HTTP. The truth about
-registers comes from the ledger at the same moment. A view that cannot be read is left out, and the verdict says that it
-was not read.
+registers comes from the ledger at the same moment. Nothing that is answered is trusted: a view that cannot be read, or
+whose answer is none, is left out, and the verdict says that it was not read; the others are read all the same.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -22,20 +23,18 @@ import msgspec
 from emulator.fleet import Fleet
 from fleetwire.errors import ControlError, FleetError, StorageError
 from fleetwire.identity import Key
-from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.altered_documents import AlteredDocuments, ledger_or_nothing
 from storefleet.expected_registers import BOARD_VIEW, Hardware, Truth, expected_registers, hardware_of
-from storefleet.expected_tills import ServedOrder, held_since, judge_tills, sample_keys
+from storefleet.expected_tills import ServedOrder, Tills, held_since, judge_tills, sample_keys
 from storefleet.feed_positions import Unreached, read_positions
-from storefleet.gateway_read import StoredTimes, aligned_times, read_gateway
+from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, read_gateway
 from storefleet.lab import Lab
-from storefleet.ledger_rows import query_ledger
 from storefleet.served import (
+    TIMEOUT_S,
     NotServed,
     Places,
     Served,
-    Total,
     read_device,
     read_status,
     registers_of,
@@ -53,8 +52,17 @@ READ_STAGES: Final = ("poseidon", "views", "olympus_dgs")
 ASKED_AGAIN_S: Final = 1.0
 """At least."""
 ASKED_EVERY_S: Final = 0.1
+AGREEING_ANSWERS: Final = 2
+"""So many answers in a row must be right, or the same, before a view counts as settled."""
+AGREEING_ANSWERS_LIMIT: Final = 5
+"""Of a view that now agrees with itself and now does not: one more for every time that it did not."""
 SKIPS_LIMIT: Final = 1_000
 _READ_TIMEOUT_S: Final = 60.0
+_UNREADABLE: Final = (FleetError, *UNREADABLE, TypeError, LookupError)
+"""What a step may raise that reads, decodes and judges what somebody else answered."""
+
+Item = TypeVar("Item")
+_Ask = Callable[[Served], Awaitable[list[msgspec.Raw]]]
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +77,7 @@ class _Asking:
     places: Places
     hardware: dict[str, Hardware]
     until_s: float
-    """So long, by time.monotonic, a view of registers that differs is asked again."""
+    """So long, by time.monotonic, a view that differs, or is not served yet, is asked again."""
     on_waiting: Callable[[str], None]
     reads: Reads = field(default_factory=Reads)
     positions: dict[str, int] = field(default_factory=dict)
@@ -85,14 +93,38 @@ class _Asking:
                 return member.endpoints["http"]
         raise NotServed(f"{stage} is not connected to the lab")
 
+    async def has_time_for(self, what: str, *, pause_s: float = ASKED_EVERY_S) -> bool:
+        """Pause before asking again; False at once when there is no time left."""
+        left_s = self.until_s - time.monotonic()
+        if left_s <= 0:
+            return False
+        self.on_waiting(f"{what}; at most {left_s:.0f} s more")
+        await asyncio.sleep(min(pause_s, left_s))
+        return True
+
+
+class _Page(msgspec.Struct):
+    """A stage's answer to ``final_read``."""
+
+    views: dict[str, dict[str, Any]]
+    positions: dict[str, Any] = {}
+
+
+async def _guarded(what: str, step: Awaitable[None]) -> None:
+    """A step of the final reads; what it cannot read stays unread, and is told."""
+    try:
+        await step
+    except _UNREADABLE as error:
+        _log.warning("no final read of %s: %.300s", what, str(error) or type(error).__name__)
+
 
 async def read_all(
     lab: Lab, ledger: Path, now_ms: Callable[[], int], *, until_s: float, on_waiting: Callable[[str], None]
 ) -> Reads:
     """Read every view that is present; ``now_ms`` is the clock of the run.
 
-    Registers that differ get their deadline: they are asked for again until they are right or it is ``until_s`` by
-    time.monotonic, and ``on_waiting`` hears what is waited for.
+    What differs, or is not served yet, gets its deadline: it is asked for again until it is right or it is ``until_s`` by
+    time.monotonic, one time for all, and ``on_waiting`` hears what is waited for.
     """
     fleet = Fleet.from_options(**{**lab.plan.fleet, "seed": lab.plan.seed})
     places = Places(
@@ -102,14 +134,11 @@ async def read_all(
     hardware = await asyncio.to_thread(hardware_of, fleet)
     until_s = max(until_s, time.monotonic() + ASKED_AGAIN_S)
     asking = _Asking(lab, ledger, now_ms, places, hardware, until_s, on_waiting)
-    await _read_poseidon(asking)
-    await _read_views(asking)
-    await _read_olympus(asking)
-    await _read_gateway(asking)
-    if lab.observer is not None:
-        asked_at_ms = now_ms()
-        for view, events in lab.observer.final_read().items():
-            asking.reads.views[view] = FinalRead(at_ms=now_ms(), asked_at_ms=asked_at_ms, events=events)
+    await _guarded("poseidon", _read_poseidon(asking))
+    await _guarded("views", _read_views(asking))
+    await _guarded("olympus_dgs", _read_olympus(asking))
+    await _guarded("the gateway", _read_gateway(asking))
+    await _guarded("the broker", _read_observer(asking))
     return asking.reads
 
 
@@ -120,16 +149,20 @@ async def _read_poseidon(asking: _Asking) -> None:
     """Tills and orders first: what was applied since they were asked for is known by the times that the events have."""
     if not asking.is_ours("poseidon"):
         return
-    shown = await _tills_shown(asking)
+    try:
+        shown = await _tills_shown(asking)
+    except _UNREADABLE as error:
+        shown = None
+        _log.warning("no final read of %s: %.300s", TILLS_VIEW, error)
     asked_at_ms = asking.now_ms()
     views = await _stage_views(asking, "poseidon")
     if ORDERS_VIEW not in views:
         return
-    read = _events_read(views[ORDERS_VIEW], asked_at_ms)
+    read = await asyncio.to_thread(_events_read, views[ORDERS_VIEW], asked_at_ms)
     read.at_ms = asking.now_ms()
     asking.reads.views[ORDERS_VIEW] = read
     if shown is not None:
-        await _judge_shown(asking, shown, read)
+        await _guarded(TILLS_VIEW, _judge_shown(asking, shown, read))
 
 
 @dataclass(slots=True)
@@ -142,26 +175,24 @@ class _Shown:
     orders: dict[Key, ServedOrder]
 
 
-async def _tills_shown(asking: _Asking) -> _Shown | None:
-    asked_at_ms = asking.now_ms()
-    try:
-        keys = await asyncio.to_thread(sample_keys, asking.ledger, asking.lab.plan.seed)
-        async with served(asking.endpoint("poseidon")) as poseidon:
-            tills = await poseidon.tills(asking.places)
-            orders = await poseidon.orders(keys)
-    except FleetError as error:
-        _log.warning("no final read of %s: %s", TILLS_VIEW, error)
-        return None
-    return _Shown(asked_at_ms, asking.now_ms(), tills, orders)
+async def _tills_shown(asking: _Asking) -> _Shown:
+    keys = await asyncio.to_thread(sample_keys, asking.ledger, asking.lab.plan.seed)
+
+    async def ask(poseidon: Served) -> _Shown:
+        asked_at_ms = asking.now_ms()
+        tills = await poseidon.tills(asking.places)
+        orders = await poseidon.orders(keys)
+        return _Shown(asked_at_ms, asking.now_ms(), tills, orders)
+
+    return await _served_by(asking, "poseidon", ask)
 
 
 async def _judge_shown(asking: _Asking, shown: _Shown, read: FinalRead) -> None:
-    held = {source: held_since(one, shown.asked_at_ms) for source, one in (read.events or {}).items()}
-    try:
-        tills = await asyncio.to_thread(judge_tills, asking.ledger, held, shown.tills, shown.orders)
-    except StorageError as error:
-        _log.warning("no till can be judged: %s", error)
-        return
+    def judge() -> Tills:
+        held = {source: held_since(one, shown.asked_at_ms) for source, one in (read.events or {}).items()}
+        return judge_tills(asking.ledger, held, shown.tills, shown.orders)
+
+    tills = await asyncio.to_thread(judge)
     asking.reads.views[TILLS_VIEW] = FinalRead(
         at_ms=shown.at_ms,
         asked_at_ms=shown.asked_at_ms,
@@ -174,80 +205,104 @@ async def _judge_shown(asking: _Asking, shown: _Shown, read: FinalRead) -> None:
 async def _read_views(asking: _Asking) -> None:
     if not asking.is_ours("views"):
         return
-    before = await _rows(asking, "views", lambda one: one.rows("sales", asking.places))
-    asked_at_ms = asking.now_ms()
-    views = await _stage_views(asking, "views")
-    after = await _rows(asking, "views", lambda one: one.rows("sales", asking.places))
-    if SALES_VIEW in views and before is not None and after is not None:
-        read = _events_read(views[SALES_VIEW], asked_at_ms)
-        read.at_ms = asking.now_ms()
-        # Totals that go on growing while they are read are of no moment: then the view's own word of that moment counts.
-        read.totals = totals_of(after) if before == after else _told_totals(views[SALES_VIEW])
-        asking.reads.views[SALES_VIEW] = read
-    await _read_registers(asking, "store_board", "views", lambda one: one.rows("store-board", asking.places), views)
-    await _read_registers(
-        asking, "device_inventory", "views", lambda one: one.rows("device-inventory", asking.places), views
-    )
+    told: dict[str, Any] = {}
+    await _guarded(SALES_VIEW, _read_sales(asking, told))
+    if not told:
+        told.update(await _stage_views(asking, "views"))
+    for view, path in (("store_board", "store-board"), ("device_inventory", "device-inventory")):
+        ask = partial(Served.rows, path=path, places=asking.places)
+        await _guarded(view, _read_registers(asking, view, "views", ask, told.get(view, {})))
 
 
 async def _read_olympus(asking: _Asking) -> None:
     if asking.is_ours("olympus_dgs"):
-        await _read_registers(asking, "olympus_dgs", "olympus_dgs", lambda one: one.devices(asking.places), {})
+        ask = partial(Served.devices, places=asking.places)
+        await _read_registers(asking, "olympus_dgs", "olympus_dgs", ask, {})
 
 
-async def _rows(
-    asking: _Asking, stage: str, ask: Callable[[Served], Awaitable[list[msgspec.Raw]]]
-) -> list[msgspec.Raw] | None:
-    try:
-        async with served(asking.endpoint(stage)) as one:
-            return await ask(one)
-    except NotServed as error:
-        _log.warning("no final read of %s: %s", stage, error)
-        return None
+async def _read_sales(asking: _Asking, told: dict[str, Any]) -> None:
+    """Events between two looks at the totals. Trading has stopped, so all that is shown in a row must be the same; totals
+    that never settle are judged as they were last. ``told`` gets what the stage says of all its views."""
+    ask = partial(Served.rows, path="sales", places=asking.places)
+    wanted = AGREEING_ANSWERS
+    while True:
+        begun_s = time.monotonic()
+        first = await asyncio.to_thread(totals_of, await _served_by(asking, "views", ask))
+        asked_at_ms = asking.now_ms()
+        told.clear()
+        told.update(await _stage_views(asking, "views"))
+        shown = [first]
+        while len(shown) < wanted:
+            shown.append(await asyncio.to_thread(totals_of, await _served_by(asking, "views", ask)))
+        pause_s = max(ASKED_EVERY_S, time.monotonic() - begun_s)
+        if all(one == first for one in shown):
+            break
+        if not await asking.has_time_for("totals of sales go on changing", pause_s=pause_s):
+            break
+        wanted = min(wanted + 1, AGREEING_ANSWERS_LIMIT)
+    if SALES_VIEW in told:
+        read = await asyncio.to_thread(_events_read, told[SALES_VIEW], asked_at_ms)
+        read.at_ms = asking.now_ms()
+        read.totals = shown[-1]
+        asking.reads.views[SALES_VIEW] = read
 
 
-async def _read_registers(
-    asking: _Asking,
-    view: str,
-    stage: str,
-    ask: Callable[[Served], Awaitable[list[msgspec.Raw]]],
-    told: Mapping[str, Any],
-) -> None:
-    """A view of registers, between two looks at the truth about them; one that differs is asked again.
+async def _served_by(asking: _Asking, stage: str, ask: Callable[[Served], Awaitable[Item]]) -> Item:
+    """What a stage answers over HTTP. One that was just started does not serve yet: it is asked again while there is time.
+
+    Raises NotServed.
+    """
+    timeout_s = TIMEOUT_S
+    while True:
+        try:
+            async with served(asking.endpoint(stage), timeout_s=timeout_s) as one:
+                return await ask(one)
+        except NotServed:
+            if not await asking.has_time_for(f"{stage} does not answer"):
+                raise
+        timeout_s = min(TIMEOUT_S, max(ASKED_AGAIN_S, asking.until_s - time.monotonic()))
+
+
+async def _read_registers(asking: _Asking, view: str, stage: str, ask: _Ask, told: Mapping[str, Any]) -> None:
+    """A view of registers, asked some times in a row between two looks at the truth about them; one that differs in any
+    answer is asked again, and is judged by such an answer in the end.
 
     What is under way to a view shows in no distance: a PARM that comes back counts a store's terminals one after the other.
     """
+    wanted = AGREEING_ANSWERS
     while True:
-        before = _truth(asking)
+        begun_s = time.monotonic()
+        before = await asyncio.to_thread(_truth, asking)
         asked_at_ms = asking.now_ms()
-        rows = await _rows(asking, stage, ask)
-        if rows is None:
-            return
-        found = registers_of(rows, read_status if view == BOARD_VIEW else read_device)
-        read = registers_read(view, found, (before, _truth(asking)))
-        if read is None:
-            return
-        left_s = asking.until_s - time.monotonic()
-        if read.registers == read.registers_expected or left_s <= 0:
+        answers = [await _served_by(asking, stage, ask) for _ in range(wanted)]
+        at_ms = asking.now_ms()
+        after = await asyncio.to_thread(_truth, asking)
+        reads = [await asyncio.to_thread(_read_beside, view, rows, (before, after)) for rows in answers]
+        wrong = [read for read in reads if read.registers != read.registers_expected]
+        pause_s = max(ASKED_EVERY_S, time.monotonic() - begun_s)
+        if not wrong or not await asking.has_time_for(f"registers of {view} differ", pause_s=pause_s):
             break
-        asking.on_waiting(f"registers of {view} differ; at most {left_s:.0f} s more")
-        await asyncio.sleep(ASKED_EVERY_S)
-    read.at_ms, read.asked_at_ms = asking.now_ms(), asked_at_ms
-    _enter_standing(read, told.get(view, {}))
+        if len(wrong) < len(reads):
+            wanted = min(wanted + 1, AGREEING_ANSWERS_LIMIT)
+    read = [*reads, *wrong][-1]
+    read.at_ms, read.asked_at_ms = at_ms, asked_at_ms
+    _enter_standing(read, told)
     asking.reads.views[view] = read
 
 
 async def _read_gateway(asking: _Asking) -> None:
     if not asking.is_ours(GATEWAY_VIEW):
         return
-    lab, asked_at_ms = asking.lab, asking.now_ms()
-    try:
-        altered = AlteredDocuments(await asyncio.to_thread(ledger_or_nothing, asking.ledger))
-        unreached = Unreached(asking.positions)
-        events = await read_gateway(lab.gateway_url, altered.look, unreached.look)
-    except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
-        _log.warning("no final read of the gateway: %s", error)
-        return
+    ledger = await asyncio.to_thread(ledger_or_nothing, asking.ledger)
+    while True:
+        asked_at_ms = asking.now_ms()
+        altered, unreached = AlteredDocuments(ledger), Unreached(asking.positions)
+        try:
+            events = await read_gateway(asking.lab.gateway_url, altered.look, unreached.look)
+            break
+        except (aiohttp.ClientError, OSError):
+            if not await asking.has_time_for("the gateway does not answer"):
+                raise
     for view, one in asking.reads.views.items():
         one.unreached = unreached.of(view) if one.events is not None else None
     read = FinalRead(at_ms=asking.now_ms(), asked_at_ms=asked_at_ms, events=events, altered=altered.bodies)
@@ -259,34 +314,81 @@ async def _enter_stored_times(asking: _Asking, events: Mapping[str, ViewRead]) -
     try:
         for answer in await asking.lab.stage_call(GATEWAY_VIEW, "stored_times", timeout_s=_READ_TIMEOUT_S):
             enter_stored_times(events, answer)
-    except (ControlError, msgspec.ValidationError) as error:
-        _log.warning("the gateway does not say when it stored its documents: %s", error)
+    except _UNREADABLE as error:
+        _log.warning(
+            "the gateway does not say when it stored its documents: %.300s", str(error) or type(error).__name__
+        )
+
+
+async def _read_observer(asking: _Asking) -> None:
+    observer, asked_at_ms = asking.lab.observer, asking.now_ms()
+    if observer is not None:
+        for view, events in observer.final_read().items():
+            asking.reads.views[view] = FinalRead(at_ms=asking.now_ms(), asked_at_ms=asked_at_ms, events=events)
 
 
 # -- what the control plane tells ----------------------------------------------------------------------------------------
 
 
 async def _stage_views(asking: _Asking, stage: str) -> dict[str, Any]:
-    """What the stage says that its views hold, page by page; how far their feeds were is entered into ``positions``."""
+    """What the stage says that its views hold; how far their feeds were is entered into ``positions``.
+
+    A stage that is not connected, or goes away meanwhile, is asked again while there is time; one that refuses, or whose
+    answer is none, says nothing.
+    """
+    while True:
+        try:
+            return await _all_pages(asking, stage)
+        except ControlError as error:
+            away = not error.definite or not asking.lab.control.stage(stage)
+            if not away or not await asking.has_time_for(f"{stage} is not connected"):
+                _log.warning("no final read of %s: %s", stage, error)
+                return {}
+        except _UNREADABLE as error:
+            _log.warning("no final read of %s: %.300s", stage, str(error) or type(error).__name__)
+            return {}
+
+
+async def _all_pages(asking: _Asking, stage: str) -> dict[str, Any]:
+    """Page by page; a view of which not every page comes is left out. Raises ControlError, msgspec.ValidationError."""
     views: dict[str, Any] = {}
     params: dict[str, Any] = {}
-    try:
-        while True:
-            (answer,) = await asking.lab.stage_call(stage, "final_read", params, timeout_s=_READ_TIMEOUT_S)
-            for name, told in answer["views"].items():
-                if name in views:
-                    views[name]["sources"].update(told["sources"])
-                else:
-                    views[name] = told
-            if not params:
-                asking.positions.update(read_positions(answer))
-            following = {name: told["following"] for name, told in answer["views"].items() if told.get("following")}
-            if not following:
-                return views
-            params = {"following": following}
-    except (ControlError, KeyError, TypeError, AttributeError, ValueError) as error:
-        _log.warning("no final read of %s: %s", stage, error)
-        return {}
+    while True:
+        (answer,) = await asking.lab.stage_call(stage, "final_read", params, timeout_s=_READ_TIMEOUT_S)
+        page = msgspec.convert(answer, _Page)
+        begins: dict[str, int] = params.get("following", {})
+        following: dict[str, int] = {}
+        for view in begins or page.views:
+            told = page.views.get(view, {})
+            if not _goes_on(told, begins.get(view, 0)):
+                _log.warning("no final read of %s: %s does not tell all of it", view, stage)
+                views.pop(view, None)
+                continue
+            if begins:
+                views[view]["sources"].update(told["sources"])
+            else:
+                views[view] = told
+            if told.get("following"):
+                following[view] = told["following"]
+        if not params:
+            positions = read_positions({"positions": page.positions})
+        if not following:
+            asking.positions.update(positions)
+            return views
+        params = {"following": following}
+
+
+def _goes_on(told: Mapping[str, Any], begin: int) -> bool:
+    """Whether this can be a view's page from ``begin`` on: of several it tells something, and what follows is behind it."""
+    following = told.get("following") or 0
+    if not begin and not following:
+        return bool(told)
+    sources = told.get("sources")
+    return isinstance(sources, dict) and bool(sources) and (following == 0 or _is_behind(following, begin))
+
+
+def _is_behind(following: object, begin: int) -> bool:
+    return isinstance(following, int) and following > begin
 
 
 def _events_read(told: Mapping[str, Any], asked_at_ms: int) -> FinalRead:
@@ -294,11 +396,6 @@ def _events_read(told: Mapping[str, Any], asked_at_ms: int) -> FinalRead:
     read.events = msgspec.convert(told["sources"], dict[str, ViewRead])
     _enter_standing(read, told)
     return read
-
-
-def _told_totals(told: Mapping[str, Any]) -> list[Total]:
-    rows = ((name.rpartition(" "), count, cents) for name, (count, cents) in told["totals"].items())
-    return [(store, day, count, cents) for (store, _, day), count, cents in rows]
 
 
 def _enter_standing(read: FinalRead, told: Mapping[str, Any]) -> None:
@@ -321,6 +418,15 @@ def _truth(asking: _Asking) -> Truth | None:
     except StorageError as error:
         _log.warning("no register can be judged: %s", error)
         return None
+
+
+def _read_beside(view: str, rows: list[msgspec.Raw], truths: Sequence[Truth | None]) -> FinalRead:
+    """Raises StorageError."""
+    found = registers_of(rows, read_status if view == BOARD_VIEW else read_device)
+    read = registers_read(view, found, truths)
+    if read is None:
+        raise StorageError("the ledger does not say what registers must show")
+    return read
 
 
 def registers_read(view: str, found: dict[str, object], truths: Sequence[Truth | None]) -> FinalRead | None:
@@ -355,59 +461,3 @@ def enter_stored_times(events: Mapping[str, ViewRead], answer: Any) -> None:
         read = events.get(source)
         if read is not None:
             read.applied_at_ms = aligned_times(read.intervals, told)
-
-
-class Outcomes:
-    """What terminals were told, by source; each read looks only at what is new.
-
-    ``refused`` is what was rejected and must not be held: a conflict's key may be, by its first content. ``applied`` is
-    kept up only with ``keeps_applied``. All grow while they are used.
-    """
-
-    def __init__(self, ledger: Path, *, keeps_applied: bool) -> None:
-        self.rejected: dict[str, IntervalSet] = {}
-        self.refused: dict[str, IntervalSet] = {}
-        self.applied: dict[str, IntervalSet] = {}
-        self._ledger = ledger
-        self._keeps_applied = keeps_applied
-        self._seen_row = 0
-
-    def read(self) -> set[str]:
-        """Take in what is new; what cannot be read yet comes with a later call. Sources of which more was rejected."""
-        if not self._ledger.exists():
-            return set()
-        newest = "SELECT coalesce(max(rowid), 0) FROM outcome"
-        statement = (
-            "SELECT id, verdict, reason, first, last FROM outcome JOIN source ON number = source"
-            " WHERE outcome.rowid > ? AND outcome.rowid <= ? AND (verdict = 'rejected' OR ?)"
-        )
-        try:
-            until_row: int = query_ledger(self._ledger, newest)[0][0]
-            if until_row <= self._seen_row:
-                return set()
-            rows = query_ledger(self._ledger, statement, self._seen_row, until_row, self._keeps_applied)
-        except StorageError as error:
-            _log.warning("%s", error)
-            return set()
-        touched = set()
-        for source, verdict, reason, first, last in rows:
-            if verdict == "applied":
-                self.applied.setdefault(source, IntervalSet()).add_range(first, last)
-                continue
-            touched.add(source)
-            self.rejected.setdefault(source, IntervalSet()).add_range(first, last)
-            if reason != "key_conflict":
-                self.refused.setdefault(source, IntervalSet()).add_range(first, last)
-        self._seen_row = until_row
-        return touched
-
-
-def last_resolved_key(ledger: Path) -> Key | None:
-    """The event of the newest outcome; None while there is none."""
-    newest = "SELECT id, last FROM outcome JOIN source ON number = source ORDER BY outcome.rowid DESC LIMIT 1"
-    try:
-        rows = query_ledger(ledger, newest)
-    except StorageError as error:
-        _log.warning("%s", error)
-        return None
-    return Key(*rows[0]) if rows else None

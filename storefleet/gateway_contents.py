@@ -16,40 +16,20 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.errors import BadPayload
 from fleetwire.held_events import DIGEST_MASK
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import SOURCE_LIMIT
 from storefleet.contents import EVENT_LIMIT, Held
-from storefleet.gateway_read import document_hash
+from storefleet.gateway_read import document_hash, feed_pages
 
-PAGE_DOCUMENTS: Final = 500
-"""So many are decoded without a pause of the lab's loop."""
 FAR_LIMIT: Final = 100_000
 GAP_LIMIT: Final = 1_000
 """A number so far beyond its source's last is kept apart: it may be anything."""
 ANSWER_TIMEOUT_S: Final = 10.0
 
-_QUERY: Final = {
-    "include_docs": "true",
-    "limit": str(PAGE_DOCUMENTS),
-    "filter": "sync_gateway/bychannel",
-    "channels": TRANSACTION_CHANNEL,
-}
 _log = logging.getLogger(__name__)
-
-
-class _Entry(msgspec.Struct):
-    id: str
-    doc: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    deleted: bool = False
-
-
-class _Page(msgspec.Struct):
-    results: list[_Entry]
-    last_seq: str
 
 
 class _Database(msgspec.Struct):
@@ -57,7 +37,6 @@ class _Database(msgspec.Struct):
     server_uuid: str = ""
 
 
-_decode_page = msgspec.json.Decoder(_Page).decode
 _decode_database = msgspec.json.Decoder(_Database).decode
 
 
@@ -95,20 +74,15 @@ class GatewayContents:
         self._reading = asyncio.Lock()
 
     async def catch_up(self, client: aiohttp.ClientSession) -> None:
-        """Read everything up to now. Raises aiohttp.ClientError, OSError (TimeoutError), msgspec.DecodeError."""
+        """Read everything up to now. Raises :data:`storefleet.gateway_read.UNREADABLE`."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
         async with self._reading:
             async with client.get(f"{self._url()}/", timeout=timeout, raise_for_status=True) as answer:
                 self._recognise(_decode_database(await answer.read()))
-            while True:
-                query = {**_QUERY, "since": self._since}
-                feed = f"{self._url()}/_changes"
-                async with client.get(feed, params=query, timeout=timeout, raise_for_status=True) as answer:
-                    page = _decode_page(await answer.read())
-                if not page.results:
-                    return
-                self.take([(entry.id, None if entry.deleted else entry.doc) for entry in page.results])
-                self._since = page.last_seq
+            pages = feed_pages(client, self._url(), self._since, timeout_s=ANSWER_TIMEOUT_S)
+            async for entries, following in pages:
+                self.take([(entry.id, None if entry.deleted else entry.doc) for entry in entries])
+                self._since = following
 
     def _recognise(self, database: _Database) -> None:
         """Begin anew with a database that is not the one that was read."""

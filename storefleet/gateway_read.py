@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from hashlib import blake2b, md5
 from typing import Annotated, Any, Final
 
@@ -32,12 +32,24 @@ PAGE_DOCUMENTS: Final = 500
 """So many are decoded without a pause of the lab's loop."""
 TIME_BYTES: Final = 8
 READ_TIMEOUT_S: Final = 60.0
+UNREADABLE: Final = (aiohttp.ClientError, OSError, ValueError, RecursionError)
+"""What reading a gateway raises: one that does not answer, or whose answer is no page of a feed."""
+FEED_QUERY: Final = {
+    "include_docs": "true",
+    "limit": str(PAGE_DOCUMENTS),
+    "filter": "sync_gateway/bychannel",
+    "channels": TRANSACTION_CHANNEL,
+}
+_NOT_JSON: Final = (ValueError, RecursionError)
+"""Half of it, no text, or nested too deep."""
 _NOT_WHOLE: Final = b"not whole"
 
 _log = logging.getLogger(__name__)
 
 
-class _Entry(Struct):
+class Entry(Struct):
+    """One document in the feed; ``seq`` is its place."""
+
     seq: Any
     id: str
     doc: Raw | msgspec.UnsetType = msgspec.UNSET
@@ -45,7 +57,7 @@ class _Entry(Struct):
 
 
 class _Page(Struct):
-    results: list[_Entry]
+    results: list[Entry]
     last_seq: str
 
 
@@ -85,29 +97,37 @@ async def read_gateway(
 
     ``look`` sees each key with its hash and its JSON, ``look_at_place`` with its place in the feed.
 
-    Raises aiohttp.ClientError, OSError (TimeoutError), msgspec.DecodeError.
+    Raises UNREADABLE.
     """
     documents = _Documents(look)
-    since = "0"
-    query = {
-        "include_docs": "true",
-        "limit": str(PAGE_DOCUMENTS),
-        "filter": "sync_gateway/bychannel",
-        "channels": TRANSACTION_CHANNEL,
-    }
-    timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as client:
-        while True:
-            async with client.get(f"{url}/_changes", params={**query, "since": since}) as answer:
-                page = _decode_page(await answer.read())
-            for entry in page.results:
+    async with aiohttp.ClientSession() as client:
+        async for entries, _ in feed_pages(client, url, "0", timeout_s=READ_TIMEOUT_S):
+            for entry in entries:
                 if entry.doc is not msgspec.UNSET and not entry.deleted:
                     key = documents.enter(entry.id, bytes(entry.doc))
                     if key is not None:
                         look_at_place(key, entry.seq)
-            if not page.results:
-                return documents.reads()
-            since = page.last_seq
+    return documents.reads()
+
+
+async def feed_pages(
+    client: aiohttp.ClientSession, url: str, since: str, *, timeout_s: float
+) -> AsyncIterator[tuple[list[Entry], str]]:
+    """Pages of transaction documents behind a place in the feed, each with the place that follows; raises UNREADABLE.
+
+    ``timeout_s`` is for each page.
+    """
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
+    while True:
+        query = {**FEED_QUERY, "since": since}
+        async with client.get(f"{url}/_changes", params=query, timeout=timeout, raise_for_status=True) as answer:
+            page = _decode_page(await answer.read())
+        if not page.results:
+            return
+        if page.last_seq == since:
+            raise ValueError(f"the gateway's feed does not go on from {since[:80]!r}")
+        yield page.results, page.last_seq
+        since = page.last_seq
 
 
 class _Documents:
@@ -147,7 +167,7 @@ def document_hash(document_id: str, document: bytes) -> bytes:
     if read is not None and _is_whole(document_id, read, document):
         try:
             return content_hash(read.type, read.time, read.business_day_date, msgspec.json.decode(read.data))
-        except (msgspec.DecodeError, RecursionError):
+        except _NOT_JSON:
             pass
     return blake2b(document, digest_size=HASH_BYTES, person=_NOT_WHOLE).digest()
 
@@ -155,7 +175,7 @@ def document_hash(document_id: str, document: bytes) -> bytes:
 def _read_document(document: bytes) -> _Document | None:
     try:
         return _decode_document(document)
-    except msgspec.DecodeError:
+    except _NOT_JSON:
         return _without_other_underscores(document)
 
 
@@ -182,10 +202,10 @@ def _is_revision_of_text(read: _Document, document: bytes) -> bool:
 def _is_revision_of_values(read: _Document, document: bytes) -> bool:
     try:
         body = _decode_body(document)
-    except (msgspec.DecodeError, RecursionError):
+        body.pop("attempt", None)
+        return read.revision == revision_id(1, "", body)
+    except _NOT_JSON:
         return False
-    body.pop("attempt", None)
-    return read.revision == revision_id(1, "", body)
 
 
 def _without_other_underscores(document: bytes) -> _Document | None:
@@ -194,7 +214,7 @@ def _without_other_underscores(document: bytes) -> _Document | None:
         body = _decode_body(document)
         kept = {name: value for name, value in body.items() if name in ("_id", "_rev") or name[:1] != "_"}
         return _decode_document(msgspec.json.encode(kept))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except _NOT_JSON:
         return None
 
 

@@ -9,7 +9,7 @@ from fleetwire.errors import SettingsError
 from fleetwire.identity import Key
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet import home
-from storefleet.final_reads import last_resolved_key
+from storefleet.ledger_outcomes import last_resolved_key
 
 
 def recorded_journey(folder: Path, key: str | None) -> dict[str, Any]:

@@ -23,9 +23,10 @@ from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.contents import Holdings
 from storefleet.control_server import Member
 from storefleet.convergence import RESOLUTION_MS, Recovery
-from storefleet.final_reads import Outcomes, last_resolved_key, read_all
+from storefleet.final_reads import read_all
 from storefleet.lab import Lab
 from storefleet.lab_health import health_of
+from storefleet.ledger_outcomes import Outcomes, last_resolved_key
 from storefleet.ledger_rows import newest_outcome
 from storefleet.live import Display, Picture, take_picture
 from storefleet.observatory import REGISTER_VIEWS

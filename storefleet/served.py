@@ -125,7 +125,8 @@ class Served:
     async def tills(self, places: Places) -> dict[str, object]:
         """The till of every terminal, as Poseidon says it; raises NotServed."""
         answers = await _each(places.stores, lambda store: self._get("/registers", {"store": store}))
-        return registers_of([row for answer in answers for row in self._list(answer)], _till)
+        rows = [row for answer in answers for row in self._list(answer)]
+        return await asyncio.to_thread(registers_of, rows, _till)
 
     async def orders(self, keys: Sequence[Key]) -> dict[Key, ServedOrder]:
         """These orders; raises NotServed."""
@@ -166,13 +167,13 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(url: str) -> AsyncIterator[Served]:
-    """The endpoint, for as long as it takes to ask it, at most TIMEOUT_S; raises NotServed."""
+async def served(url: str, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Served]:
+    """The endpoint, for as long as it takes to ask it, at most ``timeout_s``; raises NotServed."""
     try:
-        async with asyncio.timeout(TIMEOUT_S), aiohttp.ClientSession() as client:
+        async with asyncio.timeout(timeout_s), aiohttp.ClientSession() as client:
             yield Served(url, client)
     except TimeoutError as error:
-        raise NotServed(f"{url} did not answer all within {TIMEOUT_S:g} s") from error
+        raise NotServed(f"{url} did not answer all within {timeout_s:g} s") from error
 
 
 async def _each(items: Sequence[Item], ask: Callable[[Item], Awaitable[bytes]]) -> list[bytes]:

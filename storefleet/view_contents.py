@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-import msgspec
 
 from fleetwire.errors import ControlError
 from fleetwire.intervals import IntervalSet
 from storefleet.contents import Comparison, Held, LedgerContents
-from storefleet.final_reads import Outcomes
 from storefleet.gateway_contents import GatewayContents
+from storefleet.gateway_read import UNREADABLE
 from storefleet.ledger_events import LedgerEvents, Row
+from storefleet.ledger_outcomes import Outcomes
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
 from storefleet.verdict.journey import JourneyView
 
@@ -120,7 +120,7 @@ class ViewContents:
                     await self._gateway.catch_up(client)
                     heard.add(GATEWAY)
                     self._gateway_fault = ""
-                except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
+                except UNREADABLE as error:
                     self._gateway_fault = "it does not answer"
                     _log.info("the gateway cannot be read: %s", str(error) or type(error).__name__)
                 await asyncio.sleep(ASK_INTERVAL_S)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -41,7 +40,6 @@ CREATE TABLE IF NOT EXISTS applied (
 """
 PAGE_EVENTS: Final = 500_000
 """A page of a final read ends behind the source with which it holds so many: about 16 MB as JSON."""
-ALL_EVENTS: Final = sys.maxsize
 NO_HASH: Final = bytes(HASH_BYTES)
 """Of what is shown and was never journaled."""
 _PUT_SOURCE: Final = "INSERT INTO source (number, id) VALUES (?, ?)"
@@ -219,19 +217,9 @@ class Entry(NamedTuple):
     applied_at_ms: int
 
 
-def final_read(path: Path) -> dict[str, ViewRead]:
-    """Everything that the journal in this file holds, by source; on a connection of its own, so in any thread."""
-    return read_page(path, 0, ALL_EVENTS)[0]
-
-
-def read_page(path: Path, begin: int, limit: int) -> tuple[dict[str, ViewRead], int]:
-    """The same from the source with number ``begin`` on, until it holds ``limit`` events; and which source follows, or 0."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        return page_of(connection, begin, limit)
-
-
 def page_of(connection: sqlite3.Connection, begin: int, limit: int) -> tuple[dict[str, ViewRead], int]:
-    """The same on a connection; begin a transaction to have it of the same moment as something else."""
+    """What the journal holds, by source, from the source with number ``begin`` on until it holds ``limit`` events; and which
+    source follows, or 0. Begin a transaction to have it of the same moment as something else."""
     reads: dict[str, ViewRead] = {}
     names = source_names(connection)
     for number, entries in journal_entries(connection, begin):

@@ -40,7 +40,7 @@ Shown = list[Row | None]
 
 
 def read_page(path: Path, begin: int, limit: int) -> tuple[dict[str, ViewRead], int]:
-    """As :func:`consumers.feed.event_journal.read_page`, with the effects."""
+    """As :func:`consumers.feed.event_journal.page_of`, with the effects."""
     reads: dict[str, ViewRead] = {}
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN")  # all of one moment

@@ -11,9 +11,8 @@ import msgspec
 import pytest
 
 from fleetwire.held_events import digest_of
-from storefleet import gateway_contents as module
 from storefleet.gateway_contents import GatewayContents
-from storefleet.gateway_read import document_hash
+from storefleet.gateway_read import FEED_QUERY, document_hash
 from tests.feed.events import Written, sale
 from tests.feed.laboratory import Laboratory
 
@@ -41,7 +40,7 @@ def assert_holds(contents: GatewayContents, *events: Written) -> None:
 
 async def test_a_gateway_is_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is new, replaced or deleted since the last look; a database that was begun anew is read anew."""
-    monkeypatch.setitem(module._QUERY, "limit", "2")
+    monkeypatch.setitem(FEED_QUERY, "limit", "2")
     first = [sale(TILL, number) for number in (1, 2, 3)] + [sale(OTHER, number) for number in (1, 9_000)]
     async with Laboratory(tmp_path) as lab, aiohttp.ClientSession() as client:
         gateway = await lab.start_gateway()

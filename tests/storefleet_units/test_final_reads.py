@@ -12,7 +12,7 @@ import pytest
 from fleetwire.errors import StorageError
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import DDL
-from storefleet.final_reads import Outcomes, last_resolved_key
+from storefleet.ledger_outcomes import Outcomes, last_resolved_key
 
 TILL = "taco.west.s0001.r01"
 TILL_2 = "taco.west.s0001.r02"

@@ -19,8 +19,9 @@ from fleetwire.packed_times import packed_times, unpacked_times
 from fleetwire.revisions import revision_id
 from storefleet.altered_documents import AlteredDocuments
 from storefleet.final_reads import enter_stored_times
-from storefleet.gateway_read import StoredTimes, aligned_times, document_hash, read_gateway
+from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, document_hash, read_gateway
 from storefleet.verdict.history import Ledger
+from storefleet.verdict.run_format import FinalRead, Reads
 from tests.feed.events import control, sale
 from tests.feed.laboratory import Laboratory
 from tests.storefleet_units.test_served import answering
@@ -78,10 +79,47 @@ def test_a_revision_of_something_else(revision: str) -> None:
     assert document_hash(KEY, msgspec.json.encode({**GOOD.document, "_rev": revision})) != GOOD.hash
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"\xff", b"[" * 5_000, b'{"_id":'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 5_000,
+        b'{"_id":',
+        GOOD.json.replace(b'"SALE"', b'"S\xffLE"'),
+        GOOD.json.replace(b'"data":{', b'"data":{"a":"\xff",'),
+        GOOD.json.replace(b'"data":{', b'"data":{"a":%b,' % (b"[" * 9_000 + b"]" * 9_000)),
+        GOOD.json.replace(b'"_id"', b'"a":%b,"_id"' % (b"[" * 9_000 + b"]" * 9_000)),
+    ],
+    ids=["none", "list", "object", "no text", "deep", "half", "type no text", "data no text", "deep data", "deep more"],
+)
 def test_what_is_no_document(text: bytes) -> None:
-    """It has a hash all the same."""
-    assert len(document_hash(KEY, text)) == 8
+    """It has a hash all the same, its own; and nothing of it is kept to be shown but what can be read."""
+    digest = document_hash(KEY, text)
+    assert len(digest) == 8
+    assert digest not in (GOOD.hash, document_hash(KEY, text + b" "))
+    ledger = Ledger()
+    ledger.source(TILL).append(7, GOOD.hash, 0)
+    altered = AlteredDocuments(ledger)
+    altered.look(Key(TILL, 7), digest, text)
+    assert altered.bodies == ({KEY: {}} if text == b"{}" else {})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"\xff", b'{"results":[{"id":"\xff"}],"last_seq":"3"}', b'{"results":%b' % (b"[" * 9_000), 500, "again"],
+    ids=["no text", "an id that is no text", "deep", "an error", "no end"],
+)
+async def test_a_feed_that_cannot_be_read(answer: object) -> None:
+    """Whatever a gateway answers, reading it ends, with an error of which its readers know."""
+    if answer == "again":
+        answer = {"results": [{"seq": 1, "id": KEY, "doc": GOOD.document}], "last_seq": "0"}
+    query = "include_docs=true&limit=500&filter=sync_gateway/bychannel&channels=transaction&since=0"
+    async with answering({f"/_changes?{query}": answer}) as url:
+        with pytest.raises(UNREADABLE):
+            await read_gateway(url)
 
 
 def test_an_altered_value_is_its_own_content() -> None:
@@ -103,6 +141,20 @@ def test_what_is_kept_of_altered_documents() -> None:
     altered.bodies.clear()
     altered.look(Key(TILL, 7), b"otherwis", msgspec.json.encode({**document, "channels": ["x"]}))
     assert altered.bodies[KEY]["channels"] == ["x"]
+
+
+def test_what_is_kept_can_be_written_and_read_again() -> None:
+    """However deep a body is nested, it does not cost the reads their file."""
+    ledger = Ledger()
+    ledger.source(TILL).append(7, GOOD.hash, 0)
+    kept = set()
+    for depth in range(1, 1_100):
+        altered = AlteredDocuments(ledger)
+        altered.look(Key(TILL, 7), b"otherwis", b'{"data":%b}' % (b"[" * depth + b"]" * depth))
+        reads = Reads(views={"gateway": FinalRead(at_ms=1, altered=altered.bodies)})
+        assert msgspec.json.decode(msgspec.json.encode(reads), type=Reads) == reads
+        kept.add(bool(altered.bodies))
+    assert kept == {True, False}
 
 
 async def test_documents_and_when_they_were_stored(tmp_path: Path) -> None:
