@@ -14,9 +14,13 @@ import msgspec
 from msgspec import Struct, field
 
 from fleetwire.errors import BadPayload
-from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.intervals import IntervalSet
 
 Message = TypeVar("Message")
+
+ToldInterval = tuple[int, int]
+"""As a stage wrote it: unlike :data:`fleetwire.intervals.Interval` it may name numbers that no event has, which are
+clipped; an outcome is not thrown away over them."""
 
 LINGER_MAXIMUM_MS: Final = 1_000
 MAXIMUM_RANGES: Final = 1_000
@@ -36,7 +40,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """What a stage knows for sure about one source's events."""
 
     by: str
-    applied: list[Interval] = field(default_factory=list)
+    applied: list[ToldInterval] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     answer: bool = False
 
@@ -44,7 +48,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 class Ask(Struct, frozen=True, kw_only=True):
     """The numbers that a terminal has no outcome for."""
 
-    unresolved: list[Interval]
+    unresolved: list[ToldInterval]
 
 
 _decode_outcome = msgspec.json.Decoder(Outcome).decode
