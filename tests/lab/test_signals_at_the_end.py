@@ -47,7 +47,7 @@ def in_phase(command_line: CommandLine, name: str) -> bool:
 
 def hold(command_line: CommandLine, phase: str) -> Callable[[], None]:
     """Make a phase last; what is returned lets it go on."""
-    if phase == "final reads":  # everything drains without the terminal inventory, then its final read is waited for
+    if phase == "final reads":  # the terminal inventory is waited for as long as --drain says, then for its final read
         olympus = command_line.attach("lab").identities()["olympus_dgs-1"]
         olympus.signal(signal.SIGSTOP)
         return lambda: olympus.signal(signal.SIGCONT)
@@ -117,7 +117,7 @@ def test_a_second_ctrl_c_at_the_end(
 
 def test_a_first_ctrl_c_while_down_ends_the_lab(command_line: CommandLine) -> None:
     """The lab is ending already: the run goes on to its verdict, which is the exit status of both commands."""
-    with command_line.running(*UP) as process:
+    with command_line.running(*UP, "--drain", "5s") as process:
         trade(command_line)
         release = hold(command_line, "final reads")
         with command_line.running("down", "--timeout", "120s") as down:
