@@ -76,7 +76,7 @@ class Observer:
         """``remembers``: the view that it is the final read of, or '' for none."""
         self._letters = letters
         self._came_back = asyncio.Event()
-        self._barrier = topics.dead_letter("lab", "read-back", "1")
+        self._barrier = topics.letters_read_back()
         """The broker gives us our own message on it after all that it had for us before. It is one of the dead-letter
         topics: a broker may grant the subscription to these and forbid to read them, and then it does not come back."""
         self._client = client
