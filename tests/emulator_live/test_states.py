@@ -13,6 +13,7 @@ import aiomqtt
 import msgspec
 import pytest
 
+from emulator.ledger import Batch, Ledger
 from emulator.life import LIVES, Happening, Life
 from fleetwire.clock import now_ms
 from fleetwire.errors import ControlError
@@ -194,6 +195,21 @@ async def test_a_terminal_that_was_never_heard_of_has_no_register(broker: Broker
         await call(emulator, "close_stores")
         assert {terminal.life for terminal in emulator.running.terminals} == {Life.CLOSED}
     assert rows(tmp_path, REGISTERS) == []
+
+
+def test_the_newest_word_of_a_register_counts_within_a_batch(tmp_path: Path) -> None:
+    """A till may close and open, or come and close, between two commits; while the disk is full that is long."""
+    ledger, source = Ledger(tmp_path / "ledger.sqlite", seed=1, shard=0), "taco.west.s0001.r01"
+    ledger.boot([source])
+    batch = Batch()
+    batch.close_register(1)
+    batch.put_register((1, 1, "birth", 1, 2, 5))
+    ledger.commit(batch)
+    assert rows(tmp_path, REGISTERS) == [(1, "birth", 1, 2)]
+    batch.close_register(1)
+    ledger.commit(batch)
+    assert rows(tmp_path, REGISTERS) == [(0, "planned_close", 1, 2)]
+    ledger.close()
 
 
 async def test_a_power_cut_forgets_nothing_that_was_committed(broker: Broker, tmp_path: Path) -> None:
