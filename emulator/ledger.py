@@ -21,6 +21,8 @@ from fleetwire.identity import MAXIMUM_SEQUENCE
 from fleetwire.intervals import Interval
 
 Row: TypeAlias = tuple[object, ...]
+RegisterRow: TypeAlias = tuple[int, int, str, int, int, int]
+"""Source, online, reason, boot, bd_seq, at_ms."""
 
 _TEXT_LIMIT: Final = 100
 _OWN_DDL: Final = """
@@ -34,6 +36,7 @@ _BOOT: Final = "INSERT INTO till (source, boot) VALUES (?, 1) ON CONFLICT (sourc
 _PUT_TILL: Final = "UPDATE till SET state = ? WHERE source = ?"
 _SENT: Final = "UPDATE outbox SET attempt = ? WHERE source = ? AND sequence = ?"
 _RESOLVED: Final = "DELETE FROM outbox WHERE source = ? AND sequence = ?"
+_CLOSE_REGISTER: Final = "UPDATE register SET online = 0, reason = 'planned_close', at_ms = ? WHERE source = ?"
 _WAITING: Final = (
     "SELECT sequence, topic, type, time, properties, payload FROM outbox"
     " WHERE source = ? AND sequence > ? ORDER BY sequence LIMIT ?"
@@ -79,7 +82,9 @@ class Remembered(NamedTuple):
 class Batch:
     """Rows that are committed together, in the order of the tables' columns."""
 
-    __slots__ = ("attempts", "events", "outbox", "outcomes", "planted", "registers", "resolved", "sent", "tills")
+    __slots__ = (
+        "attempts", "closings", "events", "outbox", "outcomes", "planted", "registers", "resolved", "sent", "tills",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.events: list[Row] = []
@@ -93,7 +98,9 @@ class Batch:
         """(source, sequence)"""
         self.tills: list[Row] = []
         """(state, source)"""
-        self.registers: dict[int, Row] = {}
+        self.registers: dict[int, RegisterRow] = {}
+        self.closings: dict[int, Row] = {}
+        """(at_ms, source), of terminals that closed while they were offline."""
 
     def add_event(self, number: int, event: WrittenEvent, *, attempt: int) -> None:
         """An event of terminal ``number``; ``attempt`` is 1 when it goes out with the commit, 0 when it waits."""
@@ -111,6 +118,22 @@ class Batch:
         """What terminal ``number`` was told, cut to what the file can hold, whoever said it."""
         ends = max(told[0], 1), min(told[1], MAXIMUM_SEQUENCE)
         self.outcomes.append((number, *ends, verdict, _short(stage), _short(reason), now_ms()))
+
+    def put_register(self, row: RegisterRow) -> None:
+        """What a terminal's register says now."""
+        self.registers[row[0]] = row
+        self.closings.pop(row[0], None)
+
+    def close_register(self, number: int) -> None:
+        """Terminal ``number`` closed while it was offline: its register says so, of the session that it had last.
+
+        One that has had none, so that nobody has heard of it, has no register.
+        """
+        at_ms, put = now_ms(), self.registers.get(number)
+        if put is None:
+            self.closings[number] = (at_ms, number)
+        else:
+            self.registers[number] = (number, 0, "planned_close", put[3], put[4], at_ms)
 
 
 _STATEMENTS: Final = (
@@ -207,6 +230,8 @@ class Ledger:
                         self._connection.executemany(statement, rows)
                 if batch.registers:
                     self._connection.executemany(ledger_format.PUT_REGISTER, batch.registers.values())
+                if batch.closings:
+                    self._connection.executemany(_CLOSE_REGISTER, batch.closings.values())
         except sqlite3.Error as error:
             raise StorageError(f"ledger {self.path}: {error}: make room; it goes on by itself") from error
 

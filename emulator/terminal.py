@@ -125,6 +125,7 @@ class Terminal:
         if not self._step(Happening.CLOSE):
             return False
         if self.life is Life.CLOSED:
+            self._went_offline("planned_close")
             self._disconnect()
             return True
         self._goodbye_said = False
@@ -212,11 +213,15 @@ class Terminal:
         was_online, self.online = self.online, False
         if was_online:
             self._register(online=False, reason=reason)
+        elif reason == "planned_close":
+            # Nothing that the broker has not acknowledged becomes the truth: the session stays the one before.
+            self._floor.journal.batch.close_register(self.number)
+            self._floor.journal.touch()
 
     def _register(self, *, online: bool, reason: str) -> None:
         floor = self._floor
         row = (self.number, int(online), reason, self.boot, self.bd_seq, now_ms())
-        floor.journal.batch.registers[self.number] = row
+        floor.journal.batch.put_register(row)
         floor.journal.touch()
         floor.witness.register("terminals", self.id, [online, self.boot, self.bd_seq])
 
@@ -241,8 +246,8 @@ class Terminal:
         """The session comes back by itself; trading goes on."""
         self._floor.count("connections_lost_total" if self.life in ONLINE else "connect_failures_total")
         self._heartbeat_s = NEVER_S
-        self._went_offline("lost")
-        self._step(Happening.LOST)
+        closes = self._step(Happening.LOST) and self.life is Life.CLOSED
+        self._went_offline("planned_close" if closes else "lost")
         if self.life is Life.CLOSED:
             session.disconnect()
         elif error.final:

@@ -1,7 +1,8 @@
 """What a view of events holds now: numbers by source, and the sum of their content hashes, so that it can be compared.
 
 Unlike a witness, which only grows, this begins anew with the view. What it reports has the room of one set of a witness
-(SOURCE_LIMIT sources, NAME_LIMIT characters, INTERVAL_LIMIT intervals); sources beyond that are left out and counted.
+(SOURCE_LIMIT sources, NAME_LIMIT characters, INTERVAL_LIMIT intervals); sources beyond that are left out and counted,
+and those that changed come with the next report.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ class HeldEvents:
         self._sums[source] += int.from_bytes(content)
         self._changed.add(source)
 
+    def disturb(self, source: str, content: bytes) -> None:
+        """Something else was seen under a number of this source: its sum is not that of its events any more."""
+        self.sets.setdefault(source, IntervalSet())
+        self._sums[source] = self._sums.get(source, 0) + int.from_bytes(content)
+        self._changed.add(source)
+
     def put(self, source: str, numbers: IntervalSet, digest: int) -> None:
         """All of a source, as a file holds it."""
         self.sets[source] = numbers
@@ -62,16 +69,17 @@ class HeldEvents:
         sources = self.sets.keys() if full else self._changed
         lists: dict[str, list[Interval]] = {}
         digests: dict[str, int] = {}
-        left_out, intervals, characters = 0, INTERVAL_LIMIT, NAME_LIMIT
+        left_out: set[str] = set()
+        intervals, characters = INTERVAL_LIMIT, NAME_LIMIT
         for source in sources:
             numbers = self.sets[source]
+            if len(numbers) > intervals or len(source) > characters or len(lists) >= SOURCE_LIMIT:
+                left_out.add(source)
+                continue
             intervals -= len(numbers)
             characters -= len(source)
-            if intervals < 0 or characters < 0 or len(lists) >= SOURCE_LIMIT:
-                left_out += 1
-                continue
             lists[source] = numbers.to_list()
             digests[source] = self._sums[source] & DIGEST_MASK
         if not full:
-            self._changed = set()
-        return Holding(epoch=self.epoch, sources=lists, digests=digests), left_out
+            self._changed = left_out
+        return Holding(epoch=self.epoch, sources=lists, digests=digests), len(left_out)

@@ -7,6 +7,7 @@
 | ``{root}/canonical/{kind}/{brand}/{region}/{store}/{terminal id}`` | PARM -> | ``transaction`` 1, no; ``device`` 1, yes |
 | ``{root}/canonical/status/{brand}/{region}/{store}`` | PARM -> consumers | 1, yes |
 | ``{root}/dead-letter/{stage}/{reason}/{terminal id}`` | any stage -> people | 1, no |
+| ``{root}/dead-letter/lab/read-back/1`` | lab -> lab: no letter, it asks whether all were heard | 1, no |
 | ``{root}/host/{stage}/{instance}`` | any stage -> people | 1, yes (birth and will) |
 
 The root has at most two levels, so no topic has more than seven slashes; brand and region are one wildcard each.
@@ -66,6 +67,10 @@ class Topics:
     def dead_letter(self, stage: str, reason: str, source: str) -> str:
         """Where a stage puts what it cannot use; ``source`` is a terminal id or ``unknown``."""
         return f"{self.root}/dead-letter/{stage}/{reason}/{source}"
+
+    def letters_read_back(self) -> str:
+        """One that no dead letter is published on: whoever may read these gets it back after all that came before."""
+        return self.dead_letter("lab", "read-back", "1")
 
     def host(self, stage: str, instance: int) -> str:
         """The retained birth and will of one instance of a stage."""

@@ -150,7 +150,7 @@ class Held:
         """Take what the view of an incarnation holds, of some sources; a newer incarnation or epoch begins with nothing.
 
         ``late``: a newer word of the same incarnation came first. Within an epoch a view only gains events, so of two
-        words the longer is the newer. What are no ascending numbers is passed over.
+        words the longer is the newer. Its numbers ascend: :mod:`fleetwire.possible` lets nothing else in.
         """
         word = (incarnation, holding.epoch)
         if word < self.word:
@@ -159,8 +159,6 @@ class Held:
             self.begin_anew()
             self.word = word
         for source, intervals in holding.sources.items():
-            if not _ascending(intervals):
-                continue
             if source in self.intervals:
                 if late and _count(intervals) <= _count(self.intervals[source]):
                     continue
@@ -182,15 +180,6 @@ class Held:
         self.touched.update(self.intervals)
         self.intervals.clear()
         self.digests.clear()
-
-
-def _ascending(intervals: Iterable[Interval]) -> bool:
-    end = 0
-    for first, last in intervals:
-        if not end < first <= last:
-            return False
-        end = last
-    return True
 
 
 def _count(intervals: Iterable[Interval]) -> int:

@@ -1,14 +1,15 @@
 """What the views of registers must show a client, from the ledger's registers and the fleet's own plan.
 
 Not judged: ``flapping`` and ``revision`` count changes that PARM has seen, of which the ledger knows nothing; ``time`` is
-a clock's. What the ledger cannot know for sure has several acceptable values, see :func:`_reasons` and
-:func:`_totals`.
+a clock's. What the ledger cannot know for sure has several acceptable values, see :func:`_reasons`, :func:`_totals` and
+:class:`LaterSession`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,7 +21,7 @@ BOARD_VIEW: Final = "store_board"
 _REGISTERS: Final = "SELECT id, online, reason, boot, bd_seq, at_ms FROM register JOIN source ON number = source"
 Hardware = tuple[str, str, str, str, str]
 Acceptable = dict[str, list[object]]
-"""Register -> the values that are right, the likeliest first."""
+"""Register -> the values that are right, the likeliest first; a value, or after it what is equal to several."""
 
 
 class Truth(NamedTuple):
@@ -28,6 +29,30 @@ class Truth(NamedTuple):
 
     registers: dict[str, Acceptable]
     changed_ms: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LaterSession:
+    """Equal to every register of an offline terminal that tells of a session later than the one that is named here.
+
+    Of a CONNECT that the broker took and whose answer was cut off, so that the terminal never had it acknowledged, the
+    broker publishes the will; and a birth or a goodbye may have arrived without its PUBACK.
+    """
+
+    boot: int
+    bd_seq: int
+    hardware: Hardware
+
+    def __eq__(self, found: object) -> bool:
+        match found:
+            case LaterSession(boot, bd_seq, hardware):
+                return (boot, bd_seq, hardware) == (self.boot, self.bd_seq, self.hardware)
+            case [False, "lost" | "planned_close", int(boot), int(bd_seq), *hardware]:
+                return (boot, bd_seq) > (self.boot, self.bd_seq) and hardware == [*self.hardware]
+        return False
+
+    def __hash__(self) -> int:
+        return hash((self.boot, self.bd_seq, self.hardware))
 
 
 class _Known(NamedTuple):
@@ -53,8 +78,10 @@ def expected_registers(ledger: Path, hardware: Mapping[str, Hardware]) -> Truth:
     for terminal, online, reason, boot, bd_seq, at_ms in query_ledger(ledger, _REGISTERS):
         store = terminal.rpartition(".")[0]
         known = _Known(bool(online), reason)
-        fixed = (boot, bd_seq, *hardware.get(terminal, ("", "", "", "", "")))
-        devices[terminal] = [[known.online, word, *fixed] for word in _reasons(known)]
+        fixed = hardware.get(terminal, ("", "", "", "", ""))
+        devices[terminal] = [[known.online, word, boot, bd_seq, *fixed] for word in _reasons(known)]
+        if not known.online:
+            devices[terminal].append(LaterSession(boot, bd_seq, fixed))
         changed_ms[terminal] = at_ms
         stores[store].append(known)
         stores_changed_ms[store] = max(stores_changed_ms[store], at_ms)

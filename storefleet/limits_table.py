@@ -101,6 +101,7 @@ LIMITS: Final = (
     Limit("registers of a view in a witness", witness.REGISTER_LIMIT, "not noted", "`unnoted_total`, `witness_full`"),
     Limit("events whose times a stage keeps for `trace`", witness.JOURNEY_LIMIT, "the oldest are forgotten"),
     Limit("events of the broker's own final read", observer.REMEMBERED_LIMIT, "there is none", "`no_final_read`"),
+    Limit("sources of these events", witness.SOURCE_LIMIT, "there is none", "`no_final_read`"),
     Limit("contents that it remembers under one key", remembered.OTHERS_OF_A_KEY, "further ones say no more"),
     Limit(
         "dead letters that a run writes down",

@@ -231,7 +231,8 @@ class Observatory:
         """How many registers of a view differ from what the terminals really are, are missing, or are nobody's."""
         truth = self.board_truth() if view == "store_board" else self.device_truth()
         found = self.registers[view]
-        return len(found.keys() - truth.keys()) + sum(found.get(name) not in values for name, values in truth.items())
+        wrong = sum(not _is_acceptable(found.get(name), values) for name, values in truth.items())
+        return len(found.keys() - truth.keys()) + wrong
 
     def device_truth(self) -> dict[str, list[Any]]:
         """Acceptable values of every terminal's register."""
@@ -318,6 +319,17 @@ def _add(sets: dict[str, IntervalSet], report: Mapping[str, list[tuple[int, int]
             union.add_range(first, last)
         gained += union.count - before
     return gained
+
+
+def _is_acceptable(found: object, values: list[Any]) -> bool:
+    """A terminal that is offline may have had a session, later than its last, of which only the broker knows: of a CONNECT
+    that was taken and whose answer was cut off, the broker publishes the will."""
+    if found in values:
+        return True
+    match found, values:
+        case [False, int(boot), int(bd_seq)], [[False, int(last_boot), int(last_bd_seq)]]:
+            return (boot, bd_seq) > (last_boot, last_bd_seq)
+    return False
 
 
 def _statuses(online: list[bool]) -> list[Any]:

@@ -4,7 +4,8 @@ It proves that the broker is one before anything else is started, and it is the 
 then it remembers every content of every canonical event that it sees, and under whose name there was anything untrue. A
 lab that ends at the broker has no canonical events: then it remembers the keys of the raw ones. What it missed while it
 was not connected it cannot know, so there is no final read any more once that has happened, nor once there was more than
-REMEMBERED_LIMIT to remember. In every lab it hears the dead letters (:mod:`storefleet.letter_box`).
+REMEMBERED_LIMIT to remember, or more than SOURCE_LIMIT sources of it. In every lab it hears the dead letters
+(:mod:`storefleet.letter_box`).
 
 The broker keeps no session for it: our own has none left when it comes back, and on somebody else's a lab that is killed
 would leave one behind. So every break is a gap, and what was counted over a gap is called a lower bound.
@@ -24,15 +25,15 @@ from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms
 from fleetwire.content import content_hash
 from fleetwire.errors import BadPayload, FleetError, SettingsError
 from fleetwire.held_events import HeldEvents
-from fleetwire.identity import MAXIMUM_ID_CHARACTERS
+from fleetwire.identity import MAXIMUM_ID_CHARACTERS, Key
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
-from fleetwire.witness import Holding, ViewRead
+from fleetwire.witness import SOURCE_LIMIT, Holding, ViewRead
 from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.letter_box import LetterBox
 from storefleet.plan import EXTERNAL, LabPlan
-from storefleet.remembered import Contents, Numbers, untrue_content
+from storefleet.remembered import Came, Contents, Numbers, untrue_content
 
 OBSERVED_VIEWS: Final = {"parm": "canonical", "broker": "raw"}
 """Who answers outcomes in a lab -> the view that only the observer can read."""
@@ -64,11 +65,20 @@ class Observer:
     """``hosts`` is the newest word of every stage instance about itself, by ``stage/instance``."""
 
     def __init__(
-        self, client: StageClient, topics: Topics, *, remembers: str, letters: LetterBox | None = None
+        self,
+        client: StageClient,
+        topics: Topics,
+        *,
+        remembers: str,
+        letters: LetterBox | None = None,
+        conflicts_planted: bool = False,
     ) -> None:
         """``remembers``: the view that it is the final read of, or '' for none."""
         self._letters = letters
         self._came_back = asyncio.Event()
+        self._barrier = topics.letters_read_back()
+        """The broker gives us our own message on it after all that it had for us before. It is one of the dead-letter
+        topics: a broker may grant the subscription to these and forbid to read them, and then it does not come back."""
         self._client = client
         self._topics = topics
         self.hosts: dict[str, bytes] = {}
@@ -79,7 +89,10 @@ class Observer:
         self.untrue_messages: dict[str, int] = {}
         """Topic's source, or '' -> messages for canonical events that bear no key at all."""
         self._held = HeldEvents()
-        """The first content under every key of ``_contents``, to be compared while the run goes on."""
+        """The first content under every key of ``_contents``, to be compared while the run goes on; and what stands beside
+        it, so that the sum is not the ledger's for good, unless terminals of this fleet send such contents themselves:
+        whether one is theirs is known at the end only, and a healthy lab would never converge."""
+        self._conflicts_planted = conflicts_planted
         self._gap = False
 
     @classmethod
@@ -109,11 +122,16 @@ class Observer:
             on_connected=lambda _: letters.end_gap(),
             on_disconnected=lambda _: observer._on_gap(),
         )
-        observer = cls(client, topics, remembers=OBSERVED_VIEWS.get(plan.outcome_stage, ""), letters=letters)
+        observer = cls(
+            client,
+            topics,
+            remembers=OBSERVED_VIEWS.get(plan.outcome_stage, ""),
+            letters=letters,
+            conflicts_planted=bool(plan.fleet.get("conflicting")),
+        )
         observer._gap = missed_some
         client.on(TopicFilter(pattern=f"{topics.root}/host/#"), observer._on_host)
         client.on(TopicFilter(pattern=topics.all_dead_letters()), observer._on_letter)
-        client.on(TopicFilter(pattern=observer._barrier), observer._on_barrier)
         if plan.outcome_stage == "parm" or plan.commands.get("parm") == EXTERNAL:
             client.on(TopicFilter(pattern=topics.all_of("canonical", "transaction")), observer._on_canonical)
         if plan.outcome_stage == "broker":
@@ -159,18 +177,12 @@ class Observer:
         if self._letters is not None:
             self._letters.close()
 
-    @property
-    def _barrier(self) -> str:
-        """The broker gives us our own message on it after all that it had for us before."""
-        return f"{self._topics.root}/canonical/read-back/lab/1"
-
-    def _on_barrier(self, message: Message) -> None:
-        self._client.acknowledge(message)
-        self._came_back.set()
-
     def _on_letter(self, message: Message) -> None:
         self._client.acknowledge(message)
-        if self._letters is not None:
+        if message.topic == self._barrier:
+            if not message.retain:
+                self._came_back.set()
+        elif self._letters is not None:
             self._letters.receive(message)
 
     def final_read(self) -> dict[str, dict[str, ViewRead]]:
@@ -209,12 +221,16 @@ class Observer:
 
     def _on_raw(self, message: Message) -> None:
         self._client.acknowledge(message)
+        if message.retain:  # of another day
+            return
         key = key_of(message)
         if key is not None and self._remembers_more():
             self._numbers.add(key, now_ms())
 
     def _on_canonical(self, message: Message) -> None:
         self._client.acknowledge(message)
+        if message.retain:  # of another day
+            return
         self.heard_canonical.set()
         if not self._remembers or not self._remembers_more():
             return
@@ -224,15 +240,23 @@ class Observer:
             self._note_untrue(message)
             return
         digest = content_hash(event.type, event.time, event.business_day_date, data)
-        if self._contents.add(key, digest, now_ms()):
+        came = self._contents.add(key, digest, now_ms())
+        if came is Came.FIRST:
             self._held.add(key.source, key.sequence, digest)
+        elif came is Came.BESIDE:
+            self._disturb(key, digest)
+
+    def _disturb(self, key: Key, content: bytes) -> None:
+        if not self._conflicts_planted:
+            self._held.disturb(key.source, content)
 
     def _note_untrue(self, message: Message) -> None:
         """It stands under every key that it bears: one of them may be a till's of this fleet."""
         content = untrue_content(message)
         keys = claimed_keys(message)
         for key in keys:
-            self._contents.add_other(key, content)
+            if self._contents.add_other(key, content) is Came.BESIDE:
+                self._disturb(key, content)
         if not keys:
             source = self._topics.source_of(message.topic)[:MAXIMUM_ID_CHARACTERS]
             if source not in self.untrue_messages and len(self.untrue_messages) >= UNTRUE_SOURCES:
@@ -241,15 +265,24 @@ class Observer:
 
     def _remembers_more(self) -> bool:
         """Whether there is room; from the first time that there is none, all is forgotten."""
-        if self._contents.remembered + self._numbers.remembered >= REMEMBERED_LIMIT and not self._gap:
-            _log.error(
-                "the lab remembers no more than %d %s events: there will be no final read of them, and the verdict is"
-                " unknown; end the run earlier",
-                REMEMBERED_LIMIT,
-                self._remembers,
+        if self._gap:
+            return False
+        contents, numbers = self._contents, self._numbers
+        if contents.remembered + numbers.remembered >= REMEMBERED_LIMIT:
+            self._give_up(f"{REMEMBERED_LIMIT:,} {self._remembers} events", "end the run earlier")
+        elif contents.sources + numbers.sources > SOURCE_LIMIT:
+            self._give_up(
+                f"{self._remembers} events of {SOURCE_LIMIT:,} sources", "find out who publishes under so many"
             )
-            self._forget()
         return not self._gap
+
+    def _give_up(self, what: str, advice: str) -> None:
+        _log.error(
+            "the lab remembers no more than %s: there will be no final read of them, and the verdict is unknown; %s",
+            what,
+            advice,
+        )
+        self._forget()
 
 
 def _advice(error: MqttError) -> str:

@@ -7,7 +7,7 @@ an append.
 
 from __future__ import annotations
 
-import sys
+import enum
 from array import array
 from bisect import bisect_left
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.mqtt import Message
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 
 OTHERS_OF_A_KEY: Final = 8
@@ -59,56 +60,75 @@ class Arrivals:
         intervals = IntervalSet()
         for number in self.numbers:
             intervals.add(number)
-        times_ms = self.times_ms
-        if sys.byteorder == "big":
-            times_ms = array("q", times_ms)
-            times_ms.byteswap()
         return ViewRead(
             intervals=intervals.to_list(),
             hashes=bytes(self.hashes),
-            applied_at_ms=times_ms.tobytes(),
+            applied_at_ms=packed_times(self.times_ms),
             others=others,
         )
 
 
+class Came(enum.Enum):
+    """What a content is under its key."""
+
+    FIRST = "first"
+    AGAIN = "again"
+    BESIDE = "beside"
+    """Beside another, for the first time."""
+
+
 class Contents:
-    """Canonical events by value; ``remembered`` counts contents."""
+    """Canonical events by value; ``remembered`` counts contents, ``sources`` who has any."""
 
     def __init__(self) -> None:
         self.remembered = 0
         self._arrivals: dict[str, Arrivals] = {}
         self._others: dict[Key, list[bytes]] = {}
 
-    def add(self, key: Key, content: bytes, at_ms: int) -> bool:
-        """An event came whole; the same content again changes nothing. Whether it is the first under its key."""
-        arrivals = self._arrivals.get(key.source)
-        if arrivals is None:
-            arrivals = self._arrivals[key.source] = Arrivals()
+    @property
+    def sources(self) -> int:
+        """How many sources there are."""
+        return len(self._arrivals)
+
+    def add(self, key: Key, content: bytes, at_ms: int) -> Came:
+        """An event came whole; the same content again changes nothing."""
+        arrivals = self._of(key.source)
         if arrivals.add(key.sequence, at_ms, content):
             self.remembered += 1
-            return True
-        if arrivals.content(key.sequence) != content:
-            self.add_other(key, content)
-        return False
+            return Came.FIRST
+        if arrivals.content(key.sequence) == content:
+            return Came.AGAIN
+        return self.add_other(key, content)
 
-    def add_other(self, key: Key, content: bytes) -> None:
+    def add_other(self, key: Key, content: bytes) -> Came:
         """Something else was published under this key."""
+        self._of(key.source)
         others = self._others.setdefault(key, [])
-        if content not in others and len(others) < OTHERS_OF_A_KEY:
-            others.append(content)
-            self.remembered += 1
+        if content in others or len(others) >= OTHERS_OF_A_KEY:
+            return Came.AGAIN
+        others.append(content)
+        self.remembered += 1
+        return Came.BESIDE
+
+    def _of(self, source: str) -> Arrivals:
+        arrivals = self._arrivals.get(source)
+        if arrivals is None:
+            arrivals = self._arrivals[source] = Arrivals()
+        return arrivals
 
     def read(self) -> dict[str, ViewRead]:
         """By source; a source of which nothing came whole holds nothing, and has others."""
         others: dict[str, list[tuple[int, bytes]]] = {}
         for key, contents in sorted(self._others.items()):
             others.setdefault(key.source, []).extend((key.sequence, content) for content in contents)
-        sources = sorted(self._arrivals.keys() | others.keys())
-        return {name: self._arrivals.get(name, Arrivals()).read(others.get(name, [])) for name in sources}
+        return {name: arrivals.read(others.get(name, [])) for name, arrivals in sorted(self._arrivals.items())}
 
 
 class Numbers:
-    """Raw events by key alone; ``remembered`` counts intervals. Beyond ``times_limit`` events no times are kept."""
+    """Raw events by key alone; ``remembered`` counts intervals, ``sources`` who has any.
+
+    Beyond ``times_limit`` events no times are kept.
+    """
 
     def __init__(self, times_limit: int) -> None:
         self.remembered = 0
@@ -116,6 +136,11 @@ class Numbers:
         self._keys: dict[str, IntervalSet] = {}
         self._arrivals: dict[str, Arrivals] = {}
         self._times_left = times_limit
+
+    @property
+    def sources(self) -> int:
+        """How many sources there are."""
+        return len(self._keys)
 
     def add(self, key: Key, at_ms: int) -> None:
         """An event came, perhaps again."""

@@ -106,12 +106,15 @@ class ViewContents:
                 asking.create_task(one)
 
     async def _ask(self, stage: str, heard: set[str]) -> None:
-        while stage not in heard:
-            try:
+        while True:
+            # A stage that starts answers before it is ready, when its views may hold only some of what it has.
+            is_ready = any(member.ready for member in self._lab.control.stage(stage))
+            with contextlib.suppress(ControlError):
                 await self._lab.stage_call(stage, "snapshot_now", timeout_s=ASK_TIMEOUT_S)
-                heard.add(stage)
-            except ControlError:
-                await asyncio.sleep(ASK_INTERVAL_S)
+                if is_ready:
+                    heard.add(stage)
+                    return
+            await asyncio.sleep(ASK_INTERVAL_S)
 
     async def _follow_gateway(self, heard: set[str], until: Collection[str]) -> None:
         async with aiohttp.ClientSession() as client:
@@ -140,13 +143,18 @@ class ViewContents:
         if view == CANONICAL:
             return "" if self._hear_observer() else "the lab was away from the broker"
         stage = STAGE_OF.get(view)
-        if stage is None:
-            return ""
+        return "" if stage is None else self._unanswered(stage, self._lab.observatory.incarnation_heard(view), heard)
+
+    def _unanswered(self, stage: str, incarnation: int, heard: Collection[str]) -> str:
+        members = self._lab.control.stage(stage)
+        ready = [one.incarnation for one in members if one.ready]
+        if members and not ready:
+            return f"{stage} is starting"
         if stage not in heard:
             return f"{stage} does not answer"
-        incarnation = self._lab.observatory.incarnation_heard(view)
-        members = self._lab.control.stage(stage)
-        return "" if any(one.incarnation == incarnation for one in members) else f"{stage} was started again"
+        if not ready:
+            return f"{stage} is gone"
+        return "" if incarnation in ready else f"{stage} was started again"
 
     def _hear_observer(self) -> bool:
         """Take in what the lab's observer has heard since; False when it cannot have heard all."""

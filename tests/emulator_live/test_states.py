@@ -13,7 +13,9 @@ import aiomqtt
 import msgspec
 import pytest
 
+from emulator.ledger import Batch, Ledger
 from emulator.life import LIVES, Happening, Life
+from fleetwire.clock import now_ms
 from fleetwire.errors import ControlError
 from fleetwire.mqtt import QueueFull, Session
 from tests.broker import Broker
@@ -146,6 +148,68 @@ async def test_a_closing_store_waits_for_its_outcomes(broker: Broker, tmp_path: 
         await call(emulator, "trade", rate_per_s=1000)
         await until(lambda: emulator.running.trading.pacer.skipped > 10, "no sales")
         assert emulator.witness.counters["committed_total"] == 8
+
+
+REGISTERS = "SELECT online, reason, boot, bd_seq FROM register ORDER BY source"
+
+
+async def test_a_store_that_closes_offline_is_closed_on_purpose(broker: Broker, tmp_path: Path) -> None:
+    """Its register says so, of the session that it had last and not of one that the broker never acknowledged."""
+    async with running(settings_for(broker, tmp_path)) as emulator:
+        terminals = emulator.running.terminals
+        await until(lambda: all(terminal.online for terminal in terminals), "all are online")
+        broker.kill()
+        await until(lambda: rows(tmp_path, REGISTERS) == [(0, "lost", 1, 1)] * 4, "all are lost")
+        since_ms = now_ms()
+        await call(emulator, "close_stores", store="s0001")
+        closed = [terminal.life is Life.CLOSED for terminal in terminals]
+        assert sorted(closed) == [False, False, True, True]
+        words = [(0, "planned_close" if one else "lost", 1, 1) for one in closed]
+        await until(lambda: rows(tmp_path, REGISTERS) == words, "two are closed")
+        assert rows(tmp_path, f"SELECT count(*) FROM register WHERE at_ms >= {since_ms}") == [(2,)]
+        await call(emulator, "power_cut", terminals=["*"])
+        broker.restart()
+        await call(emulator, "power_on", terminals=["*"])
+        await until(lambda: rows(tmp_path, REGISTERS) == [(1, "birth", 2, 1)] * 4, "all are online")
+
+
+async def test_a_store_that_is_cut_off_while_it_closes_is_closed_on_purpose(broker: Broker, tmp_path: Path) -> None:
+    """It waits for outcomes and loses its connection instead."""
+    async with answering(broker) as answerer, running(settings_for(broker, tmp_path)) as emulator:
+        answerer.tells = answerer.answers = False
+        terminals = emulator.running.terminals
+        await until(lambda: all(terminal.online for terminal in terminals), "all are online")
+        await call(emulator, "burst", events=8)
+        await until(lambda: len(answerer.keys) == 8, "8 events came")
+        await call(emulator, "close_stores")
+        assert {terminal.life for terminal in terminals} == {Life.CLOSING}
+        broker.kill()
+        await until(lambda: rows(tmp_path, REGISTERS) == [(0, "planned_close", 1, 1)] * 4, "all are closed")
+        assert {terminal.life for terminal in terminals} == {Life.CLOSED}
+
+
+async def test_a_terminal_that_was_never_heard_of_has_no_register(broker: Broker, tmp_path: Path) -> None:
+    """Neither before it closes nor after."""
+    broker.kill()
+    async with running(settings_for(broker, tmp_path)) as emulator:
+        await call(emulator, "close_stores")
+        assert {terminal.life for terminal in emulator.running.terminals} == {Life.CLOSED}
+    assert rows(tmp_path, REGISTERS) == []
+
+
+def test_the_newest_word_of_a_register_counts_within_a_batch(tmp_path: Path) -> None:
+    """A till may close and open, or come and close, between two commits; while the disk is full that is long."""
+    ledger, source = Ledger(tmp_path / "ledger.sqlite", seed=1, shard=0), "taco.west.s0001.r01"
+    ledger.boot([source])
+    batch = Batch()
+    batch.close_register(1)
+    batch.put_register((1, 1, "birth", 1, 2, 5))
+    ledger.commit(batch)
+    assert rows(tmp_path, REGISTERS) == [(1, "birth", 1, 2)]
+    batch.close_register(1)
+    ledger.commit(batch)
+    assert rows(tmp_path, REGISTERS) == [(0, "planned_close", 1, 2)]
+    ledger.close()
 
 
 async def test_a_power_cut_forgets_nothing_that_was_committed(broker: Broker, tmp_path: Path) -> None:

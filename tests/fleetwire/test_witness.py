@@ -345,6 +345,24 @@ def test_what_a_view_holds_is_told_within_bounds(monkeypatch: pytest.MonkeyPatch
             assert witness.unnoted_total == before + 1
 
 
+def test_what_found_no_room_in_a_report_comes_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that changed is forgotten, and a source that never fits keeps no other one out."""
+    held = HeldEvents()
+    for source in (TILL, OTHER):
+        held.add(source, 1, b"")
+    with monkeypatch.context() as tight:
+        tight.setattr(held_events, "SOURCE_LIMIT", 1)
+        reports = [held.report(full=False) for _ in range(3)]
+    assert [left_out for _, left_out in reports] == [1, 0, 0]
+    assert sorted(source for holding, _ in reports for source in holding.sources) == sorted((TILL, OTHER))
+    for sequence in (3, 5):
+        held.add(TILL, sequence, b"")
+    held.add(OTHER, 2, b"")
+    monkeypatch.setattr(held_events, "INTERVAL_LIMIT", 2)
+    assert [held.report(full=False)[1] for _ in range(2)] == [1, 1]
+    assert held.report(full=True)[0].sources == {OTHER: [(1, 2)]}
+
+
 def test_registers_that_begin_anew() -> None:
     """Nothing of before is told any more, and the epoch says so."""
     witness = Witness()

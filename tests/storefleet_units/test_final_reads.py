@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fleetwire.errors import StorageError
@@ -80,11 +81,15 @@ def test_registers_without_a_truth_are_unread(truths: tuple[dict[str, dict[str, 
 
 def test_the_truth_about_registers(ledger: Path) -> None:
     """Stores have their status with its counts, terminals their whole register, olympus_dgs the device inventory's."""
-    from storefleet.expected_registers import expected_registers
+    from storefleet.expected_registers import LaterSession, expected_registers
 
     devices = {
         TILL: [[True, "birth", 3, 4, *HARDWARE[TILL]]],
-        TILL_2: [[False, "lost", 1, 2, *HARDWARE[TILL_2]], [False, "planned_close", 1, 2, *HARDWARE[TILL_2]]],
+        TILL_2: [
+            [False, "lost", 1, 2, *HARDWARE[TILL_2]],
+            [False, "planned_close", 1, 2, *HARDWARE[TILL_2]],
+            LaterSession(1, 2, HARDWARE[TILL_2]),
+        ],
     }
     truth = expected_registers(ledger, HARDWARE)
     assert truth.registers == {
@@ -97,6 +102,34 @@ def test_the_truth_about_registers(ledger: Path) -> None:
         "device_inventory": {TILL: 0, TILL_2: 7},
         "olympus_dgs": {TILL: 0, TILL_2: 7},
     }
+
+
+@pytest.mark.parametrize(
+    ("found", "right"),
+    [
+        ([False, "lost", 1, 3], True),
+        ([False, "lost", 2, 1], True),
+        ([False, "planned_close", 1, 9], True),
+        ([False, "lost", 1, 1], False),
+        ([False, "lost", 0, 9], False),
+        ([True, "birth", 1, 3], False),
+        ([0, "lost", 1, 3], False),
+        ([False, "birth", 1, 3], False),
+        ([False, "lost", 1, "3"], False),
+        ([False, "lost"], False),
+    ],
+)
+def test_a_session_of_which_only_the_broker_knows(ledger: Path, found: list[object], right: bool) -> None:
+    """The will of a CONNECT whose answer was cut off names a later session than the ledger; never an earlier one."""
+    from storefleet.expected_registers import expected_registers
+    from storefleet.final_reads import expected_of
+
+    truth = expected_registers(ledger, HARDWARE).registers["device_inventory"]
+    shown = {TILL: [True, "birth", 3, 4, *HARDWARE[TILL]], TILL_2: [*found, *HARDWARE[TILL_2]]}
+    expected = expected_of(shown, [truth])
+    assert expected == (shown if right else {**shown, TILL_2: [False, "lost", 1, 2, *HARDWARE[TILL_2]]})
+    msgspec.json.encode(expected)
+    assert expected_of({**shown, TILL_2: [*found, *HARDWARE[TILL]]}, [truth])[TILL_2] == truth[TILL_2][0]
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,30 @@ def test_the_inventory_of_olympus_is_held_against_the_terminals(observatory: Obs
     assert observatory.register_distance("olympus_dgs") == 0
 
 
+@pytest.mark.parametrize(
+    ("found", "distance"),
+    [
+        ([False, 2, 5], 0),
+        ([False, 2, 6], 0),
+        ([False, 3, 1], 0),
+        ([False, 2, 4], 1),
+        ([True, 2, 6], 1),
+        ([False, 2, "6"], 1),
+        ([False, 2], 1),
+        (None, 1),
+    ],
+)
+def test_an_offline_terminal_may_have_had_a_later_session(
+    observatory: Observatory, found: object, distance: int
+) -> None:
+    """Of a CONNECT whose answer was cut off only the broker knows, by its will; one that is online knows its own session."""
+    observatory.receive(snapshot("emulator", state={"terminals": {TILL: [False, 2, 5], FAR: [True, 1, 1]}}))
+    observatory.receive(snapshot("views", state={"device_inventory": {TILL: found, FAR: [True, 1, 1]}}))
+    assert observatory.register_distance("device_inventory") == distance
+    observatory.receive(snapshot("views", state={"device_inventory": {FAR: [True, 1, 2]}}))
+    assert observatory.register_distance("device_inventory") == distance + 1
+
+
 def test_state_that_is_none(observatory: Observatory) -> None:
     """A view's state that is no registers is passed over."""
     observatory.receive(snapshot("views", state={"store_board": 5, "other": {"a": 1}}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,7 +17,10 @@ from fleetwire.mqtt import Message, StageClient
 from fleetwire.topics import Topics
 from fleetwire.witness import Holding, ViewRead
 from storefleet import observer as module
-from storefleet.observer import Observer
+from storefleet.letter_box import LetterBox
+from storefleet.observer import Observer, endpoint
+from tests.broker import Broker
+from tests.storefleet_units.plans import lab_plan
 
 TILL = Terminal("taco", "west", "s0001", "r01")
 TOPICS = Topics("storefleet/test")
@@ -173,6 +177,102 @@ def test_an_untrue_message_stands_under_every_name_that_it_bears() -> None:
     for name, value in (("id", f"{TILL.id}.4"), ("source", other.id)):
         _, found = observed(message_of(canonical(3).topic, canonical(3).payload, [(name, value)]))
         assert [number for number, _ in found[TILL.id].others] == [3]
+
+
+def second_content(sequence: int = 1) -> Message:
+    """Another content under the key of a canonical message."""
+    event = {**msgspec.json.decode(canonical(sequence).payload), "business_day_date": "2025-03-02"}
+    return message_of(canonical(1).topic, msgspec.json.encode(event))
+
+
+@pytest.mark.parametrize("planted", [False, True])
+@pytest.mark.parametrize(
+    "beside", [second_content(), message_of(canonical(1).topic, altered(time="now"))], ids=["other", "untrue"]
+)
+def test_what_stands_beside_an_event_shows_meanwhile(beside: Message, planted: bool) -> None:
+    """The source's sum is not its events' any more, once and for good; where terminals plant such contents it stays."""
+    observer = Observer(AcknowledgingClient(), TOPICS, remembers="canonical", conflicts_planted=planted)
+    observer._on_canonical(canonical(1))
+    alone = observer.holding()
+    assert alone is not None
+    told = []
+    for _ in range(2):
+        observer._on_canonical(beside)
+        told.append(observer.holding())
+    if planted:
+        assert told == [Holding(), Holding()]
+    else:
+        assert told[0] is not None
+        assert told[0].sources == alone.sources
+        assert told[0].digests != alone.digests
+        assert told[1] == Holding(), "the same again changes nothing"
+
+
+def test_an_untrue_message_under_a_till_that_sold_nothing_shows_meanwhile() -> None:
+    """It holds no event, and yet its contents are not nothing."""
+    observer = Observer(AcknowledgingClient(), TOPICS, remembers="canonical")
+    observer._on_canonical(message_of(canonical(1).topic, altered(time="now")))
+    held = observer.holding()
+    assert held is not None
+    assert (held.sources, bool(held.digests[TILL.id])) == ({TILL.id: []}, True)
+
+
+@pytest.mark.parametrize(("view", "message"), [("raw", raw), ("canonical", canonical)])
+def test_what_the_broker_has_retained_is_of_another_day(view: str, message: Callable[[int], Message]) -> None:
+    """It is acknowledged, and nothing else."""
+    client = AcknowledgingClient()
+    observer = Observer(client, TOPICS, remembers=view)
+    receive = observer._on_raw if view == "raw" else observer._on_canonical
+    receive(msgspec.structs.replace(message(1), retain=True))
+    assert (client.acknowledged, observer.final_read()) == (1, {view: {}})
+    assert not observer.heard_canonical.is_set()
+
+
+@pytest.mark.parametrize("view", ["raw", "canonical"])
+def test_sources_are_bounded(view: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """As many as the limit are remembered for as long as they like; with one more there is no final read."""
+    monkeypatch.setattr(module, "SOURCE_LIMIT", 2)
+    observer = Observer(AcknowledgingClient(), TOPICS, remembers=view)
+
+    def hear(register: int, sequence: int) -> None:
+        source = f"taco.west.s0001.r{register:02}"
+        envelope = Envelope(Key(source, sequence), "transaction.retail", "2025-03-01T10:00:00.000Z", 1)
+        if view == "raw":
+            observer._on_raw(message_of(f"{TOPICS.root}/terminal/x/{source}", b"", envelope.properties()))
+        else:
+            untrue = msgspec.json.encode({"key": f"{source}.{sequence}", "source": source, "sequence": sequence})
+            observer._on_canonical(message_of(f"{TOPICS.root}/canonical/x/{source}", untrue))
+
+    for register, sequence in ((1, 1), (2, 1), (1, 2), (2, 2)):
+        hear(register, sequence)
+    assert len(observer.final_read()[view]) == 2
+    assert not caplog.records
+    hear(3, 1)
+    hear(1, 3)
+    assert observer.final_read() == {}
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+async def test_letters_that_the_broker_lets_nobody_read_are_no_complete_count(
+    make_broker: Callable[..., Broker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readable: bool
+) -> None:
+    """Mosquitto grants the subscription all the same; what is published to learn whether all came does not come back."""
+    monkeypatch.setattr(module, "HEAR_OUT_TIMEOUT_S", 30.0 if readable else 1.0)
+    broker = make_broker()
+    plan = lab_plan()
+    root = plan.topic_root
+    allowed = "topic readwrite #\n" if readable else f"topic write #\ntopic read {root}/canonical/#\n"
+    broker.add_line(f"acl_file {broker.write('access', allowed.encode())}")
+    broker.start()
+    letters = LetterBox(tmp_path / "letters.jsonl", Topics(root))
+    where = endpoint(broker.host, broker.port, tls=False)
+    observer = await Observer.open(plan, where, letters, username="", password=None)
+    await observer.hear_out()
+    await observer.close()
+    lines_of = [msgspec.json.decode(line) for line in (tmp_path / "letters.jsonl").read_bytes().splitlines()]
+    assert any("end_at_ms" in line for line in lines_of) is readable
+    assert not any("reason" in line for line in lines_of), "what was published for that is no dead letter"
 
 
 def test_first_arrivals_are_kept_in_the_order_of_the_numbers() -> None:

@@ -195,7 +195,7 @@ async def test_a_clients_wait_is_no_recovery_of_the_run(lab: AnsweringLab) -> No
 async def test_what_an_earlier_process_held_is_not_believed(lab: AnsweringLab) -> None:
     """A view's process was started again and has not said what it holds: nothing is known of it, whatever was held."""
     run = run_of(lab)
-    members = [SimpleNamespace(stage="poseidon", instance=1, incarnation=1)]
+    members = [SimpleNamespace(stage="poseidon", instance=1, incarnation=1, ready=True)]
     lab.control.stage = lambda stage: members if stage == "poseidon" else []
     told = {"orders": {"epoch": 1, "sources": {}, "digests": {}}}
     snapshot = {"stage": "poseidon", "instance": 1, "incarnation": 1, "at_ms": 1, "number": 1, "holdings": told}
@@ -204,8 +204,36 @@ async def test_what_an_earlier_process_held_is_not_believed(lab: AnsweringLab) -
     assert "orders" not in run.contents.unknown({"poseidon"})
     members[0].incarnation = 2
     assert run.contents.unknown({"poseidon"})["orders"] == "poseidon was started again"
+    members[0].ready = False
     lab.observatory.receive({**snapshot, "incarnation": 2})
+    assert run.contents.unknown({"poseidon"})["orders"] == "poseidon is starting"
+    assert run.contents.unknown(set())["orders"] == "poseidon is starting"
+    members[0].ready = True
     assert "orders" not in run.contents.unknown({"poseidon"})
+    members.clear()
+    assert run.contents.unknown({"poseidon"})["orders"] == "poseidon is gone"
+
+
+async def test_an_answer_from_before_a_stage_is_ready_does_not_count(lab: AnsweringLab) -> None:
+    """It answers while it starts, when its views may hold only some of what it has; it is asked on until it is ready."""
+    run = run_of(lab)
+    member = SimpleNamespace(stage="poseidon", instance=1, incarnation=1, ready=False)
+    lab.control.stage = lambda _: [member]
+    asked = 0
+
+    async def stage_call(*_: object, **__: object) -> list[object]:
+        nonlocal asked
+        asked += 1
+        return []
+
+    lab.stage_call = stage_call
+    heard: set[str] = set()
+    asking = asyncio.create_task(run.contents._ask("poseidon", heard))
+    await until(lambda: asked == 2)
+    assert not heard
+    member.ready = True
+    await asking
+    assert heard == {"poseidon"}
 
 
 async def test_a_wait_that_is_cut_is_no_recovery_that_never_came(lab: AnsweringLab) -> None:

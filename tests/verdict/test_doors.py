@@ -187,7 +187,7 @@ def test_a_report_turned_round_is_skipped(healthy: Path) -> None:
 
 
 def test_witnesses_of_another_run(healthy: Path) -> None:
-    """They are named, and nothing in them is believed; without a header nobody can tell."""
+    """They are named, and nothing in them is believed; without a header only its bytes are missed."""
     with copy_of(healthy) as folder:
         plan = json.loads((folder / "plan.json").read_bytes())
         plan["name"] = "another"
@@ -197,7 +197,7 @@ def test_witnesses_of_another_run(healthy: Path) -> None:
         assert [reason.code for reason in verdict.unknown] == ["witnesses_of_another_run"]
         _, _, rest = (folder / "witnesses.jsonl").read_bytes().partition(b"\n")
         (folder / "witnesses.jsonl").write_bytes(rest)
-        assert judge_folder(folder).validity == "valid"
+        assert [reason.code for reason in judge_folder(folder).unknown] == ["evidence_missing"]
 
 
 def test_witnesses_of_a_newer_version(healthy: Path) -> None:
