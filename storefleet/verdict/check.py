@@ -21,7 +21,7 @@ from storefleet.verdict.examples import examples
 from storefleet.verdict.history import History, SourceLedger
 from storefleet.verdict.letters import judge_letters
 from storefleet.verdict.machine import Standstill, total_ms
-from storefleet.verdict.missing_evidence import missing_evidence
+from storefleet.verdict.missing_evidence import ledger_gaps, missing_evidence
 from storefleet.verdict.result import (
     ClassAccount,
     Invalid,
@@ -142,7 +142,8 @@ def _unknowns(history: History, judged: Judged) -> Iterator[Unknown]:
     elif not judged.sent:
         yield unknown("nothing_sent")
     else:
-        yield from (unknown(code, detail) for code, detail in missing_evidence(history))
+        missing = (*ledger_gaps(judged.holes), *missing_evidence(history))
+        yield from (unknown(code, detail) for code, detail in missing)
     for stage in history.stages:
         if not stage.alive_at_end and not stage.foreign:
             yield unknown("stage_dead", stage.stage)

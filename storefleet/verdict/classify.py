@@ -40,12 +40,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fleetwire.content import HASH_BYTES
-from fleetwire.intervals import IntervalSet
+from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.contents import contradicted
 from storefleet.verdict.history import History, Ledger, Reading, Sets, SourceLedger, ViewRecord
-from storefleet.verdict.lateness import Readings, late, late_after_reads, plain_limit
-from storefleet.verdict.ledger_holes import holes_of
+from storefleet.verdict.lateness import Readings, all_in_time, late, late_after_reads, plain_limit
+from storefleet.verdict.ledger_holes import sources_with_holes
 from storefleet.verdict.machine import Standstill
 from storefleet.verdict.unanswered import Unanswered, unanswered
 
@@ -64,6 +65,8 @@ CLASSES: Final = (
 """Worst first."""
 
 ClassSets = dict[str, IntervalSet]
+Rows = dict[str, tuple[list[Interval], bytes]]
+"""Source -> the numbers that the ledger has of it, and when each was committed."""
 NO_HASH: Final = bytes(HASH_BYTES)
 """Of what a view shows without an entry in its journal."""
 NO_READ: Final = ViewRead(intervals=[], hashes=b"")
@@ -93,6 +96,8 @@ class Judged:
     invented: int = 0
     """Events that a view holds and no ledger knows."""
     unanswered: Unanswered = field(default_factory=Unanswered)
+    holes: Sets = field(default_factory=dict)
+    """Source -> what the ledger lacks of it."""
 
 
 @dataclass(slots=True)
@@ -109,7 +114,7 @@ class _Facts:
     """Everything was well-formed and applied: the usual case."""
     holes: IntervalSet
     """What the ledger lacks, though the terminal must have committed it."""
-    known: bool = True
+    known: bool
     """It is a source of the fleet."""
 
 
@@ -120,15 +125,23 @@ def classify(history: History) -> Judged:
     judged = Judged(Classes(), {view.view: Classes() for view in views})
     codes = {view.view: _type_codes(view, ledger) for view in views}
     timelines = {view.view: by_source(view.timeline) for view in views}
+    judged.holes = sources_with_holes(history)
     excused = _excused_from_ms(history, views)
+    rows = {
+        name: (entries.sequences.to_list(), packed_times(entries.times_ms)) for name, entries in ledger.sources.items()
+    }
+    whole = {view.view: _whole(view, ledger, rows, timelines[view.view]) for view in views if codes[view.view] is None}
     names = list(ledger.sources)
     names += sorted({name for view in views for name in view.read or () if name not in ledger.sources})
     for name in names:
-        facts = _facts(history, name)
-        facts.known = name in ledger.sources
+        facts = _facts(ledger.sources.get(name), judged.holes.get(name) or IntervalSet())
         judged.sent += facts.ledger.count
-        found_by_view = []
+        found_by_view: list[ClassSets] = []
         for view in views:
+            if facts.plain and name in whole.get(view.view, ()):
+                found_by_view.append({})
+                judged.by_view[view.view].counts["ok"] += facts.ledger.count
+                continue
             held = _held(facts.ledger, codes[view.view])
             readings = timelines[view.view].get(name, [])
             found = _of_view(view, name, facts=facts, held=held, readings=readings, excused_from_ms=excused[view.view])
@@ -158,9 +171,8 @@ def _held(ledger: SourceLedger, codes: frozenset[int] | None) -> IntervalSet:
     return ledger.sequences if codes is None else ledger.of_types(codes)
 
 
-def _facts(history: History, name: str) -> _Facts:
-    ledger = (history.ledger.sources.get(name) if history.ledger else None) or SourceLedger()
-    holes = holes_of(history, name)
+def _facts(entries: SourceLedger | None, holes: IntervalSet) -> _Facts:
+    ledger, known = entries or SourceLedger(), entries is not None
     told = ledger.applied
     if ledger.applied_later:
         told = told.copy()
@@ -168,7 +180,7 @@ def _facts(history: History, name: str) -> _Facts:
     if not ledger.malformed and not ledger.rejected:
         plain = ledger.applied == ledger.sequences and not holes
         empty = IntervalSet()
-        return _Facts(ledger, told, empty, empty, ledger.applied, plain, holes)
+        return _Facts(ledger, told, empty, empty, ledger.applied, plain, holes, known)
     rejected = numbers(
         number
         for number, (_, reason) in ledger.rejected.items()
@@ -176,7 +188,7 @@ def _facts(history: History, name: str) -> _Facts:
     )
     resolved = ledger.applied.copy()
     resolved.update(rejected)
-    return _Facts(ledger, told, numbers(ledger.malformed), rejected, resolved, plain=False, holes=holes)
+    return _Facts(ledger, told, numbers(ledger.malformed), rejected, resolved, plain=False, holes=holes, known=known)
 
 
 def rejected_unexpectedly(ledger: SourceLedger, sequence: int, allowed: frozenset[str]) -> bool:
@@ -192,6 +204,26 @@ def numbers(values: Iterable[int]) -> IntervalSet:
     for value in sorted(values):
         result.add(value)
     return result
+
+
+def _whole(view: ViewRecord, ledger: Ledger, rows: Rows, timeline: dict[str, Readings]) -> set[str]:
+    """Sources of which the view holds all that the ledger has, right and surely in time: the usual case, at little cost."""
+    names, timed, committed, applied = set(), [], [], []
+    for name, read in (view.read or {}).items():
+        if name not in rows:
+            continue
+        intervals, committed_at_ms = rows[name]
+        if read.intervals != intervals or not _is_right(ledger.sources[name], read):
+            continue
+        if read.applied_at_ms:
+            timed.append(name)
+            committed.append(committed_at_ms)
+            applied.append(read.applied_at_ms)
+        elif name not in timeline:
+            names.add(name)
+    if all_in_time(view, b"".join(committed), b"".join(applied)):
+        names.update(timed)
+    return names
 
 
 def _of_view(

@@ -265,6 +265,8 @@ class ViewRecord:
     @property
     def earliest_calm_ms(self) -> int | None:
         """Before this nothing can be late; None: never is anything late."""
+        if not self.calm_earlier:
+            return self.punctual_from_ms
         known = [from_ms for from_ms, _ in self.calm_earlier]
         if self.punctual_from_ms is not None:
             known.append(self.punctual_from_ms)

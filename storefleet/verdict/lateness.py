@@ -30,6 +30,9 @@ from storefleet.verdict.history import FOREVER_MS, SourceLedger, ViewRecord
 MOMENT_MS: Final = 1_000
 """Deadlines that pass within so long are looked at together: readings are no finer."""
 Readings = list[tuple[int, list[Interval]]]
+_END_OF_TIME_MS: Final = 2**53
+_NO_TIME: Final = 2**64 - _END_OF_TIME_MS
+_ONE: Final = (1).to_bytes(8, "little")
 Limit = Callable[[int], int]
 """Moment -> what began its deadline before the result was overdue at that moment; unix milliseconds."""
 
@@ -38,6 +41,22 @@ def plain_limit(view: ViewRecord) -> Limit:
     """The deadline by the clock, whatever the machine did."""
     deadline_ms = int(view.deadline_s * 1000)
     return lambda at_ms: at_ms - deadline_ms
+
+
+def all_in_time(view: ViewRecord, committed_at_ms: bytes, applied_at_ms: bytes) -> bool:
+    """Whether events of these packed times all came in time; False: it takes a look at each.
+
+    All times are compared as one long number in which each has 64 bits: of what is left of each deadline, a bit far above
+    all times is gone where it is less than nothing.
+    """
+    deadline_ms = int(view.deadline_s * 1000)
+    if _began_anew(view) or not 0 <= deadline_ms < _END_OF_TIME_MS or len(committed_at_ms) != len(applied_at_ms):
+        return False
+    committed, applied = (int.from_bytes(times_ms, "little") for times_ms in (committed_at_ms, applied_at_ms))
+    ones = int.from_bytes(_ONE * (len(applied_at_ms) // len(_ONE)), "little")
+    marks = ones << 62
+    no_times = (committed | applied) & (ones * _NO_TIME)
+    return not no_times and (committed + ones * deadline_ms + marks - applied) & marks == marks
 
 
 def late(view: ViewRecord, ledger: SourceLedger, read: ViewRead, readings: Readings, limit: Limit) -> IntervalSet:
@@ -50,8 +69,13 @@ def late(view: ViewRecord, ledger: SourceLedger, read: ViewRead, readings: Readi
 
 def needs_readings(view: ViewRecord, read: ViewRead) -> bool:
     """Whether the view's own times of application do not tell all."""
+    return not read.applied_at_ms or _began_anew(view)
+
+
+def _began_anew(view: ViewRecord) -> bool:
+    """Whether it took in again, by times of its own, what it had held before."""
     earliest_ms = view.earliest_calm_ms
-    return not read.applied_at_ms or (earliest_ms is not None and view.begun_at_ms > earliest_ms)
+    return earliest_ms is not None and view.begun_at_ms > earliest_ms
 
 
 def late_by_times(view: ViewRecord, ledger: SourceLedger, read: ViewRead, limit: Limit) -> IntervalSet:

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
-from storefleet.verdict.history import History, Ledger, ViewRecord
-from storefleet.verdict.ledger_holes import sources_with_holes
+from storefleet.verdict.history import History, Ledger, Sets, ViewRecord
 
 EARLY_MS: Final = 5_000
 """A stage reports every second, and once more when it stops: what ends so much earlier than others ends too early."""
@@ -22,13 +20,13 @@ Found = Iterator[tuple[str, str]]
 
 
 def missing_evidence(history: History) -> Found:
-    """All that is missing; the ledger is there."""
+    """All that is missing but events in the ledger, which is there."""
     for look in QUESTIONS:
         yield from look(history)
 
 
-def _ledger_gaps(history: History) -> Found:
-    holes = sources_with_holes(history)
+def ledger_gaps(holes: Sets) -> Found:
+    """What the ledger lacks, by source."""
     if holes:
         first, numbers = next(iter(holes.items()))
         low, high = numbers.to_list()[0]
@@ -38,6 +36,8 @@ def _ledger_gaps(history: History) -> Found:
 
 def _ledger_contradictions(history: History) -> Found:
     for name, entries in (history.ledger or Ledger()).sources.items():
+        if entries.applied == entries.sequences and not (entries.applied_later or entries.rejected or entries.attempts):
+            continue
         told = max(entries.applied.last, entries.applied_later.last, *entries.rejected, *entries.attempts, 0)
         if told > entries.sequences.last and not entries.sequences.last < _reported(history, name):
             yield "ledger_contradicts", f"{name}: an outcome or sending of {told:,}; it committed {entries.count:,}"
@@ -52,23 +52,21 @@ def _reported(history: History, source: str) -> int:
 
 def _reads_without_value(history: History) -> Found:
     for view in history.views:
-        for source, read in sorted((view.read or {}).items()):
-            lacking = [
-                what
-                for what, expected, found in (
-                    ("hashes", view.by_value, read.hashes),
-                    ("effects", view.by_effect and _has_effects(history, source), read.effects),
-                )
-                if expected and read.intervals and not found
-            ]
-            if lacking:
-                yield "evidence_missing", f"{view.view}: no {' and no '.join(lacking)} of {source}"
-                break
+        for row, sources in (("hashes", _without_hashes(view)), ("effects", _without_effects(view, history))):
+            if sources:
+                yield "evidence_missing", f"{view.view}: no {row} of {min(sources)}"
 
 
-def _has_effects(history: History, source: str) -> bool:
-    entries = (history.ledger or Ledger()).sources.get(source)
-    return entries is not None and bool(entries.effects)
+def _without_hashes(view: ViewRecord) -> list[str]:
+    reads = (view.read or {}) if view.by_value else {}
+    return [source for source, read in reads.items() if not read.hashes and read.intervals]
+
+
+def _without_effects(view: ViewRecord, history: History) -> list[str]:
+    reads = (view.read or {}) if view.by_effect else {}
+    ledger = (history.ledger or Ledger()).sources
+    lacking = [source for source, read in reads.items() if not read.effects and read.intervals]
+    return [source for source in lacking if source in ledger and ledger[source].effects]
 
 
 def _reads_without_totals(history: History) -> Found:
@@ -81,25 +79,32 @@ def _registers_without_truth(history: History) -> Found:
     for view in history.views:
         if not view.was_read or not (view.named_by or view.follows):
             continue
-        lacking = sorted(_names(history, view) - view.registers_expected.keys())
+        lacking = _lacking(history, view)
         if lacking:
-            yield "evidence_missing", f"{view.view}: not said what {lacking[0]} must show ({len(lacking):,} in all)"
+            yield "evidence_missing", f"{view.view}: not said what {min(lacking)} must show ({len(lacking):,} in all)"
 
 
-def _names(history: History, view: ViewRecord) -> set[str]:
-    """What the view must have registers of: a terminal that was ever online, or its store, or all that a view holds."""
+def _lacking(history: History, view: ViewRecord) -> set[str]:
+    """What the view must have registers of, and nobody says which: a terminal that was ever online, or its store, or all
+    that a view holds."""
     ledger = history.ledger or Ledger()
+    expected = view.registers_expected.keys()
     if view.follows:
         followed = next((other.read for other in history.views if other.view == view.follows), None) or {}
-        return {name for name, read in followed.items() if _is_known(ledger, name, read)}
+        return {name for name in followed.keys() - expected if _is_known(ledger, name, followed[name])}
     online = ledger.registers.keys() | {name for name, source in ledger.sources.items() if source.applied}
-    return set(online) if view.named_by == "terminal" else {Terminal.parse(name).store_id for name in online}
+    names = online if view.named_by == "terminal" else {name.rpartition(".")[0] for name in online}
+    return names - expected
 
 
 def _is_known(ledger: Ledger, name: str, read: ViewRead) -> bool:
     """Whether all that the view holds of a source is the ledger's: what a stranger does to a till nobody can say."""
     entries = ledger.sources.get(name)
-    return entries is not None and not IntervalSet(read.intervals).difference(entries.sequences)
+    if entries is None:
+        return False
+    return read.intervals == entries.sequences.to_list() or not IntervalSet(read.intervals).difference(
+        entries.sequences
+    )
 
 
 def _witnesses(history: History) -> Found:
@@ -116,7 +121,6 @@ def _witnesses(history: History) -> Found:
 
 
 QUESTIONS: Final[tuple[Callable[[History], Found], ...]] = (
-    _ledger_gaps,
     _ledger_contradictions,
     _reads_without_value,
     _reads_without_totals,

@@ -68,7 +68,7 @@ def _require_possible(read: FinalRead) -> None:
     if read.events is not None:
         require_ordered({source: one.intervals for source, one in read.events.items()}, "events")
         for source, one in read.events.items():
-            if problem := rows_that_do_not_fit(one):
+            if problem := rows_that_do_not_fit(one, sum(last - first + 1 for first, last in one.intervals)):
                 raise Impossible(f"{source}: {problem}")
         _require_numbers(_named(read))
     if read.unreached is not None:

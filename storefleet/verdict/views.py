@@ -18,7 +18,6 @@ from fleetwire.witness import ViewRead
 from storefleet.verdict.classify import NO_READ, Judged, by_source
 from storefleet.verdict.history import History, Ledger, SourceLedger, Total, ViewRecord
 from storefleet.verdict.lateness import late, late_after_reads
-from storefleet.verdict.ledger_holes import sources_with_holes
 from storefleet.verdict.machine import Cause, Standstill, figures, total_ms
 from storefleet.verdict.result import (
     EXAMPLE_LIMIT,
@@ -43,9 +42,11 @@ class Judgement:
     unknown: list[Unknown] = field(default_factory=list)
 
 
-def rows_that_do_not_fit(read: ViewRead) -> str:
-    """What has not eight bytes for each of the numbers; '' where all has, or says nothing."""
-    wanted = HASH_BYTES * sum(last - first + 1 for first, last in read.intervals)
+def rows_that_do_not_fit(read: ViewRead, count: int) -> str:
+    """What has not eight bytes for each of so many numbers; '' where all has, or says nothing."""
+    wanted = HASH_BYTES * count
+    if not read.others and {len(read.hashes), len(read.effects), len(read.applied_at_ms)} <= {0, wanted}:
+        return ""
     for row in ("hashes", "effects", "applied_at_ms"):
         length = len(getattr(read, row))
         if length not in (0, wanted):
@@ -58,21 +59,23 @@ def rows_that_do_not_fit(read: ViewRead) -> str:
 def broken_read(view: ViewRecord) -> str:
     """What makes a final read contradict itself; '' for a sound one."""
     for source, read in (view.read or {}).items():
-        count = IntervalSet(read.intervals).count if _ascending(read.intervals) else -1
+        count = _count(read.intervals)
         if count < 0:
             return f"the intervals of {source} overlap or are not ascending"
-        if problem := rows_that_do_not_fit(read):
+        if problem := rows_that_do_not_fit(read, count):
             return f"{source}: {problem}"
     return ""
 
 
-def _ascending(intervals: list[tuple[int, int]]) -> bool:
-    last = 0
+def _count(intervals: list[tuple[int, int]]) -> int:
+    """How many numbers; -1 where they overlap or do not ascend."""
+    count = last = 0
     for low, high in intervals:
         if not last < low <= high:
-            return False
+            return -1
+        count += high - low + 1
         last = high
-    return True
+    return count
 
 
 def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
@@ -91,7 +94,7 @@ def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
         account.by_value = any(read.hashes for read in (view.read or {}).values())
         account.lateness_judged = _lateness_judged(view)
         wrong = sum(account.counts[name] for name in WRONG_CLASSES)
-        _judge_totals(history, view, result)
+        _judge_totals(history, view, judged, result)
     registers_wrong = _judge_registers(view, account)
     standstill = Standstill(history.stalls, history.machine)
     _judge_time(standstill, view, result, right=not wrong and not registers_wrong)
@@ -111,8 +114,11 @@ def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
 
 def _lateness_judged(view: ViewRecord) -> bool:
     """Whether the view says when it applied all that it holds, or its stage what it had seen when."""
-    silent = any(read.intervals and not read.applied_at_ms for read in (view.read or {}).values())
-    return view.reported or bool(view.timeline) or not silent
+    return (
+        view.reported
+        or bool(view.timeline)
+        or all(read.applied_at_ms or not read.intervals for read in (view.read or {}).values())
+    )
 
 
 def _lacks_unanswered(view: ViewRecord, judged: Judged) -> bool:
@@ -142,12 +148,12 @@ def _text(value: object) -> str:
     return "absent" if value is None else msgspec.json.encode(value).decode()
 
 
-def _judge_totals(history: History, view: ViewRecord, result: Judgement) -> None:
+def _judge_totals(history: History, view: ViewRecord, judged: Judged, result: Judgement) -> None:
     """Totals must be those of the events that the view holds, each once, at the ledger's amounts."""
     if view.totals_found is None:
         return
     expected = expected_totals(history, view)
-    unsure = {Terminal.parse(source).store_id for source in sources_with_holes(history)}
+    unsure = {Terminal.parse(source).store_id for source in judged.holes}
     for store, day in sorted(expected.keys() | view.totals_found.keys()):
         ours, theirs = expected.get((store, day), (0, 0)), view.totals_found.get((store, day), (0, 0))
         if tuple(ours) != tuple(theirs) and store not in unsure:
@@ -194,6 +200,8 @@ def _counted(entries: SourceLedger, read: ViewRead, counted: bytes) -> bytearray
     result = entries.types.translate(counted)
     for sequence in entries.uncounted:
         result[entries.position(sequence)] = 0
+    if read.intervals == entries.sequences.to_list():
+        return result
     for first, last in entries.sequences.difference(IntervalSet(read.intervals)):
         start = entries.position(first)
         result[start : start + last - first + 1] = bytes(last - first + 1)
@@ -281,6 +289,8 @@ def _registers_still_since_ms(history: History, view: ViewRecord) -> int:
 
 def _wrong_registers(view: ViewRecord) -> list[str]:
     found = view.registers_found or {}
+    if found == view.registers_expected:
+        return []
     names = view.registers_expected.keys() | found.keys()
     return sorted(name for name in names if view.registers_expected.get(name) != found.get(name))
 

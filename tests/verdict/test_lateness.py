@@ -12,7 +12,7 @@ from fleetwire.witness import ViewRead
 from storefleet.verdict.check import check
 from storefleet.verdict.held_up import HeldUp
 from storefleet.verdict.history import SourceLedger, ViewRecord
-from storefleet.verdict.lateness import applied_until, due_moments, late_by_times, plain_limit
+from storefleet.verdict.lateness import all_in_time, applied_until, due_moments, late_by_times, plain_limit
 from storefleet.verdict.machine import Stall
 from storefleet.verdict.silence import Silence
 from tests.verdict.world import SOURCES, START_MS, content, healthy, view
@@ -64,6 +64,23 @@ def test_each_event_is_judged_by_its_own_times(
     assert sorted(number for _, members in named for number in members.numbers()) == sorted(expected)
     for moment_ms, members in named:
         assert all(committed[number - 1] < moment_ms < applied[number] for number in members.numbers())
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.tuples(moments, st.integers(0, 2**63 - 1) | st.integers(-30_000, 30_000)), max_size=8),
+    st.sampled_from([0, 3_000, 2**52]),
+)
+def test_all_are_in_time_at_once(times: list[tuple[int, int]], deadline_ms: int) -> None:
+    """What is compared as one number is what is compared one by one; times that cannot be are looked at each."""
+    applied = [max(-(2**63), min(2**63 - 1, at_ms + offset)) for at_ms, offset in times]
+    record = ViewRecord(view="sales", step="views", deadline_s=deadline_ms / 1000)
+    rows = packed_times([at_ms for at_ms, _ in times]), packed_times(applied)
+    possible = all(0 <= at_ms < 2**53 for at_ms in applied)
+    right = all(late_ms - at_ms <= deadline_ms for late_ms, (at_ms, _) in zip(applied, times, strict=True))
+    assert all_in_time(record, *rows) == (possible and right)
+    record.calm_since_ms, record.begun_at_ms = 1, 2
+    assert not all_in_time(record, *rows)
 
 
 def test_times_there_and_back() -> None:
