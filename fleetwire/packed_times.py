@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable
+from typing import Final
+
+END_OF_TIME_MS: Final = 2**53
+"""No moment is as late as that; what says so is not believed."""
 
 
 def packed_times(times_ms: Iterable[int]) -> bytes:

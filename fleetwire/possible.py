@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from fleetwire.intervals import Interval
+from fleetwire.packed_times import END_OF_TIME_MS
 from fleetwire.witness import SET_NAMES, Holding, Snapshot
 
 Report = TypeVar("Report")
@@ -21,7 +22,6 @@ SOURCE_CHARACTERS: Final = 256
 """No stage of ours takes a longer source: an event's key has at most 250 characters wherever one is read."""
 LARGEST_NUMBER: Final = 1_000_000
 """No instance, and no incarnation, has a greater one."""
-END_OF_TIME_MS: Final = 2**53
 LARGEST_COUNT: Final = 2**53
 NAMES_LIMIT: Final = 1_000
 """So many counters, reasons and views a report may name."""

@@ -111,7 +111,7 @@ LIMITS: Final = (
     ),
     Limit("of them with their payload", letter_file.BODY_LIMIT, "written down without it"),
     Limit("bytes of the payload of such a letter", letter_file.BODY_BYTES, "cut"),
-    Limit("messages with a dead letter that a verdict names", result.LETTER_LIMIT, "counted"),
+    Limit("messages with a dead letter that a verdict names", result.NAMED_LETTER_LIMIT, "counted"),
     Limit("commands that a run records", run_record.COMMAND_LIMIT, "not recorded", "`commands_unkept`"),
     Limit(
         "events whose contents a running lab compares, of the ledger and of the gateway each",

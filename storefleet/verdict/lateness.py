@@ -23,15 +23,14 @@ from operator import sub
 from typing import Final
 
 from fleetwire.intervals import Interval, IntervalSet
-from fleetwire.packed_times import unpacked_times
+from fleetwire.packed_times import END_OF_TIME_MS, unpacked_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.history import FOREVER_MS, SourceLedger, ViewRecord
 
 MOMENT_MS: Final = 1_000
 """Deadlines that pass within so long are looked at together: readings are no finer."""
 Readings = list[tuple[int, list[Interval]]]
-_END_OF_TIME_MS: Final = 2**53
-_NO_TIME: Final = 2**64 - _END_OF_TIME_MS
+_NO_TIME: Final = 2**64 - END_OF_TIME_MS
 _ONE: Final = (1).to_bytes(8, "little")
 Limit = Callable[[int], int]
 """Moment -> what began its deadline before the result was overdue at that moment; unix milliseconds."""
@@ -50,7 +49,7 @@ def all_in_time(view: ViewRecord, committed_at_ms: bytes, applied_at_ms: bytes) 
     all times is gone where it is less than nothing.
     """
     deadline_ms = int(view.deadline_s * 1000)
-    if _began_anew(view) or not 0 <= deadline_ms < _END_OF_TIME_MS or len(committed_at_ms) != len(applied_at_ms):
+    if _began_anew(view) or not 0 <= deadline_ms < END_OF_TIME_MS or len(committed_at_ms) != len(applied_at_ms):
         return False
     committed, applied = (int.from_bytes(times_ms, "little") for times_ms in (committed_at_ms, applied_at_ms))
     ones = int.from_bytes(_ONE * (len(applied_at_ms) // len(_ONE)), "little")

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from fleetwire.identity import MAXIMUM_SEQUENCE, Terminal
+from fleetwire.packed_times import END_OF_TIME_MS
 from storefleet.verdict.history import SourceLedger
 
-END_OF_TIME_MS: Final = 2**53
 PLANTED: Final = ("repeat", "conflict")
 
 

@@ -31,7 +31,7 @@ from storefleet.verdict.field_differences import field_differences
 from storefleet.verdict.history import History, Ledger, SourceLedger
 from storefleet.verdict.letter_file import Counts, Letter, Letters
 from storefleet.verdict.result import (
-    LETTER_LIMIT,
+    NAMED_LETTER_LIMIT,
     FieldDifference,
     Invalid,
     LetterAccount,
@@ -178,7 +178,7 @@ def _sort_out(judgement: LetterJudgement, explainer: Explainer, letters: Iterabl
             kind = (_name(letter), letter.stage, letter.reason, letter.content or letter.detail)
             against[kind] += 1
             first.setdefault(kind, letter)
-    for kind, count in list(against.items())[:LETTER_LIMIT]:
+    for kind, count in list(against.items())[:NAMED_LETTER_LIMIT]:
         letter = first[kind]
         fields = explainer.differences(letter)
         judgement.letters.append(_account(letter, count, fields))

@@ -11,10 +11,10 @@ from typing import Final
 from msgspec.structs import astuple
 
 from fleetwire.errors import SettingsError
+from fleetwire.packed_times import END_OF_TIME_MS
 from storefleet.verdict.machine import MachineRecord, Stall
 from storefleet.verdict.run_format import Phase, Plan
 
-END_OF_TIME_MS: Final = 2**53
 LONGEST_S: Final = 10**9
 
 

@@ -14,11 +14,11 @@ from msgspec import Meta
 
 from fleetwire.errors import BadPayload
 from fleetwire.identity import MAXIMUM_SEQUENCE, Key
+from fleetwire.packed_times import END_OF_TIME_MS
 from fleetwire.possible import Impossible, require_ordered
 from storefleet.verdict.run_format import READS_FORMAT, FinalRead, Reads
 from storefleet.verdict.views import rows_that_do_not_fit
 
-END_OF_TIME_MS: Final = 2**53
 LARGEST: Final = 2**62
 VIEW_LIMIT: Final = 1_000
 

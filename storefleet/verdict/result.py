@@ -16,7 +16,7 @@ from storefleet.verdict.machine import Cause, MachineRecord
 VERDICT_FORMAT: Final = "storefleet-verdict"
 VERDICT_VERSION: Final = 1
 EXAMPLE_LIMIT: Final = 20
-LETTER_LIMIT: Final = 100
+NAMED_LETTER_LIMIT: Final = 100
 
 Validity = Literal["valid", "invalid", "unknown"]
 EXIT_STATUS: Final[dict[Validity, int]] = {"valid": 0, "invalid": 1, "unknown": 3}
@@ -225,7 +225,7 @@ class Verdict(Struct, kw_only=True):
     dead_letters_at_least: bool = False
     """There may have been more: the lab did not hear all of them."""
     letters: list[LetterAccount] = field(default_factory=list)
-    """What nothing explains first, the first LETTER_LIMIT messages of it; then the explained by kind."""
+    """What nothing explains first, the first NAMED_LETTER_LIMIT messages of it; then the explained by kind."""
     guests: dict[str, dict[str, int]] = field(default_factory=dict)
     """Stage (or view) -> reason -> dead letters under names that no terminal of this fleet has."""
     resent: int = 0

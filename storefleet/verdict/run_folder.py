@@ -29,7 +29,7 @@ from storefleet.verdict.letter_file import LETTERS_FILE_NAME, read_letters
 from storefleet.verdict.letters import replayable
 from storefleet.verdict.plan_check import BrokenPlan, usable
 from storefleet.verdict.reads_file import read_views
-from storefleet.verdict.result import LETTER_LIMIT, Unknown, Verdict, unknown
+from storefleet.verdict.result import NAMED_LETTER_LIMIT, Unknown, Verdict, unknown
 from storefleet.verdict.run_format import (
     JUNIT_FILE_NAME,
     PLAN_FILE_NAME,
@@ -214,7 +214,7 @@ def _enter_bodies(history: History, reads: Reads, fleet: dict[str, Any]) -> None
         history.found_bodies.update({(view, Key.parse(text)): body for text, body in read.altered.items()})
     if history.ledger is None:
         return
-    conflicts, strange = replayable(history, LETTER_LIMIT)
+    conflicts, strange = replayable(history, NAMED_LETTER_LIMIT)
     keys = {key for _, key in history.found_bodies} | strange
     if keys:
         history.expected_bodies = expected_bodies(fleet, history.ledger, keys)

@@ -203,7 +203,7 @@ def test_untrue_messages_count_by_the_name_that_they_came_under() -> None:
 
 def test_no_more_than_so_many_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are counted."""
-    monkeypatch.setattr(module, "LETTER_LIMIT", 2)
+    monkeypatch.setattr(module, "NAMED_LETTER_LIMIT", 2)
     verdict = heard(*(letter(sequence=number) for number in (1, 2, 3)))
     assert len(verdict.letters) == 2
     assert verdict.invalid[0].detail.startswith("3 sync_stage schema; the first: ")
