@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fleetwire.errors import FleetError
-from storefleet.cli import UsageError
 from storefleet.command_output import SECOND_INTERRUPT, fail, out
 from storefleet.conductor import Stopped
 from storefleet.live import PlainDisplay
 from storefleet.plan import check_runs_folder, read_rate
+from storefleet.soak.entry import run_script
 from storefleet.soak.interrupted import end_in_order
 from storefleet.soak.order import LEAST_MINUTES, Order
 from storefleet.soak.play import CONVERGENCE_LIMIT_S
@@ -97,23 +95,5 @@ def _soak(order: Order, runs: Path) -> None:
     raise SystemExit(report.exit_status)
 
 
-def main() -> None:
-    """Entry point: every error of ours is one line and exit status 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    try:
-        raise SystemExit(app(standalone_mode=False, prog_name="scripts/soak"))
-    except UsageError as error:
-        fail(f"{error.format_message().rstrip('.')}; see: scripts/soak --help")
-    except (typer.Abort, KeyboardInterrupt):
-        fail("stopped before anything began")
-    except FleetError as error:
-        fail(str(error))
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        fail(f"{error.strerror or error}{where}; is the disk full, or not yours?")
-
-
 if __name__ == "__main__":
-    main()
+    run_script(command, "scripts/soak")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import logging
 import secrets
 import shutil
 import tempfile
@@ -22,11 +21,11 @@ import msgspec
 import typer
 
 from fleetwire.errors import FleetError
-from storefleet.cli import UsageError
 from storefleet.command_output import SECOND_INTERRUPT, fail, out, out_json, say_progress
 from storefleet.plan import check_runs_folder, new_name
 from storefleet.soak.beside import Beside, Standstill
 from storefleet.soak.driven_lab import DrivenLab
+from storefleet.soak.entry import run_script
 from storefleet.soak.interrupted import end_in_order
 from storefleet.soak.play import PATIENCE_S, play
 from storefleet.soak.schedule import Step, schedule_text
@@ -227,20 +226,5 @@ def _report(seed: int, course: Course, beside: Beside) -> SteadyReport:
     )
 
 
-def main() -> None:
-    """Entry point: every error of ours is one line and exit status 2; a Ctrl-C is 130."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    try:
-        raise SystemExit(app(standalone_mode=False, prog_name="scripts/steadiness"))
-    except UsageError as error:
-        fail(f"{error.format_message().rstrip('.')}; see: scripts/steadiness --help")
-    except (typer.Abort, KeyboardInterrupt):
-        fail("stopped before anything began", SECOND_INTERRUPT)
-    except FleetError as error:
-        fail(str(error))
-
-
 if __name__ == "__main__":
-    main()
+    run_script(command, "scripts/steadiness", interrupted_status=SECOND_INTERRUPT)

@@ -9,11 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from aiohttp import web
-from msgspec import json
-
 from fleetwire.errors import ControlError
 from storefleet.verdict.run_format import Reads
+from tests.storefleet_units.answering import answering
 
 
 class AskedLab:
@@ -52,23 +50,8 @@ class AskedLab:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Answer over HTTP, the gateway's paths too."""
-
-        async def answer(request: web.Request) -> web.Response:
-            found = self.serve(request.path)
-            if isinstance(found, int):
-                return web.Response(status=found)
-            return web.Response(body=found if isinstance(found, bytes) else json.encode(found))
-
-        application = web.Application()
-        application.router.add_get("/{path:.*}", answer)
-        runner = web.AppRunner(application)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.gateway_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with answering(lambda request: self.serve(request.path)) as self.gateway_url:
             yield
-        finally:
-            await runner.cleanup()
 
     async def read(self, ledger: Path, *, for_s: float) -> Reads:
         """Its final reads."""

@@ -24,7 +24,7 @@ from storefleet.verdict.history import Ledger
 from storefleet.verdict.run_format import FinalRead, Reads
 from tests.feed.events import control, sale
 from tests.feed.laboratory import Laboratory
-from tests.storefleet_units.test_served import answering
+from tests.storefleet_units.answering import answering_by_path
 
 TILL = "taco.west.s0001.r01"
 TILL_2 = "taco.west.s0001.r02"
@@ -117,7 +117,7 @@ async def test_a_feed_that_cannot_be_read(answer: object) -> None:
     if answer == "again":
         answer = {"results": [{"seq": 1, "id": KEY, "doc": GOOD.document}], "last_seq": "0"}
     query = "include_docs=true&limit=500&filter=sync_gateway/bychannel&channels=transaction&since=0"
-    async with answering({f"/_changes?{query}": answer}) as url:
+    async with answering_by_path({f"/_changes?{query}": answer}) as url:
         with pytest.raises(UNREADABLE):
             await read_gateway(url)
 
@@ -185,7 +185,7 @@ async def test_a_document_that_is_listed_twice_is_repeated() -> None:
         f"/_changes?{query}3": {"results": [{**entry, "seq": 4}], "last_seq": "4"},
         f"/_changes?{query}4": {"results": [], "last_seq": "4"},
     }
-    async with answering(answers) as url:
+    async with answering_by_path(answers) as url:
         events = await read_gateway(url)
     assert (events[TILL].intervals, events[TILL].repeated) == ([(7, 8)], [(7, 3)])
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
-
 import pytest
-from aiohttp import web
 from msgspec import Raw, json
 
 from fleetwire.identity import Key
 from storefleet import served as served_module
 from storefleet.served import NotServed, Places, read_device, read_status, registers_of, served, totals_of
+from tests.storefleet_units.answering import answering_by_path
 
 STATUS = {
     "brand": "taco", "region": "west", "store": "s0001", "status": "OPEN", "flapping": True, "terminals_online": 2,
@@ -60,28 +56,6 @@ def test_totals_are_added_up() -> None:
     assert totals_of(raw({"store": 7})) == [("row 0", '{"store":7}', 1, 0)]
 
 
-@contextlib.asynccontextmanager
-async def answering(answers: dict[str, Any]) -> AsyncIterator[str]:
-    """An endpoint with these answers by path and query: bytes as they are, a number as a status, else JSON."""
-
-    async def answer(request: web.Request) -> web.Response:
-        found = answers.get(request.path_qs, 404)
-        if isinstance(found, int):
-            return web.Response(status=found)
-        return web.Response(body=found if isinstance(found, bytes) else json.encode(found))
-
-    application = web.Application()
-    application.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
 async def test_tills_and_orders_over_http() -> None:
     """Every store is asked; an order that is not there is none, one that cannot be read is no other."""
     till = {
@@ -96,7 +70,7 @@ async def test_tills_and_orders_over_http() -> None:
         "/orders/taco.west.s0001.r01.6": {**ORDER, "grand_cents": "3"},
         "/orders/taco.west.s0001.r01.7": ORDER,
     }
-    async with answering(answers) as url, served(url) as one:
+    async with answering_by_path(answers) as url, served(url) as one:
         tills, orders = await one.tills(NOWHERE), await one.orders(keys)
     assert tills["taco.west.s0001.r01"] == [5, "op-1", 7, "2026-01-05", 1, 3, 0, 0]
     assert len(tills) == 2
@@ -111,9 +85,15 @@ async def test_a_full_answer_is_asked_for_in_parts(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(served_module, "FULL_ROWS", 2)
     full = {"state": {}, "rows": [STATUS, STATUS]}
     part = {"state": {}, "rows": [STATUS]}
-    async with answering({"/views/a": full, "/views/a?brand=taco&region=west": part}) as url, served(url) as one:
+    async with (
+        answering_by_path({"/views/a": full, "/views/a?brand=taco&region=west": part}) as url,
+        served(url) as one,
+    ):
         assert len(await one.rows("a", NOWHERE)) == 1
-    async with answering({"/views/a": full, "/views/a?brand=taco&region=west": full}) as url, served(url) as one:
+    async with (
+        answering_by_path({"/views/a": full, "/views/a?brand=taco&region=west": full}) as url,
+        served(url) as one,
+    ):
         with pytest.raises(NotServed, match="more rows"):
             await one.rows("a", NOWHERE)
     devices = {
@@ -121,7 +101,7 @@ async def test_a_full_answer_is_asked_for_in_parts(monkeypatch: pytest.MonkeyPat
         "/devices?store=taco.west.s0001": [DEVICE],
         "/devices?store=taco.west.s0002": [],
     }
-    async with answering(devices) as url, served(url) as one:
+    async with answering_by_path(devices) as url, served(url) as one:
         assert len(await one.devices(NOWHERE)) == 1
 
 
@@ -133,7 +113,10 @@ async def test_a_full_answer_is_asked_for_in_parts(monkeypatch: pytest.MonkeyPat
 async def test_what_is_no_answer(answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint that does not say what it shows was not read."""
     monkeypatch.setattr(served_module, "LIMIT_BYTES", 1_000)
-    async with answering({"/views/a": answer, "/registers?store=taco.west.s0001": answer}) as url, served(url) as one:
+    async with (
+        answering_by_path({"/views/a": answer, "/registers?store=taco.west.s0001": answer}) as url,
+        served(url) as one,
+    ):
         with pytest.raises(NotServed):
             await one.rows("a", NOWHERE)
         with pytest.raises(NotServed):
@@ -142,7 +125,7 @@ async def test_what_is_no_answer(answer: object, monkeypatch: pytest.MonkeyPatch
 
 async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a closed port nor a silent one keeps the run waiting."""
-    async with answering({}) as url:
+    async with answering_by_path({}) as url:
         pass
     async with served(url) as one:
         with pytest.raises(NotServed):
