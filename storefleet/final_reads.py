@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,15 +76,13 @@ class _Asking:
     now_ms: Callable[[], int]
     places: Places
     hardware: dict[str, Hardware]
+    views: Collection[str]
+    """Those that the run is judged by; nothing else is asked for."""
     until_s: float
     """So long, by time.monotonic, a view that differs, or is not served yet, is asked again."""
     on_waiting: Callable[[str], None]
     reads: Reads = field(default_factory=Reads)
     positions: dict[str, int] = field(default_factory=dict)
-
-    def is_ours(self, stage: str) -> bool:
-        """Whether the stage is here and our own."""
-        return stage in self.lab.plan.stages and stage not in self.lab.plan.commands
 
     def endpoint(self, stage: str) -> str:
         """Its HTTP address; raises NotServed."""
@@ -119,9 +117,15 @@ async def _guarded(what: str, step: Awaitable[None]) -> None:
 
 
 async def read_all(
-    lab: Lab, ledger: Path, now_ms: Callable[[], int], *, until_s: float, on_waiting: Callable[[str], None]
+    lab: Lab,
+    ledger: Path,
+    now_ms: Callable[[], int],
+    *,
+    views: Collection[str],
+    until_s: float,
+    on_waiting: Callable[[str], None],
 ) -> Reads:
-    """Read every view that is present; ``now_ms`` is the clock of the run.
+    """Read ``views``, and what an observer at the broker has heard; ``now_ms`` is the clock of the run.
 
     What differs, or is not served yet, gets its deadline: it is asked for again until it is right or it is ``until_s`` by
     time.monotonic, one time for all, and ``on_waiting`` hears what is waited for.
@@ -133,7 +137,7 @@ async def read_all(
     )
     hardware = await asyncio.to_thread(hardware_of, fleet)
     until_s = max(until_s, time.monotonic() + ASKED_AGAIN_S)
-    asking = _Asking(lab, ledger, now_ms, places, hardware, until_s, on_waiting)
+    asking = _Asking(lab, ledger, now_ms, places, hardware, views, until_s, on_waiting)
     await _guarded("poseidon", _read_poseidon(asking))
     await _guarded("views", _read_views(asking))
     await _guarded("olympus_dgs", _read_olympus(asking))
@@ -147,7 +151,7 @@ async def read_all(
 
 async def _read_poseidon(asking: _Asking) -> None:
     """Tills and orders first: what was applied since they were asked for is known by the times that the events have."""
-    if not asking.is_ours("poseidon"):
+    if ORDERS_VIEW not in asking.views:
         return
     try:
         shown = await _tills_shown(asking)
@@ -203,19 +207,21 @@ async def _judge_shown(asking: _Asking, shown: _Shown, read: FinalRead) -> None:
 
 
 async def _read_views(asking: _Asking) -> None:
-    if not asking.is_ours("views"):
+    if SALES_VIEW not in asking.views:
         return
     told: dict[str, Any] = {}
     await _guarded(SALES_VIEW, _read_sales(asking, told))
     if not told:
         told.update(await _stage_views(asking, "views"))
-    for view, path in (("store_board", "store-board"), ("device_inventory", "device-inventory")):
+    for view, path in ((BOARD_VIEW, "store-board"), ("device_inventory", "device-inventory")):
+        if view not in asking.views:
+            continue
         ask = partial(Served.rows, path=path, places=asking.places)
         await _guarded(view, _read_registers(asking, view, "views", ask, told.get(view, {})))
 
 
 async def _read_olympus(asking: _Asking) -> None:
-    if asking.is_ours("olympus_dgs"):
+    if "olympus_dgs" in asking.views:
         ask = partial(Served.devices, places=asking.places)
         await _read_registers(asking, "olympus_dgs", "olympus_dgs", ask, {})
 
@@ -291,7 +297,7 @@ async def _read_registers(asking: _Asking, view: str, stage: str, ask: _Ask, tol
 
 
 async def _read_gateway(asking: _Asking) -> None:
-    if not asking.is_ours(GATEWAY_VIEW):
+    if GATEWAY_VIEW not in asking.views:
         return
     ledger = await asyncio.to_thread(ledger_or_nothing, asking.ledger)
     while True:

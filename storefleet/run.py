@@ -294,7 +294,12 @@ class Run:
             await self._hear_all_stages()
             told_until_row, witnessed_bytes = newest_outcome(self.ledger_file), self.lab.observatory.written_bytes
             reads = await read_all(
-                self.lab, self.ledger_file, self.clock.now_ms, until_s=until_s, on_waiting=self._waits_for
+                self.lab,
+                self.ledger_file,
+                self.clock.now_ms,
+                views={view.view for view in self.record.views},
+                until_s=until_s,
+                on_waiting=self._waits_for,
             )
             reads.told_until_row, reads.witnessed_bytes = told_until_row, witnessed_bytes
             self._waits_for("")

@@ -69,7 +69,9 @@ async def test_a_terminal_is_born_dies_and_closes(broker: Broker, tmp_path: Path
         await until(lambda: pairs(observer.of(source))[-1] == ("birth", 2, 1), "the second birth")
         await call(emulator, "close_stores", store="s0001")
         await until(lambda: pairs(observer.of(source))[-1] == ("planned_close", 2, 1), "the planned close")
-        await call(emulator, "open_stores")
+        closed = [terminal for terminal in emulator.running.terminals if ".s0001." in terminal.id]
+        await until(lambda: all(terminal.life is Life.CLOSED for terminal in closed), "both know that they are closed")
+        assert await call(emulator, "open_stores") == {"terminals": len(closed)}
         await until(lambda: pairs(observer.of(source))[-1] == ("birth", 2, 2), "the third birth")
         await until(lambda: all(terminal.online for terminal in emulator.running.terminals), "all are online")
         states = observer.of(source)

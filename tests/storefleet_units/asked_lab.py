@@ -13,6 +13,13 @@ from fleetwire.errors import ControlError
 from storefleet.verdict.run_format import Reads
 from tests.storefleet_units.answering import answering
 
+VIEWS_OF = {
+    "poseidon": {"orders", "tills"},
+    "views": {"sales", "store_board", "device_inventory"},
+    "olympus_dgs": {"olympus_dgs"},
+    "gateway": {"gateway"},
+}
+
 
 class AskedLab:
     """``serve`` answers a path of any endpoint, ``tell`` a call; both may be called again and again.
@@ -62,6 +69,7 @@ class AskedLab:
                 self,  # type: ignore[arg-type]
                 ledger,
                 lambda: int(time.time() * 1000),
+                views=set().union(*(VIEWS_OF[stage] for stage in self.plan.stages)),
                 until_s=time.monotonic() + for_s,
                 on_waiting=self.waited.append,
             )

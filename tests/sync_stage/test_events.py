@@ -217,6 +217,7 @@ async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(
     """After SIGKILL a new process stores what was unacknowledged; its witness and answers tell what the old one stored."""
     settings = sync_settings(broker, tmp_path, port, outcomes=True)
     total = 300
+    whole = [[1, total]]
     command = ("-m", "consumers.sync_stage")
     async with gateway(tmp_path, port) as store, wire(broker, "host/#", "command/outcome/#") as terminal:
         async with process(settings, *command) as first:
@@ -229,6 +230,7 @@ async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(
         async with process(settings, *command):
             await until(lambda: store.counters.documents_written == total, "every document")
             await until(lambda: any(one.json["online"] for one in terminal.on("host/sync_stage")), "the second birth")
+            await until(lambda: any(one.json["applied"] == whole for one in terminal.on("command")), "all told")
             ask = encode(Ask(unresolved=[(1, total + 1)]))
             await terminal.publish(TOPICS.terminal("ask", TERMINAL), ask)
             await until(lambda: any(one.json["answer"] for one in terminal.on("command")), "the answer")
@@ -236,7 +238,7 @@ async def test_a_killed_stage_loses_nothing_and_still_knows_what_it_told(
         async with running(third):
             told = third.witness.snapshot("sync_stage", 1, 3, full=False, loop_stall_ms=0.0)
     answer = next(one.json for one in terminal.on("command") if one.json["answer"])
-    assert answer["applied"] == [[1, total]]
+    assert answer["applied"] == whole
     assert answer["by"] == "sync_stage"
     assert told.taken == told.handed_on == {SOURCE: [(1, total)]}
 
