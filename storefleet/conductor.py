@@ -169,7 +169,7 @@ async def _keep_record(run: Run) -> None:
     """What a lab that goes on with this run finds is RECORD_INTERVAL_S old at most."""
     while True:
         await asyncio.sleep(RECORD_INTERVAL_S)
-        run.write_record()
+        run.keep_record()
 
 
 async def _tidy_broker(lab: Lab) -> None:

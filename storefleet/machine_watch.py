@@ -61,7 +61,7 @@ class MachineWatch:
         self._slept_s = slept_s() or 0.0
         self._cpu = _cpu_times(proc)
         self._waited_us = _cpu_waited_us(proc)
-        self._ahead_ms = now_ms() - self._now_ms()
+        self._ahead_ms = self._host_ahead_ms()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -87,13 +87,21 @@ class MachineWatch:
 
     def _look_at_host_clock(self) -> None:
         """Whether somebody has set it: the run's clock never jumps, and the times of events are the host's."""
-        ahead_ms = now_ms() - self._now_ms()
+        ahead_ms = self._host_ahead_ms()
+        if self._ahead_ms is None or ahead_ms is None:
+            self._ahead_ms = self._ahead_ms if ahead_ms is None else ahead_ms
+            return
         step_ms = ahead_ms - self._ahead_ms
         if abs(step_ms) < STEP_FLOOR_MS:
             return
         self._ahead_ms = ahead_ms
         if len(self.record.clock_steps_ms) < STEP_LIMIT:
             self.record.clock_steps_ms.append(step_ms)
+
+    def _host_ahead_ms(self) -> int | None:
+        """How far the host's clock is ahead of the run's; None when the process was held up between one and the other."""
+        before_ms, host_ms, after_ms = self._now_ms(), now_ms(), self._now_ms()
+        return host_ms - before_ms if after_ms - before_ms < STEP_FLOOR_MS // 2 else None
 
     def _sample(self) -> None:
         """What is not worth a look ten times a second."""

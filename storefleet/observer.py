@@ -14,6 +14,7 @@ would leave one behind. So every break is a gap, and what was counted over a gap
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Sequence
@@ -333,10 +334,13 @@ async def clear_retained(
     """
     topics: set[str] = set()
     waiting: set[str] = set()
-    heard = asyncio.Event()
+    heard, all_sent = asyncio.Event(), asyncio.Event()
+    barrier = Topics(root).letters_read_back()  # it comes back behind all that was retained when it was sent
 
     def note(message: Message) -> None:
-        if message.retain and message.payload:
+        if message.topic == barrier:
+            all_sent.set()
+        elif message.retain and message.payload:
             topics.add(message.topic)
             waiting.add(message.topic)
             heard.set()
@@ -345,6 +349,11 @@ async def clear_retained(
     everything = TopicFilter(pattern=f"{root}/#", qos=0)
     async with StageClient(where, options, handlers=[(everything, note)], ready_timeout_s=6.0) as client:
         deadline_s = asyncio.get_running_loop().time() + CLEAR_TIMEOUT_S
+        await client.until_subscribed(SUBSCRIBE_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError, MqttError):  # somebody else's broker may not let us say or read it
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await client.publish(barrier, b"", qos=1)
+                await all_sent.wait()
         while asyncio.get_running_loop().time() < deadline_s:
             heard.clear()
             while waiting:

@@ -61,6 +61,8 @@ _log = logging.getLogger(__name__)
 HEAL_TIMEOUT_S: Final = 10.0
 """How long chaos, which its driver starts again, may be away when a fault is to be lifted."""
 
+CHECK_PHASE: Final = "check"
+
 Script = Callable[["Run"], Awaitable[None]]
 """What happens between ready and the end; it may be cancelled at any point."""
 
@@ -313,7 +315,7 @@ class Run:
         await self.lab.stop_stages()
         await self.lab.hear_out()
         self.lab.observatory.flush()
-        self.enter("check")
+        self.enter(CHECK_PHASE)
         return await self._judge()
 
     async def _hear_all_stages(self) -> None:
@@ -342,7 +344,7 @@ class Run:
         if (self.lab.run_folder / VERDICT_FILE_NAME).exists():
             return
         self.record.aborted = True
-        self.enter("check")
+        self.enter(CHECK_PHASE)
         if not (self.lab.run_folder / READS_FILE_NAME).exists():
             self._write(READS_FILE_NAME, Reads())
         with contextlib.suppress(SettingsError):  # a full disk has been logged already
@@ -392,7 +394,7 @@ class Run:
         size = len(msgspec.json.encode(params))
         kept = params if size <= COMMAND_BYTES else {"bytes": size}
         record.commands.append(CommandRecord(at_ms=self.clock.now_ms(), what=what, params=kept))
-        self.write_record()
+        self.keep_record()
 
     # -- what is written down ------------------------------------------------------------------------------------
 
@@ -431,6 +433,11 @@ class Run:
         self.record.refused_reports = dict(sorted(self.lab.control.refused_reports.items()))
         self.record.written_at_ms = self.clock.now_ms()
         self._write(PLAN_FILE_NAME, self.record)
+
+    def keep_record(self) -> None:
+        """As :meth:`write_record`, but never while the run is judged, or was, by what is written."""
+        if self.phase != CHECK_PHASE:
+            self.write_record()
 
     # -- what commands may ask -----------------------------------------------------------------------------------
 

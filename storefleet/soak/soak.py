@@ -163,10 +163,11 @@ def soak(order: Order, runs: Path, say: Say) -> Report:
         course = Soak(order, runs, runner, say)
         try:
             _play_all(course, say)
-            try:
-                runner.run(course.judge())
-            except KeyboardInterrupt:
-                raise Stopped from None
+            runner.run(course.judge())
+        except KeyboardInterrupt:
+            if not course.has_begun:
+                raise
+            raise Stopped from None
         finally:
             course.end()
         return course.report()
