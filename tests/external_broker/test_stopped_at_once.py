@@ -16,8 +16,8 @@ def test_clean_clears_what_a_lab_that_was_stopped_at_once_left(
 ) -> None:
     """After a second Ctrl-C the lab stays written down until clean has cleared its topics."""
     broker = guarded_broker(make_broker)
-    up = ("up", "--stores", 2, "--rate", "40/s", "--without", "poseidon", "--name", "lab", "--runs", "runs")
-    with with_password(command_line).running(*up, *options_for(broker)) as process:
+    up = ("up", "--stores", 2, "--rate", "40/s", "--without", "poseidon", "--drain", "3s", "--name", "lab")
+    with with_password(command_line).running(*up, "--runs", "runs", *options_for(broker)) as process:
         until(lambda: "trading:" in command_line.output, "it trades")
         command_line.attach("lab").identities()["olympus_dgs-1"].signal(signal.SIGSTOP)
         process.send_signal(signal.SIGINT)

@@ -39,6 +39,7 @@ class AskedLab:
         self.observer = None
         self.gateway_url = ""
         self.waited: list[str] = []
+        self.not_judged: set[str] = set()
         fleet = {"stores": 2}
         self.plan = SimpleNamespace(stages=stages, commands={}, fleet=fleet, seed=7)
         self.control = SimpleNamespace(stage=self._members)
@@ -69,7 +70,7 @@ class AskedLab:
                 self,  # type: ignore[arg-type]
                 ledger,
                 lambda: int(time.time() * 1000),
-                views=set().union(*(VIEWS_OF[stage] for stage in self.plan.stages)),
+                views=set().union(*(VIEWS_OF[stage] for stage in self.plan.stages)) - self.not_judged,
                 until_s=time.monotonic() + for_s,
                 on_waiting=self.waited.append,
             )

@@ -85,6 +85,14 @@ async def test_all_is_right_at_once(ledger: Path) -> None:
     assert reads.views["sales"].totals == [(TILL[:-4], "2026-01-05", 1, 5)]
 
 
+async def test_what_is_no_view_of_the_run_is_not_waited_for(ledger: Path) -> None:
+    """Without olympus-dgs nothing comes to the device inventory: nobody asks whether it differs."""
+    lab = lab_with(lambda path: [] if path == "/views/device-inventory" else served_rightly(path))
+    lab.not_judged = {"device_inventory"}
+    reads = await lab.read(ledger, for_s=60.0)
+    assert (reads.views.keys(), lab.waited) == (ALL_VIEWS - {"device_inventory"}, [])
+
+
 async def test_stages_that_were_just_started(ledger: Path) -> None:
     """Connected a little later, serving later still: all is read."""
     serving_s = time.monotonic() + 1.0

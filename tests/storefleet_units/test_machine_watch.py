@@ -220,6 +220,24 @@ def test_a_write_that_is_refused_late_is_no_wait(tmp_path: Path, monkeypatch: py
     assert len(probe.waits()) == 1
 
 
+def test_no_step_where_the_process_was_held_up(
+    observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clocks are read one after the other: a second that passes in between is a step of neither."""
+    held_up_ms, run_ms = [0, 0, 1_000, 0], [0]
+
+    def host_ms() -> int:
+        read_ms = 7_000_000 + run_ms[0]
+        run_ms[0] += held_up_ms.pop(0)
+        return read_ms
+
+    monkeypatch.setattr("storefleet.machine_watch.now_ms", host_ms)
+    watch = MachineWatch(observatory, lambda: run_ms[0], tmp_path)
+    while held_up_ms:
+        watch._look_at_host_clock()
+    assert watch.record.clock_steps_ms == []
+
+
 async def test_the_probe_leaves_nothing_behind(observatory: Observatory, tmp_path: Path) -> None:
     """The block's file has no name, so that a run folder holds the run's files only."""
     watch = MachineWatch(observatory, RunClock().now_ms, tmp_path)

@@ -359,6 +359,28 @@ async def test_the_plan_is_whole_before_the_reads_end_the_run(
     assert next(phase for phase, _, read in seen if read) == "stop"
 
 
+async def test_the_record_by_which_a_run_is_judged_is_not_rewritten(
+    lab: AnsweringLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the keeper of the record, or a command, has to say while a thread judges the run, or later, comes too late."""
+    lab.plan = lab_plan(stages=("parm",))
+    run = run_of(lab)
+    run.note_command("burst", {"events": 1})
+    judged = asyncio.Event()
+
+    async def judge(self: Run) -> None:
+        self.keep_record()
+        self.note_command("burst", {"events": 2})
+        judged.set()
+
+    monkeypatch.setattr(Run, "_judge", judge)
+    await run.finish(drain_s=0.01)
+    run.keep_record()
+    record = record_of(lab)
+    assert judged.is_set()
+    assert (record.phases[-1].name, [one.params for one in record.commands]) == ("check", [{"events": 1}])
+
+
 def test_a_disk_that_refuses_everything_costs_the_file_only(
     lab: AnsweringLab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
