@@ -132,11 +132,11 @@ class Observer:
         )
         observer._gap = missed_some
         client.on(TopicFilter(pattern=f"{topics.root}/host/#"), observer._on_host)
-        client.on(TopicFilter(pattern=topics.all_dead_letters()), observer._on_letter)
+        client.on(_live(topics.all_dead_letters()), observer._on_letter)
         if plan.outcome_stage == "parm" or plan.commands.get("parm") == EXTERNAL:
-            client.on(TopicFilter(pattern=topics.all_of("canonical", "transaction")), observer._on_canonical)
+            client.on(_live(topics.all_of("canonical", "transaction")), observer._on_canonical)
         if plan.outcome_stage == "broker":
-            client.on(TopicFilter(pattern=topics.all_of("terminal", "transaction")), observer._on_raw)
+            client.on(_live(topics.all_of("terminal", "transaction")), observer._on_raw)
         try:
             await client.__aenter__()
         except MqttError as error:
@@ -284,6 +284,14 @@ class Observer:
             advice,
         )
         self._forget()
+
+
+def _live(pattern: str) -> TopicFilter:
+    """A subscription on which ``retain`` says that the broker held a message before we came: so it is of another day.
+
+    What is published now counts, whatever its publisher asked the broker to do with it.
+    """
+    return TopicFilter(pattern=pattern, retain_as_published=False)
 
 
 def _advice(error: MqttError) -> str:

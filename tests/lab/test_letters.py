@@ -67,10 +67,13 @@ async def client_of(lab: Lab) -> AsyncIterator[aiomqtt.Client]:
 
 
 async def publish_untruths(lab: Lab, first: str, second: str) -> None:
-    """A second content, another till's topic, a key that contradicts, nothing readable; and a stranger's own garbage."""
+    """A second content, another till's topic, a key that contradicts, nothing readable; and a stranger's own garbage.
+
+    One of them is to be retained, which hides it from nobody.
+    """
     async with client_of(lab) as client:
         on_first = topic_of(lab, "canonical", first)
-        await client.publish(on_first, event(first, 1), qos=1)
+        await client.publish(on_first, event(first, 1), qos=1, retain=True)
         await client.publish(on_first, event(second, 2), qos=1)
         await client.publish(on_first, event(first, 3, key=f"{first}.1"), qos=1)
         await client.publish(topic_of(lab, "canonical", second), b"garbage", qos=1)

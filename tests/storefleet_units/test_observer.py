@@ -13,12 +13,13 @@ import pytest
 from fleetwire.envelope import Envelope
 from fleetwire.held_events import digest_of
 from fleetwire.identity import Key, Terminal
-from fleetwire.mqtt import Message, StageClient
+from fleetwire.mqtt import Message, SessionOptions, StageClient
 from fleetwire.topics import Topics
 from fleetwire.witness import Holding, ViewRead
 from storefleet import observer as module
 from storefleet.letter_box import LetterBox
 from storefleet.observer import Observer, endpoint
+from storefleet.verdict.letter_file import read_letters
 from tests.broker import Broker
 from tests.storefleet_units.plans import lab_plan
 
@@ -226,6 +227,33 @@ def test_what_the_broker_has_retained_is_of_another_day(view: str, message: Call
     receive(msgspec.structs.replace(message(1), retain=True))
     assert (client.acknowledged, observer.final_read()) == (1, {view: {}})
     assert not observer.heard_canonical.is_set()
+
+
+@pytest.mark.parametrize(("stages", "view", "message"), [((), "raw", raw), (("parm",), "canonical", canonical)])
+async def test_what_is_published_while_the_lab_listens_counts_though_it_is_to_be_retained(
+    make_broker: Callable[..., Broker], tmp_path: Path, stages: Sequence[str], view: str, message: Callable[[int], Message]
+) -> None:
+    """Otherwise whoever sets that flag would be invisible to the lab; what lay there before stays of another day."""
+    broker = make_broker()
+    broker.start()
+    plan = lab_plan(stages=stages)
+    where = endpoint(broker.host, broker.port, tls=False)
+    events = [
+        (one.topic.replace(TOPICS.root, plan.topic_root), one.payload, one.properties) for one in map(message, (1, 2))
+    ]
+    dead_letter = Topics(plan.topic_root).dead_letter("parm", "schema", TILL.id)
+    letters = LetterBox(tmp_path / "letters.jsonl", Topics(plan.topic_root))
+    async with StageClient(where, SessionOptions(client_id="somebody")) as client:
+        await client.publish(events[0][0], events[0][1], properties=events[0][2], retain=True)
+        await client.publish(dead_letter, b"yesterday", retain=True)
+        observer = await Observer.open(plan, where, letters, username="", password=None)
+        await client.publish(events[1][0], events[1][1], properties=events[1][2], retain=True)
+        await client.publish(dead_letter, b"today", retain=True)
+        await observer.hear_out()
+        found = observer.final_read()[view][TILL.id]
+        await observer.close()
+    assert found.intervals == [(2, 2)]
+    assert [letter.payload for letter in read_letters(tmp_path / "letters.jsonl").heard] == [b"today"]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("view", ["raw", "canonical"])
