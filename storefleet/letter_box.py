@@ -26,6 +26,7 @@ from storefleet.verdict.letter_file import (
     BODY_BYTES,
     BODY_LIMIT,
     LETTER_LIMIT,
+    REST,
     Beyond,
     Counts,
     End,
@@ -38,7 +39,6 @@ WORD_CHARACTERS: Final = 64
 TOPIC_CHARACTERS: Final = 300
 KINDS_COUNTED: Final = 200
 """So many pairs of stage and reason are told apart beyond the lines; the rest is counted together."""
-REST: Final = "other"
 
 _log = logging.getLogger(__name__)
 _decode_event = msgspec.json.Decoder(CanonicalEvent).decode

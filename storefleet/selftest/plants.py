@@ -28,6 +28,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "unexpected: malformed, yet applied": events.malformed_but_applied,
     "rejected though well-formed": events.rejected_well_formed,
     "rejected for another reason": events.rejected_for_another_reason,
+    "rejected_without_letter": events.rejected_without_letter,
     "corrupted in one view": events.altered_in_one_view,
     "corrupted on the way": events.altered_on_the_way,
     "corrupted: a second content under a key": letters.second_content,

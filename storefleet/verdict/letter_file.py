@@ -28,6 +28,8 @@ LETTER_LIMIT: Final = 100_000
 BODY_LIMIT: Final = 2_000
 BODY_BYTES: Final = 4_096
 LINE_LIMIT_BYTES: Final = 65_536
+REST: Final = "other"
+"""Stage and reason of letters beyond the lines whose kinds are not told apart any more."""
 
 Counts = dict[str, dict[str, int]]
 """Stage -> reason -> how many."""

@@ -35,6 +35,7 @@ INVALID_REASONS: Final[dict[str, str]] = {
     "totals_differ": "totals of a view do not add up to the events that it holds",
     "dead_letters": "messages under the terminals' own names ended as dead letters, and nothing that was planted or done"
     " explains it",
+    "rejected_without_letter": "events were rejected, and none of the dead letters, which were all heard, tells of them",
     "untrue_messages": "messages that are no events were published as events of the terminals",
 }
 

@@ -201,6 +201,15 @@ async def test_a_parm_that_says_it_again_one_cent_dearer_is_found(command_line: 
     assert letters[0]["key"] in report
 
 
+def test_a_parm_that_rejects_and_posts_no_letter_is_found(command_line: CommandLine) -> None:
+    """Everything else is as it should be: the damaged events are rejected for the right reasons, and counted."""
+    command = shlex.join([sys.executable, str(Path(__file__).with_name("letterless_parm.py"))])
+    lab = command_line.up(*PLANTED[:2], "--stage", f"parm={command}", stores=2, rate="40/s")
+    until(lambda: planted(lab, "SELECT count(*) FROM outcome WHERE verdict = 'rejected'"), "an event is rejected")
+    verdict = lab.down(status=1)
+    assert codes(verdict) == {"rejected_without_letter"}
+
+
 @pytest.mark.timeout(240)
 async def test_letters_are_counted_as_they_were_heard_and_explained_by_what_was_planted(
     command_line: CommandLine,

@@ -231,7 +231,11 @@ def test_what_the_broker_has_retained_is_of_another_day(view: str, message: Call
 
 @pytest.mark.parametrize(("stages", "view", "message"), [((), "raw", raw), (("parm",), "canonical", canonical)])
 async def test_what_is_published_while_the_lab_listens_counts_though_it_is_to_be_retained(
-    make_broker: Callable[..., Broker], tmp_path: Path, stages: Sequence[str], view: str, message: Callable[[int], Message]
+    make_broker: Callable[..., Broker],
+    tmp_path: Path,
+    stages: Sequence[str],
+    view: str,
+    message: Callable[[int], Message],
 ) -> None:
     """Otherwise whoever sets that flag would be invisible to the lab; what lay there before stays of another day."""
     broker = make_broker()
