@@ -4,7 +4,8 @@ It proves that the broker is one before anything else is started, and it is the 
 then it remembers every content of every canonical event that it sees, and under whose name there was anything untrue. A
 lab that ends at the broker has no canonical events: then it remembers the keys of the raw ones. What it missed while it
 was not connected it cannot know, so there is no final read any more once that has happened, nor once there was more than
-REMEMBERED_LIMIT to remember, or more than SOURCE_LIMIT sources of it. In every lab it hears the dead letters
+REMEMBERED_LIMIT to remember, or more than SOURCE_LIMIT sources of it. What the broker dropped, instead of giving it to the
+lab, the verdict knows by the broker's own count. In every lab it hears the dead letters
 (:mod:`storefleet.letter_box`).
 
 The broker keeps no session for it: our own has none left when it comes back, and on somebody else's a lab that is killed
@@ -161,16 +162,25 @@ class Observer:
     async def hear_out(self) -> None:
         """Wait until everything that was published before this has come; bounded. Then the letters are complete."""
         assert self._letters is not None
+        if await self.caught_up(HEAR_OUT_TIMEOUT_S, "the last dead letters may be missed"):
+            self._letters.finish()
+        else:
+            self._letters.flush()
+
+    async def caught_up(self, timeout_s: float, otherwise: str) -> bool:
+        """Wait until everything that was published before this has come; False, with a warning, when it did not in time.
+
+        ``otherwise``: what follows from that.
+        """
         self._came_back.clear()
         try:
-            async with asyncio.timeout(HEAR_OUT_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 await self._client.publish(self._barrier, b"")
                 await self._came_back.wait()
         except (TimeoutError, MqttError) as error:
-            _log.warning("the last dead letters may be missed: %s", str(error) or "the broker does not answer")
-            self._letters.flush()
-        else:
-            self._letters.finish()
+            _log.warning("%s: %s", otherwise, str(error) or "the broker does not answer")
+            return False
+        return True
 
     async def close(self) -> None:
         """Leave the broker."""
@@ -185,6 +195,11 @@ class Observer:
                 self._came_back.set()
         elif self._letters is not None:
             self._letters.receive(message)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is the final read of a view."""
+        return bool(self._remembers)
 
     def final_read(self) -> dict[str, dict[str, ViewRead]]:
         """View -> source -> every event that was on the broker; empty when none is observed, or some may be missed.

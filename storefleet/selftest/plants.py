@@ -57,6 +57,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: letters_missing": lambda ground: runs.noted("letters_missing", ground),
     "unknown: machine_stalled": runs.machine_stalled,
     "unknown: no_final_read": runs.no_final_read,
+    "unknown: heard_in_part": runs.heard_in_part,
     "unknown: read_broken": runs.read_broken,
     "unknown: not_healed": runs.not_healed,
     "unknown: read_too_soon": runs.read_too_soon,

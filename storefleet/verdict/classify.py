@@ -296,7 +296,10 @@ def _excused_from_ms(history: History, views: list[ViewRecord]) -> dict[str, flo
 def _out_of_time(
     view: ViewRecord, source: str, ledger: SourceLedger, missing: IntervalSet, excused_from_ms: float
 ) -> IntervalSet:
-    """What may be missing only because the run was ended: of a view whose feed is known, what that had not come to."""
+    """What may be missing only because the run was ended: of a view whose feed is known, what that had not come to; and
+    what whoever heard the view may have missed."""
+    if view.missed_some:
+        return missing
     if not missing or excused_from_ms == math.inf:
         return IntervalSet()
     if view.unreached is not None:

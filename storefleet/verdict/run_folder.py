@@ -352,6 +352,7 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Not
         by_effect=view.by_effect,
         named_by=view.named_by,
         follows=view.follows,
+        heard=view.heard,
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
     _enter_read(record, read, notes)
