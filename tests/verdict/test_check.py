@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.check import check
 from storefleet.verdict.classify import CLASSES
@@ -455,6 +456,25 @@ def test_healed_losses_have_an_address() -> None:
     assert verdict.validity == "valid"
     assert places(verdict, "healed") == [["parm", "parm-broker", "broker", "sync-broker"]]
     assert (verdict.resent, verdict.resent_needlessly) == (2, 1)
+
+
+@pytest.mark.parametrize(("resent_at", "needless"), [(4_100, 0), (4_500, 0), (5_500, 1)])
+def test_what_a_view_had_before_it_was_sent_again_was_not_healed(resent_at: int, needless: int) -> None:
+    """Whatever the stages behind it say: they know the attempt from the document alone, which anybody may have written."""
+    history = healthy()
+    assert history.ledger is not None
+    entries = history.ledger.source(ONE)
+    entries.attempts, entries.resent_ms = {4: 2}, {4: START_MS + resent_at}
+    gateway = view(history, "gateway")
+    assert gateway.read is not None
+    gateway.read[ONE].applied_at_ms = packed_times(at_ms + 500 for at_ms in entries.times_ms)
+    stage(history, "poseidon").first_taken_on_retry[ONE] = IntervalSet([(4, 4)])
+    verdict = check(history)
+    assert (verdict.validity, verdict.resent_needlessly, len(places(verdict, "healed"))) == (
+        "valid",
+        needless,
+        1 - needless,
+    )
 
 
 def test_what_never_arrived_was_neither_healed_nor_sent_again_needlessly() -> None:
