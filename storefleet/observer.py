@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fleetwire.broker_endpoint import trust
-from fleetwire.canonical_message import claimed_keys, read_whole
+from fleetwire.canonical_message import claimed_keys, claimed_source, read_whole
 from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms
 from fleetwire.content import content_hash
 from fleetwire.errors import BadPayload, FleetError, SettingsError
@@ -42,7 +42,7 @@ OBSERVED_VIEWS: Final = {"parm": "canonical", "broker": "raw"}
 REMEMBERED_LIMIT: Final = 2_000_000
 """Contents of canonical events, or intervals of raw ones."""
 UNTRUE_SOURCES: Final = 1_000
-"""Messages without any key are counted by the last level of their topic, of so many; the others together."""
+"""Messages without any key are counted by the sources that they name, of so many; the others together."""
 HOST_LIMIT: Final = 1_000
 HOST_BYTES: Final = 4_096
 """Of one host's name and word together."""
@@ -89,7 +89,7 @@ class Observer:
         self._contents = Contents()
         self._numbers = Numbers(REMEMBERED_LIMIT)
         self.untrue_messages: dict[str, int] = {}
-        """Topic's source, or '' -> messages for canonical events that bear no key at all."""
+        """Source, or '' -> messages for canonical events that bear no key at all, under each name that they bear."""
         self._held = HeldEvents()
         """The first content under every key of ``_contents``, to be compared while the run goes on; and what stands beside
         it, so that the sum is not the ledger's for good, unless terminals of this fleet send such contents themselves:
@@ -273,11 +273,16 @@ class Observer:
         for key in keys:
             if self._contents.add_other(key, content) is Came.BESIDE:
                 self._disturb(key, content)
-        if not keys:
-            source = self._topics.source_of(message.topic)[:MAXIMUM_ID_CHARACTERS]
-            if source not in self.untrue_messages and len(self.untrue_messages) >= UNTRUE_SOURCES:
-                source = ""
-            self.untrue_messages[source] = self.untrue_messages.get(source, 0) + 1
+        for source in () if keys else self._names(message):
+            known = source in self.untrue_messages or len(self.untrue_messages) < UNTRUE_SOURCES
+            name = source if known else ""
+            self.untrue_messages[name] = self.untrue_messages.get(name, 0) + 1
+
+    def _names(self, message: Message) -> set[str]:
+        """Every source that a message bears: of its topic, of its properties, of its payload."""
+        topic_source = self._topics.source_of(message.topic)
+        others = (message.user_property("source") or "", claimed_source(message.payload))
+        return {name[:MAXIMUM_ID_CHARACTERS] for name in (topic_source, *filter(None, others))}
 
     def _remembers_more(self) -> bool:
         """Whether there is room; from the first time that there is none, all is forgotten."""

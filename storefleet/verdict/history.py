@@ -336,7 +336,7 @@ class History:
     """What the views say at the end that they could not use."""
     interventions: list[Intervention] = field(default_factory=list)
     untrue_messages: dict[str, int] = field(default_factory=dict)
-    """Source by topic -> messages that claim to be canonical events and bear no key."""
+    """Source -> messages that claim to be canonical events of it and bear no key."""
     planted_contents: dict[Key, bytes] = field(default_factory=dict)
     """Content hash of the other content of planted conflicts, as far as it could be made again."""
     broken_lines: int = 0

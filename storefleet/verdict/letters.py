@@ -222,7 +222,7 @@ def _enter_untrue(judgement: LetterJudgement, history: History, ledger: Ledger) 
             if read.others and source not in ledger.sources:
                 _count(judgement.guests, view.view, UNTRUE, len(read.others))
     if ours:
-        detail = f"{sum(ours.values()):,} that bear no key, the first under the topic of {min(ours)}"
+        detail = f"{sum(ours.values()):,} that bear no key, the first under the name of {min(ours)}"
         judgement.invalid.append(invalid("untrue_messages", detail))
 
 

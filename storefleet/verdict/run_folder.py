@@ -215,11 +215,24 @@ def _enter_bodies(history: History, reads: Reads, fleet: dict[str, Any]) -> None
     if history.ledger is None:
         return
     conflicts, strange = replayable(history, NAMED_LETTER_LIMIT)
+    conflicts |= _seen_beside(history, history.ledger)
     keys = {key for _, key in history.found_bodies} | strange
     if keys:
         history.expected_bodies = expected_bodies(fleet, history.ledger, keys)
     if conflicts:
         history.planted_contents = planted_contents(fleet, history.ledger, conflicts)
+
+
+def _seen_beside(history: History, ledger: Ledger) -> set[Key]:
+    """Planted conflicts beside which a view has seen another content."""
+    return {
+        Key(source, number)
+        for view in history.views
+        for source, read in (view.read or {}).items()
+        if read.others and source in ledger.sources
+        for number, _ in read.others
+        if number in ledger.sources[source].conflicts
+    }
 
 
 class _Lab(msgspec.Struct):

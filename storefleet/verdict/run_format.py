@@ -70,7 +70,8 @@ class Plan(Struct, kw_only=True):
     letters: bool = False
     """The lab wrote down the dead letters that it heard."""
     untrue_messages: dict[str, int] = field(default_factory=dict)
-    """Last level of the topic, or '' -> messages for canonical events that bear no key at all, where the lab reads them."""
+    """Source that is named, or '' -> messages for canonical events that bear no key at all, where the lab reads them; each
+    under the source of its topic and any other that it names."""
     refused_reports: dict[str, int] = field(default_factory=dict)
     """Who said it (a process, ``client``, ``stranger``) -> how many reports were refused at the lab's door."""
     broker: BrokerAccount | None = None

@@ -20,6 +20,7 @@ from tests.lab.command_line import REPOSITORY, CommandLine, Lab, until
 
 FLEET = REPOSITORY / "examples" / "one_brand.toml"
 STRANGER = "nobody.nowhere.s1.r1"
+GHOST = "nobody.nowhere.s1.r2"
 PLANTED = ("--malformed", 0.1, "--conflicting", 0.1)
 KILLS = 2
 DEADLINE_S = 60.0
@@ -67,7 +68,8 @@ async def client_of(lab: Lab) -> AsyncIterator[aiomqtt.Client]:
 
 
 async def publish_untruths(lab: Lab, first: str, second: str) -> None:
-    """A second content, another till's topic, a key that contradicts, nothing readable; and a stranger's own garbage.
+    """A second content, another till's topic, a key that contradicts, a till's name in a ghost's message without any key,
+    nothing readable; and a stranger's own garbage.
 
     One of them is to be retained, which hides it from nobody.
     """
@@ -76,6 +78,7 @@ async def publish_untruths(lab: Lab, first: str, second: str) -> None:
         await client.publish(on_first, event(first, 1), qos=1, retain=True)
         await client.publish(on_first, event(second, 2), qos=1)
         await client.publish(on_first, event(first, 3, key=f"{first}.1"), qos=1)
+        await client.publish(topic_of(lab, "canonical", GHOST), event(first, -3, key="x"), qos=1)
         await client.publish(topic_of(lab, "canonical", second), b"garbage", qos=1)
         await client.publish(topic_of(lab, "canonical", STRANGER), b"garbage", qos=1)
 
@@ -146,7 +149,9 @@ async def test_a_lab_that_ends_at_parm_finds_what_was_published_under_a_tills_na
     assert shown[f"{first}.1"].startswith("contents ")
     assert " and " in shown[f"{first}.1"]
     assert codes(verdict) == {"corrupted", "untrue_messages"}
-    assert verdict["guests"]["canonical"] == {"untrue": 1}
+    (untrue,) = (one["detail"] for one in verdict["invalid"] if one["code"] == "untrue_messages")
+    assert untrue.startswith("2 that bear no key")
+    assert verdict["guests"]["canonical"] == {"untrue": 2}
 
 
 async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(command_line: CommandLine) -> None:
@@ -167,6 +172,7 @@ async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(co
         (f"{first}.1", "sync_stage", "key_conflict"),
         (topic_of(lab, "canonical", first), "sync_stage", "topic_mismatch"),
         (f"{first}.3", "sync_stage", "schema"),
+        (topic_of(lab, "canonical", GHOST), "sync_stage", "schema"),
         (topic_of(lab, "canonical", second), "sync_stage", "malformed_json"),
         (topic_of(lab, "terminal", first, "heartbeat"), "parm", "malformed_json"),
     }

@@ -153,6 +153,22 @@ def test_what_bears_no_key_at_all_is_counted_under_its_topics_source(payload: by
     assert (found[TILL.id].intervals, found[TILL.id].others) == ([(1, 1)], [])
 
 
+@pytest.mark.parametrize(
+    ("payload", "properties"),
+    [
+        (altered(sequence=-3, key="x"), []), (b"garbage", [("source", TILL.id)]),
+        (altered(sequence=-3, key=7), [("source", "x")]),
+    ],
+)  # fmt: skip
+def test_what_bears_no_key_is_counted_under_every_name_that_it_bears(
+    payload: bytes, properties: list[tuple[str, str]]
+) -> None:
+    """On the topic of a terminal that does not exist, so that only the rest of the message names one of this fleet."""
+    ghost = Terminal("taco", "west", "s0001", "zz9")
+    observer, _ = observed(message_of(TOPICS.canonical("transaction", ghost), payload, properties))
+    assert observer.untrue_messages == dict.fromkeys({ghost.id, TILL.id, *(v for _, v in properties)}, 1)
+
+
 def test_a_second_content_stands_beside_the_first_and_the_same_again_is_absorbed() -> None:
     """The first is what the view holds; each further content is named once."""
     second = message_of(canonical(1).topic, altered(business_day_date="2025-03-02"))
