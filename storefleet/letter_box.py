@@ -126,7 +126,7 @@ class LetterBox:
             detail=printable(properties.get("detail", ""))[:DETAIL_CHARACTERS],
             topic=printable(topic)[:TOPIC_CHARACTERS],
             content=content_of(message.payload),
-            claims=claimed_source(message.payload) if topic.startswith(self._canonical) else "",
+            claims=claimed_source(message.payload) if not topic or topic.startswith(self._canonical) else "",
             payload=message.payload[:BODY_BYTES] if self._bodies < BODY_LIMIT else b"",
             size_bytes=len(message.payload),
         )

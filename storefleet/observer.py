@@ -27,13 +27,14 @@ from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms
 from fleetwire.content import content_hash
 from fleetwire.errors import BadPayload, FleetError, SettingsError
 from fleetwire.held_events import HeldEvents
-from fleetwire.identity import MAXIMUM_ID_CHARACTERS, Key
+from fleetwire.identity import Key
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
 from fleetwire.witness import SOURCE_LIMIT, Holding, ViewRead
 from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.letter_box import LetterBox
+from storefleet.names_borne import NamesBorne
 from storefleet.plan import EXTERNAL, LabPlan
 from storefleet.remembered import Came, Contents, Numbers, untrue_content
 
@@ -41,8 +42,6 @@ OBSERVED_VIEWS: Final = {"parm": "canonical", "broker": "raw"}
 """Who answers outcomes in a lab -> the view that only the observer can read."""
 REMEMBERED_LIMIT: Final = 2_000_000
 """Contents of canonical events, or intervals of raw ones."""
-UNTRUE_SOURCES: Final = 1_000
-"""Messages without any key are counted by the sources that they name, of so many; the others together."""
 HOST_LIMIT: Final = 1_000
 HOST_BYTES: Final = 4_096
 """Of one host's name and word together."""
@@ -88,8 +87,7 @@ class Observer:
         self._remembers = remembers
         self._contents = Contents()
         self._numbers = Numbers(REMEMBERED_LIMIT)
-        self.untrue_messages: dict[str, int] = {}
-        """Source, or '' -> messages for canonical events that bear no key at all, under each name that they bear."""
+        self._untrue = NamesBorne()
         self._held = HeldEvents()
         """The first content under every key of ``_contents``, to be compared while the run goes on; and what stands beside
         it, so that the sum is not the ledger's for good, unless terminals of this fleet send such contents themselves:
@@ -158,6 +156,11 @@ class Observer:
 
         for topic in TOPICS:
             self._client.on(TopicFilter(pattern=topic), receive)
+
+    @property
+    def untrue_messages(self) -> dict[str, int]:
+        """Source, or '' -> messages for canonical events that bear no key at all, under each name that they bear."""
+        return self._untrue.counts
 
     async def hear_out(self) -> None:
         """Wait until everything that was published before this has come; bounded. Then the letters are complete."""
@@ -273,16 +276,9 @@ class Observer:
         for key in keys:
             if self._contents.add_other(key, content) is Came.BESIDE:
                 self._disturb(key, content)
-        for source in () if keys else self._names(message):
-            known = source in self.untrue_messages or len(self.untrue_messages) < UNTRUE_SOURCES
-            name = source if known else ""
-            self.untrue_messages[name] = self.untrue_messages.get(name, 0) + 1
-
-    def _names(self, message: Message) -> set[str]:
-        """Every source that a message bears: of its topic, of its properties, of its payload."""
-        topic_source = self._topics.source_of(message.topic)
-        others = (message.user_property("source") or "", claimed_source(message.payload))
-        return {name[:MAXIMUM_ID_CHARACTERS] for name in (topic_source, *filter(None, others))}
+        if not keys:
+            said = message.user_property("source"), claimed_source(message.payload)
+            self._untrue.note((self._topics.source_of(message.topic), *filter(None, said)))
 
     def _remembers_more(self) -> bool:
         """Whether there is room; from the first time that there is none, all is forgotten."""

@@ -337,6 +337,8 @@ class History:
     interventions: list[Intervention] = field(default_factory=list)
     untrue_messages: dict[str, int] = field(default_factory=dict)
     """Source -> messages that claim to be canonical events of it and bear no key."""
+    untrue_documents: dict[str, int] = field(default_factory=dict)
+    """Source -> documents that say they are events of it, under an id that is no key."""
     planted_contents: dict[Key, bytes] = field(default_factory=dict)
     """Content hash of the other content of planted conflicts, as far as it could be made again."""
     broken_lines: int = 0

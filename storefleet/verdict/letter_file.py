@@ -59,7 +59,7 @@ class Letter(Struct, frozen=True, kw_only=True):
     content: str = ""
     """Content hash of the event that the payload is, hexadecimal; empty where it is no canonical event."""
     claims: str = ""
-    """Source that the payload names, of a message that was published as a canonical event."""
+    """Source that the payload names, of a message that was published as a canonical event, or of a document."""
     payload: bytes = b""
     """Its first BODY_BYTES, in base64."""
     size_bytes: int = 0

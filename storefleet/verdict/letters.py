@@ -9,9 +9,9 @@
 | with a reason that a command or a fault leads to, after it was given (:data:`EXPLAINS`) | explained |
 | of anything else | held against the run |
 
-A name is the key's source, the source of the original topic, the store of a status, and, of a message that claims to be a
-canonical event, the source that it claims. Letters that a stage counted and nobody heard have no name: as many as planted
-rows were not heard of can be theirs; of more nobody knows, and the verdict is unknown.
+A name is the key's source, the source of the original topic, the store of a status, and, of a message or a document that
+claims to be a canonical event, the source that it claims. Letters that a stage counted and nobody heard have no name: as
+many as planted rows were not heard of can be theirs; of more nobody knows, and the verdict is unknown.
 
 The other way round, a rejected event has a letter: bad input never vanishes. Where every letter was heard, an event of whose
 rejection none tells speaks against the run, unless its terminal refused it itself.
@@ -212,18 +212,20 @@ def _detail(against: Counter[tuple[str, str, str, str]], one: LetterAccount) -> 
 
 
 def _enter_untrue(judgement: LetterJudgement, history: History, ledger: Ledger) -> None:
-    """Untrue messages that no stage reads, since the lab itself is behind PARM; see ``ViewRead.others``."""
-    ours = {source: count for source, count in history.untrue_messages.items() if source in ledger.sources}
-    guests = sum(count for source, count in history.untrue_messages.items() if source not in ours)
-    if guests:
-        _count(judgement.guests, "canonical", UNTRUE, guests)
+    """Untrue messages that no stage reads, since the lab itself is behind PARM, and documents that no stage takes for
+    an event; see ``ViewRead.others``."""
+    for where, counts in (("canonical", history.untrue_messages), ("gateway", history.untrue_documents)):
+        ours = {source: count for source, count in counts.items() if source in ledger.sources}
+        guests = sum(count for source, count in counts.items() if source not in ours)
+        if guests:
+            _count(judgement.guests, where, UNTRUE, guests)
+        if ours:
+            detail = f"{sum(ours.values()):,} that bear no key ({where}), the first under the name of {min(ours)}"
+            judgement.invalid.append(invalid("untrue_messages", detail))
     for view in history.views:
         for source, read in (view.read or {}).items():
             if read.others and source not in ledger.sources:
                 _count(judgement.guests, view.view, UNTRUE, len(read.others))
-    if ours:
-        detail = f"{sum(ours.values()):,} that bear no key, the first under the name of {min(ours)}"
-        judgement.invalid.append(invalid("untrue_messages", detail))
 
 
 def _unheard(ledger: Ledger, letters: Letters, counted: Counts, *, complete: bool) -> Iterator[Unknown]:

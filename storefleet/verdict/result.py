@@ -36,7 +36,7 @@ INVALID_REASONS: Final[dict[str, str]] = {
     "dead_letters": "messages under the terminals' own names ended as dead letters, and nothing that was planted or done"
     " explains it",
     "rejected_without_letter": "events were rejected, and none of the dead letters, which were all heard, tells of them",
-    "untrue_messages": "messages that are no events were published as events of the terminals",
+    "untrue_messages": "messages or documents that are no events were put there as events of the terminals",
 }
 
 UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {

@@ -192,6 +192,7 @@ def _enter_letters(history: History, path: Path, plan: Plan, reads: Reads, plan_
     """The dead letters, and all that can explain them besides the ledger."""
     history.letters = read_letters(path)
     history.untrue_messages = plan.untrue_messages
+    history.untrue_documents = {name: count for read in reads.views.values() for name, count in read.untrue.items()}
     if plan.letters and history.letters is None:
         history.notes.append(("letters_missing", path.name))
     steps = {view.view: view.step for view in plan.views}

@@ -115,6 +115,8 @@ class FinalRead(Struct, kw_only=True):
     altered: dict[str, Any] = field(default_factory=dict)
     """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100. With
     source, sequence and key where the document has them."""
+    untrue: dict[str, int] = field(default_factory=dict)
+    """Source -> documents that say they are events of it, under an id that is no key of an event."""
     skips: list[dict[str, str]] = field(default_factory=list)
     """What the view could not use: id, reason, detail, and the line's beginning; the oldest 1,000."""
     totals: list[tuple[str, str, int, int]] | None = None

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 import aiomqtt
 import pytest
@@ -83,6 +84,19 @@ async def publish_untruths(lab: Lab, first: str, second: str) -> None:
         await client.publish(topic_of(lab, "canonical", STRANGER), b"garbage", qos=1)
 
 
+def put_copy(lab: Lab, key: str) -> None:
+    """Store a terminal's document once more, under an id that is no key."""
+    gateway = lab.description["gateway"]
+    open_url = build_opener(ProxyHandler({})).open
+    with open_url(f"{gateway}/{key}", timeout=10) as answer:
+        document = {name: value for name, value in json.load(answer).items() if name[0] != "_"}
+    headers = {"Content-Type": "application/json"}
+    with open_url(
+        Request(f"{gateway}/copy", method="PUT", data=json.dumps(document).encode(), headers=headers), timeout=10
+    ) as answer:
+        assert answer.status == 201
+
+
 def codes(verdict: dict[str, Any]) -> set[str]:
     """What is wrong, by its code."""
     return {reason["code"] for reason in verdict["invalid"]}
@@ -150,7 +164,7 @@ async def test_a_lab_that_ends_at_parm_finds_what_was_published_under_a_tills_na
     assert " and " in shown[f"{first}.1"]
     assert codes(verdict) == {"corrupted", "untrue_messages"}
     (untrue,) = (one["detail"] for one in verdict["invalid"] if one["code"] == "untrue_messages")
-    assert untrue.startswith("2 that bear no key")
+    assert untrue.startswith("2 that bear no key (canonical)")
     assert verdict["guests"]["canonical"] == {"untrue": 2}
 
 
@@ -159,6 +173,7 @@ async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(co
     lab = command_line.up("--without", "poseidon", "--without", "olympus_dgs", *PLANTED, stores=8)
     lab.wait_for_trade(total=150)
     first, second = until(lambda: sources(lab)[:2] if len(sources(lab)) > 1 else None, "two plain tills have traded")
+    await asyncio.to_thread(put_copy, lab, f"{first}.1")
     async with Heard(lab) as heard:
         await publish_untruths(lab, first, second)
         async with client_of(lab) as client:
@@ -182,6 +197,8 @@ async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(co
     assert {stage for stage, _ in explained} == {"parm", "sync_stage"}
     assert verdict["guests"] == {"sync_stage": {"malformed_json": 1}}
     assert "dead_letters" in codes(verdict)
+    (untrue,) = (one["detail"] for one in verdict["invalid"] if one["code"] == "untrue_messages")
+    assert untrue == f"1 that bear no key (gateway), the first under the name of {first}"
 
 
 async def test_a_parm_that_says_it_again_one_cent_dearer_is_found(command_line: CommandLine) -> None:

@@ -244,6 +244,15 @@ def test_untrue_messages_count_by_the_name_that_they_came_under() -> None:
     assert verdict.guests == {"canonical": {"untrue": 2}, "gateway": {"untrue": 1}}
 
 
+def test_documents_under_another_id_count_by_the_name_that_they_bear() -> None:
+    """A copy of an event beside it is nobody's event, and yet it is put under a terminal's name."""
+    history = healthy()
+    history.untrue_documents = {ONE: 1, STRANGER: 2}
+    verdict = heard(history=history)
+    assert codes(verdict) == (["untrue_messages"], [])
+    assert verdict.guests == {"gateway": {"untrue": 2}}
+
+
 def test_no_more_than_so_many_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are counted."""
     monkeypatch.setattr(module, "NAMED_LETTER_LIMIT", 2)
