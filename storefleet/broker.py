@@ -1,8 +1,9 @@
 """The broker: a Mosquitto of our own on a loopback port, or somebody else's that was named and confirmed.
 
 Ours keeps nothing on disk, is bound to loopback, and queues as much as the fleet's window allows (32 unresolved events a
-terminal), so that it drops nothing by design. Started by root it drops to its own user; it has read its file by then and
-needs no other.
+terminal), so that it drops nothing by design. That window does not bound what waits for the lab itself where the lab is the
+final read, since no terminal waits for that: there it queues more. Started by root it drops to its own user; it has read its
+file by then and needs no other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from fleetwire.errors import SettingsError
 from fleetwire.outcomes import WINDOW
 
 MAXIMUM_PACKET_BYTES: Final = 262_144
+QUEUED_FOR_A_READER: Final = 200_000
+"""Messages kept for a lab that is the final read of its run and stands still for a while: eight minutes at 400 a second.
+The broker keeps a message once, about a kilobyte, so this bounds what a lab that never comes back costs by 200 MB."""
 SBIN_FOLDERS: Final = (
     "/usr/sbin",
     "/usr/local/sbin",
@@ -76,8 +80,9 @@ def mosquitto_version(binary: str) -> str:
     return words[2] if words[:2] == ["mosquitto", "version"] and len(words) > 2 else "unknown"
 
 
-def configuration(port: int, terminals: int, options: Sequence[str] = ()) -> str:
+def configuration(port: int, terminals: int, options: Sequence[str] = (), *, read_by_the_lab: bool = False) -> str:
     """The whole configuration file of our own broker; ``options`` are lines of the user's, which come last."""
+    queued = max(1_000, WINDOW * terminals * 2, QUEUED_FOR_A_READER if read_by_the_lab else 0)
     return "\n".join(
         (
             f"listener {port} 127.0.0.1",
@@ -91,7 +96,7 @@ def configuration(port: int, terminals: int, options: Sequence[str] = ()) -> str
             "sys_interval 1",
             "set_tcp_nodelay true",
             f"max_packet_size {MAXIMUM_PACKET_BYTES}",
-            f"max_queued_messages {max(1_000, WINDOW * terminals * 2)}",
+            f"max_queued_messages {queued}",
             "max_inflight_messages 0",
             *options,
             "",

@@ -30,6 +30,8 @@ from storefleet.expected_tills import ServedOrder, Tills, held_since, judge_till
 from storefleet.feed_positions import Unreached, read_positions
 from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, read_gateway
 from storefleet.lab import Lab
+from storefleet.names_borne import NamesBorne
+from storefleet.observer import HEAR_OUT_TIMEOUT_S
 from storefleet.served import (
     TIMEOUT_S,
     NotServed,
@@ -302,16 +304,18 @@ async def _read_gateway(asking: _Asking) -> None:
     ledger = await asyncio.to_thread(ledger_or_nothing, asking.ledger)
     while True:
         asked_at_ms = asking.now_ms()
-        altered, unreached = AlteredDocuments(ledger), Unreached(asking.positions)
+        altered, unreached, names = AlteredDocuments(ledger), Unreached(asking.positions), NamesBorne()
         try:
-            events = await read_gateway(asking.lab.gateway_url, altered.look, unreached.look)
+            events = await read_gateway(asking.lab.gateway_url, altered.look, unreached.look, names.look)
             break
         except (aiohttp.ClientError, OSError):
             if not await asking.has_time_for("the gateway does not answer"):
                 raise
     for view, one in asking.reads.views.items():
         one.unreached = unreached.of(view) if one.events is not None else None
-    read = FinalRead(at_ms=asking.now_ms(), asked_at_ms=asked_at_ms, events=events, altered=altered.bodies)
+    read = FinalRead(
+        at_ms=asking.now_ms(), asked_at_ms=asked_at_ms, events=events, altered=altered.bodies, untrue=names.counts
+    )
     asking.reads.views[GATEWAY_VIEW] = read
     await _enter_stored_times(asking, events)
 
@@ -327,8 +331,13 @@ async def _enter_stored_times(asking: _Asking, events: Mapping[str, ViewRead]) -
 
 
 async def _read_observer(asking: _Asking) -> None:
+    """After a standstill of the lab its own broker holds much that it has not heard; somebody else's may forbid to ask."""
     observer, asked_at_ms = asking.lab.observer, asking.now_ms()
-    if observer is not None:
+    if observer is not None and observer.reads:
+        timeout_s = max(HEAR_OUT_TIMEOUT_S, asking.until_s - time.monotonic())
+        heard_all = await observer.caught_up(timeout_s, "the final read may lack what was published last")
+        if not heard_all and not asking.lab.plan.external_broker:
+            return
         for view, events in observer.final_read().items():
             asking.reads.views[view] = FinalRead(at_ms=asking.now_ms(), asked_at_ms=asked_at_ms, events=events)
 

@@ -92,14 +92,16 @@ async def read_gateway(
     url: str,
     look: Callable[[Key, bytes, bytes], None] = lambda *_: None,
     look_at_place: Callable[[Key, object], None] = lambda *_: None,
+    look_at_other: Callable[[bytes], None] = lambda _: None,
 ) -> dict[str, ViewRead]:
     """Every transaction document, by value, by source; one that is listed twice is repeated.
 
-    ``look`` sees each key with its hash and its JSON, ``look_at_place`` with its place in the feed.
+    ``look`` sees each key with its hash and its JSON, ``look_at_place`` with its place in the feed, ``look_at_other`` the
+    JSON of each document whose id is no key.
 
     Raises UNREADABLE.
     """
-    documents = _Documents(look)
+    documents = _Documents(look, look_at_other)
     async with aiohttp.ClientSession() as client:
         async for entries, _ in feed_pages(client, url, "0", timeout_s=READ_TIMEOUT_S):
             for entry in entries:
@@ -133,8 +135,9 @@ async def feed_pages(
 class _Documents:
     """What was listed so far."""
 
-    def __init__(self, look: Callable[[Key, bytes, bytes], None]) -> None:
+    def __init__(self, look: Callable[[Key, bytes, bytes], None], look_at_other: Callable[[bytes], None]) -> None:
         self._look = look
+        self._look_at_other = look_at_other
         self._hashes: dict[str, dict[int, bytes]] = defaultdict(dict)
         self._repeated: dict[str, Counter[int]] = defaultdict(Counter)
 
@@ -144,6 +147,7 @@ class _Documents:
             key = Key.parse(document_id)
         except BadPayload:
             _log.warning("the gateway holds %.200r in channel %s: no key of an event", document_id, TRANSACTION_CHANNEL)
+            self._look_at_other(document)
             return None
         digest = document_hash(document_id, document)
         hashes = self._hashes[key.source]

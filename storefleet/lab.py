@@ -37,7 +37,7 @@ from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer
 from storefleet.letter_box import LetterBox
 from storefleet.observatory import Observatory
-from storefleet.observer import Observer, endpoint, require_answer
+from storefleet.observer import OBSERVED_VIEWS, Observer, endpoint, require_answer
 from storefleet.past_run import BROKER, GATEWAY, LAB_FILE_NAME, PastRun, take_over_lab_file
 from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
 from storefleet.ports import Ports, port_answers
@@ -191,9 +191,13 @@ class Lab:
         binary = broker_module.find_mosquitto()
         port = self._ports.reserve(BROKER)
         configuration = self.run_folder / "mosquitto.conf"
-        configuration.write_text(
-            broker_module.configuration(port, self.plan.terminals, self.plan.broker_options), encoding="utf-8"
+        text = broker_module.configuration(
+            port,
+            self.plan.terminals,
+            self.plan.broker_options,
+            read_by_the_lab=self.plan.outcome_stage in OBSERVED_VIEWS,
         )
+        configuration.write_text(text, encoding="utf-8")
         self._broker_address = f"127.0.0.1:{port}"
         await self._start_child(
             Child(

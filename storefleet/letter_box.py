@@ -26,6 +26,7 @@ from storefleet.verdict.letter_file import (
     BODY_BYTES,
     BODY_LIMIT,
     LETTER_LIMIT,
+    REST,
     Beyond,
     Counts,
     End,
@@ -38,7 +39,6 @@ WORD_CHARACTERS: Final = 64
 TOPIC_CHARACTERS: Final = 300
 KINDS_COUNTED: Final = 200
 """So many pairs of stage and reason are told apart beyond the lines; the rest is counted together."""
-REST: Final = "other"
 
 _log = logging.getLogger(__name__)
 _decode_event = msgspec.json.Decoder(CanonicalEvent).decode
@@ -126,7 +126,7 @@ class LetterBox:
             detail=printable(properties.get("detail", ""))[:DETAIL_CHARACTERS],
             topic=printable(topic)[:TOPIC_CHARACTERS],
             content=content_of(message.payload),
-            claims=claimed_source(message.payload) if topic.startswith(self._canonical) else "",
+            claims=claimed_source(message.payload) if not topic or topic.startswith(self._canonical) else "",
             payload=message.payload[:BODY_BYTES] if self._bodies < BODY_LIMIT else b"",
             size_bytes=len(message.payload),
         )

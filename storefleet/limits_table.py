@@ -12,9 +12,11 @@ from fleetwire import control, dead_letters, gateway_client, outcomes, witness
 from parm_stub import applied, register_publisher, store_status
 from parm_stub import stage as parm
 from storefleet import (
+    broker,
     contents,
     control_server,
     gateway_contents,
+    names_borne,
     observatory,
     observer,
     remembered,
@@ -102,6 +104,13 @@ LIMITS: Final = (
     Limit("events whose times a stage keeps for `trace`", witness.JOURNEY_LIMIT, "the oldest are forgotten"),
     Limit("events of the broker's own final read", observer.REMEMBERED_LIMIT, "there is none", "`no_final_read`"),
     Limit("sources of these events", witness.SOURCE_LIMIT, "there is none", "`no_final_read`"),
+    Limit(
+        "messages that our own broker keeps for a lab that reads them itself",
+        broker.QUEUED_FOR_A_READER,
+        "dropped, by the broker's own count",
+        "`heard_in_part`",
+    ),
+    Limit("sources that are named by what bears no key", names_borne.SOURCES, "the others are counted together"),
     Limit("contents that it remembers under one key", remembered.OTHERS_OF_A_KEY, "further ones say no more"),
     Limit(
         "dead letters that a run writes down",

@@ -4,7 +4,8 @@ It proves that the broker is one before anything else is started, and it is the 
 then it remembers every content of every canonical event that it sees, and under whose name there was anything untrue. A
 lab that ends at the broker has no canonical events: then it remembers the keys of the raw ones. What it missed while it
 was not connected it cannot know, so there is no final read any more once that has happened, nor once there was more than
-REMEMBERED_LIMIT to remember, or more than SOURCE_LIMIT sources of it. In every lab it hears the dead letters
+REMEMBERED_LIMIT to remember, or more than SOURCE_LIMIT sources of it. What the broker dropped, instead of giving it to the
+lab, the verdict knows by the broker's own count. In every lab it hears the dead letters
 (:mod:`storefleet.letter_box`).
 
 The broker keeps no session for it: our own has none left when it comes back, and on somebody else's a lab that is killed
@@ -21,18 +22,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from fleetwire.broker_endpoint import trust
-from fleetwire.canonical_message import claimed_keys, read_whole
+from fleetwire.canonical_message import claimed_keys, claimed_source, read_whole
 from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms
 from fleetwire.content import content_hash
 from fleetwire.errors import BadPayload, FleetError, SettingsError
 from fleetwire.held_events import HeldEvents
-from fleetwire.identity import MAXIMUM_ID_CHARACTERS, Key
+from fleetwire.identity import Key
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
 from fleetwire.witness import SOURCE_LIMIT, Holding, ViewRead
 from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.letter_box import LetterBox
+from storefleet.names_borne import NamesBorne
 from storefleet.plan import EXTERNAL, LabPlan
 from storefleet.remembered import Came, Contents, Numbers, untrue_content
 
@@ -40,8 +42,6 @@ OBSERVED_VIEWS: Final = {"parm": "canonical", "broker": "raw"}
 """Who answers outcomes in a lab -> the view that only the observer can read."""
 REMEMBERED_LIMIT: Final = 2_000_000
 """Contents of canonical events, or intervals of raw ones."""
-UNTRUE_SOURCES: Final = 1_000
-"""Messages without any key are counted by the last level of their topic, of so many; the others together."""
 HOST_LIMIT: Final = 1_000
 HOST_BYTES: Final = 4_096
 """Of one host's name and word together."""
@@ -87,8 +87,7 @@ class Observer:
         self._remembers = remembers
         self._contents = Contents()
         self._numbers = Numbers(REMEMBERED_LIMIT)
-        self.untrue_messages: dict[str, int] = {}
-        """Topic's source, or '' -> messages for canonical events that bear no key at all."""
+        self._untrue = NamesBorne()
         self._held = HeldEvents()
         """The first content under every key of ``_contents``, to be compared while the run goes on; and what stands beside
         it, so that the sum is not the ledger's for good, unless terminals of this fleet send such contents themselves:
@@ -132,11 +131,11 @@ class Observer:
         )
         observer._gap = missed_some
         client.on(TopicFilter(pattern=f"{topics.root}/host/#"), observer._on_host)
-        client.on(TopicFilter(pattern=topics.all_dead_letters()), observer._on_letter)
+        client.on(_live(topics.all_dead_letters()), observer._on_letter)
         if plan.outcome_stage == "parm" or plan.commands.get("parm") == EXTERNAL:
-            client.on(TopicFilter(pattern=topics.all_of("canonical", "transaction")), observer._on_canonical)
+            client.on(_live(topics.all_of("canonical", "transaction")), observer._on_canonical)
         if plan.outcome_stage == "broker":
-            client.on(TopicFilter(pattern=topics.all_of("terminal", "transaction")), observer._on_raw)
+            client.on(_live(topics.all_of("terminal", "transaction")), observer._on_raw)
         try:
             await client.__aenter__()
         except MqttError as error:
@@ -158,19 +157,33 @@ class Observer:
         for topic in TOPICS:
             self._client.on(TopicFilter(pattern=topic), receive)
 
+    @property
+    def untrue_messages(self) -> dict[str, int]:
+        """Source, or '' -> messages for canonical events that bear no key at all, under each name that they bear."""
+        return self._untrue.counts
+
     async def hear_out(self) -> None:
         """Wait until everything that was published before this has come; bounded. Then the letters are complete."""
         assert self._letters is not None
+        if await self.caught_up(HEAR_OUT_TIMEOUT_S, "the last dead letters may be missed"):
+            self._letters.finish()
+        else:
+            self._letters.flush()
+
+    async def caught_up(self, timeout_s: float, otherwise: str) -> bool:
+        """Wait until everything that was published before this has come; False, with a warning, when it did not in time.
+
+        ``otherwise``: what follows from that.
+        """
         self._came_back.clear()
         try:
-            async with asyncio.timeout(HEAR_OUT_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 await self._client.publish(self._barrier, b"")
                 await self._came_back.wait()
         except (TimeoutError, MqttError) as error:
-            _log.warning("the last dead letters may be missed: %s", str(error) or "the broker does not answer")
-            self._letters.flush()
-        else:
-            self._letters.finish()
+            _log.warning("%s: %s", otherwise, str(error) or "the broker does not answer")
+            return False
+        return True
 
     async def close(self) -> None:
         """Leave the broker."""
@@ -185,6 +198,11 @@ class Observer:
                 self._came_back.set()
         elif self._letters is not None:
             self._letters.receive(message)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is the final read of a view."""
+        return bool(self._remembers)
 
     def final_read(self) -> dict[str, dict[str, ViewRead]]:
         """View -> source -> every event that was on the broker; empty when none is observed, or some may be missed.
@@ -259,10 +277,8 @@ class Observer:
             if self._contents.add_other(key, content) is Came.BESIDE:
                 self._disturb(key, content)
         if not keys:
-            source = self._topics.source_of(message.topic)[:MAXIMUM_ID_CHARACTERS]
-            if source not in self.untrue_messages and len(self.untrue_messages) >= UNTRUE_SOURCES:
-                source = ""
-            self.untrue_messages[source] = self.untrue_messages.get(source, 0) + 1
+            said = message.user_property("source"), claimed_source(message.payload)
+            self._untrue.note((self._topics.source_of(message.topic), *filter(None, said)))
 
     def _remembers_more(self) -> bool:
         """Whether there is room; from the first time that there is none, all is forgotten."""
@@ -284,6 +300,14 @@ class Observer:
             advice,
         )
         self._forget()
+
+
+def _live(pattern: str) -> TopicFilter:
+    """A subscription on which ``retain`` says that the broker held a message before we came: so it is of another day.
+
+    What is published now counts, whatever its publisher asked the broker to do with it.
+    """
+    return TopicFilter(pattern=pattern, retain_as_published=False)
 
 
 def _advice(error: MqttError) -> str:

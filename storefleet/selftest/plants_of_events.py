@@ -13,7 +13,7 @@ from fleetwire.witness import ViewRead
 from storefleet.selftest import cuts
 from storefleet.selftest.cuts import HANDED_ON, TAKEN, Mark
 from storefleet.selftest.findings import Findings, of_class, place_line, reason_line
-from storefleet.selftest.ground import Event, Ground, held_hashes, one
+from storefleet.selftest.ground import Event, Ground, Impossible, held_hashes, one
 from storefleet.verdict.blame import Address
 from storefleet.verdict.history import Reading, StageRecord, ViewRecord
 from storefleet.verdict.machine import Stall
@@ -193,7 +193,7 @@ def rejected_but_there(ground: Ground) -> Findings:
     found = wrong("unexpected", event, ground.event_views, _came_from(ground, event))
     found["rejected as key_conflict"] = found["rejected unexpectedly"] = 1
     found[reason_line("invalid", "rejected")] = 1
-    return found
+    return found + _no_letter(ground)
 
 
 def malformed_but_applied(ground: Ground) -> Findings:
@@ -227,6 +227,20 @@ def _reject(ground: Ground, event: Event, stage: StageRecord, reason: str, malfo
     )
 
 
+def _no_letter(ground: Ground) -> Findings:
+    """What must be reported when the stage that rejects it posts no letter."""
+    letters, broker = ground.history.letters, ground.history.broker
+    all_heard = letters is not None and letters.complete and not letters.beyond and not (broker and broker.dropped)
+    return Counter([reason_line("invalid", "rejected_without_letter")]) if all_heard else Counter()
+
+
+def rejected_without_letter(ground: Ground) -> Findings:
+    """A stage has rejected what its terminal damaged on purpose, for the right reason, and no letter tells of it."""
+    if not _no_letter(ground):
+        raise Impossible("the dead letters of this run were not all heard")
+    return _lost_and_rejected(ground, "schema", "schema")
+
+
 def rejected_well_formed(ground: Ground) -> Findings:
     """A stage has rejected what was well-formed."""
     return _rejected(ground, "schema", "")
@@ -239,12 +253,18 @@ def rejected_for_another_reason(ground: Ground) -> Findings:
 
 def _rejected(ground: Ground, reason: str, malformed: str) -> Findings:
     ground.set(ground.history, "allowed_rejections", frozenset())
+    found = _lost_and_rejected(ground, reason, malformed)
+    found["rejected unexpectedly"] = found[reason_line("invalid", "rejected")] = 1
+    return found
+
+
+def _lost_and_rejected(ground: Ground, reason: str, malformed: str) -> Findings:
     event, stage = ground.event(), ground.choose(_rejecting(ground), "stage that may reject")
     cuts.lose(ground, Mark(stage.step, HANDED_ON, (), says_yes=True, says_no=True), event)
     _reject(ground, event, stage, reason, malformed)
     found = of_class("rejected", [event.key], ground.event_views[0].view, None)
-    found[f"rejected as {reason}"] = found["rejected unexpectedly"] = found[reason_line("invalid", "rejected")] = 1
-    return found
+    found[f"rejected as {reason}"] = 1
+    return found + _no_letter(ground)
 
 
 def altered_in_one_view(ground: Ground) -> Findings:

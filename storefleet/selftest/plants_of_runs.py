@@ -16,6 +16,7 @@ from storefleet.selftest.plants_of_events import never_read
 from storefleet.verdict.history import Ledger, ViewRecord
 from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Stall
 from storefleet.verdict.missing_evidence import EARLY_MS
+from storefleet.verdict.result import BrokerAccount
 
 
 @dataclass(slots=True, frozen=True)
@@ -156,6 +157,17 @@ def no_final_read(ground: Ground) -> Findings:
     ground.set(view, "read", None)
     ground.set(view, "registers_found", None)
     return _unknown(view, "no_final_read")
+
+
+def heard_in_part(ground: Ground) -> Findings:
+    """The lab itself heard a view on the broker, and the broker dropped some message of somebody's."""
+    view = ground.event_view()
+    ground.set(view, "heard", True)
+    ground.set(ground.history, "broker", BrokerAccount(dropped=1))
+    letters = ground.history.letters
+    posted = any(stage.rejects for stage in ground.history.stages) or (letters is not None and letters.counts())
+    found = Counter([reason_line("unknown", "heard_in_part", view.view)])
+    return found + Counter(["dead letters: at least"]) if posted else found
 
 
 def read_broken(ground: Ground) -> Findings:

@@ -17,6 +17,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import unpacked_times
 from storefleet.verdict.classify import by_source
 from storefleet.verdict.history import FOREVER_MS, History, Reading, Sets, SourceLedger, StageRecord, ViewRecord
 from storefleet.verdict.lateness import Readings, applied_until
@@ -296,7 +297,9 @@ def healed(history: History) -> Attempts:
 
     The most upstream stage that took an event first on a retry says that an earlier sending did not come so far; the
     stage before it that took it on the first sending says that it came that far. What has not arrived to this day was
-    healed by nothing, and its re-sends were not needless either.
+    healed by nothing, and its re-sends were not needless either. Whether a stage took it on a retry is what the message
+    says of itself, so what a view on the way had applied before it was sent again came that far at the first sending,
+    whatever is said behind that.
     """
     evidence = Evidence(history)
     result = Attempts()
@@ -304,10 +307,21 @@ def healed(history: History) -> Attempts:
     paths = [evidence.path(leaf.step) for leaf in leaves]
     for source, ledger in (history.ledger.sources if history.ledger else {}).items():
         arrived = evidence.arrived(source, ledger) if ledger.attempts else ()
+        early = [(view.step, _applied_before_resent(view, source, ledger)) for view in history.views if arrived]
         for sequence in ledger.attempts:
             if sequence in arrived:
-                _account(result, [_healed_at(path, source, sequence) for path in paths])
+                came = {step for step, numbers in early if sequence in numbers}
+                on_way = [path for path in paths if not any(stage.step in came for stage in path)]
+                _account(result, [_healed_at(path, source, sequence) for path in on_way])
     return result
+
+
+def _applied_before_resent(view: ViewRecord, source: str, ledger: SourceLedger) -> set[int]:
+    read = (view.read or {}).get(source)
+    if read is None or view.hop or not read.applied_at_ms or not ledger.resent_ms:
+        return set()
+    applied = zip(IntervalSet(read.intervals).numbers(), unpacked_times(read.applied_at_ms), strict=True)
+    return {number for number, at_ms in applied if at_ms < ledger.resent_ms.get(number, -1)}
 
 
 def _account(result: Attempts, found: list[Address | None]) -> None:

@@ -14,11 +14,12 @@ from dataclasses import replace
 
 from msgspec.structs import asdict
 
+from fleetwire.intervals import IntervalSet
 from storefleet.verdict.addresses import account_places
 from storefleet.verdict.blame import healed
 from storefleet.verdict.classify import CLASSES, Classes, Judged, classify, rejected_unexpectedly
 from storefleet.verdict.examples import examples
-from storefleet.verdict.history import History, SourceLedger
+from storefleet.verdict.history import History, SourceLedger, ViewRecord
 from storefleet.verdict.letters import judge_letters
 from storefleet.verdict.machine import Standstill, total_ms
 from storefleet.verdict.missing_evidence import ledger_gaps, missing_evidence
@@ -50,7 +51,7 @@ def check(history: History) -> Verdict:
 
 
 def _check(history: History) -> Verdict:
-    history = _without_broken_reads(history)
+    history = _with_what_was_dropped(_without_broken_reads(history))
     if history.ledger is None:  # without the truth nothing that was found is wrong, and nothing right
         return Verdict(validity="unknown", unknown=list(_unknowns(replace(history, views=[]), Judged(Classes(), {}))))
     judged = classify(history)
@@ -83,6 +84,29 @@ def _without_broken_reads(history: History) -> History:
         views=[replace(view, read=None) if view.view in problems else view for view in history.views],
         notes=[*history.notes, *(("read_broken", f"{view}: {problem}") for view, problem in problems.items())],
     )
+
+
+def _with_what_was_dropped(history: History) -> History:
+    """What the lab heard on a broker that dropped messages is not all there was: unless it lacks more than were dropped,
+    what is missing need not be lost. What is wrong in it stays wrong."""
+    dropped = history.broker.dropped if history.broker is not None else 0
+    heard = [view for view in history.views if view.heard and view.read is not None] if dropped else []
+    if not heard:
+        return history
+    detail = f"{', '.join(view.view for view in heard)}: {dropped:,} messages were dropped"
+    views = [
+        replace(view, missed_some=_lacking(history, view) <= dropped) if view in heard else view
+        for view in history.views
+    ]
+    return replace(history, views=views, notes=[*history.notes, ("heard_in_part", detail)])
+
+
+def _lacking(history: History, view: ViewRecord) -> int:
+    """How many events are missing in it that the terminals were told are applied."""
+    sources = history.ledger.sources if history.ledger else {}
+    reads = view.read or {}
+    held = {name: IntervalSet(read.intervals) for name, read in reads.items()}
+    return sum(entries.applied.difference(held.get(name, IntervalSet())).count for name, entries in sources.items())
 
 
 def _machine(history: History) -> MachineAccount:
@@ -161,8 +185,10 @@ def _never_read(history: History, judged: Judged) -> Iterator[Unknown]:
         standstill = Standstill(history.stalls, history.machine)
         detail = f"{unanswered.excused:,} of {sent:,} events without an outcome"
         yield stalled(detail, "meanwhile", standstill.by_cause())
-    never = judged.overall.counts["never_read"] - unanswered.count - unanswered.excused
-    cut_short = never if history.aborted else _behind_their_views(history, judged) if history.interrupted else 0
+    behind = _behind_their_views(history, judged)
+    missed = behind if any(view.missed_some for view in history.views) else 0  # of which "heard_in_part" tells
+    never = judged.overall.counts["never_read"] - unanswered.count - unanswered.excused - missed
+    cut_short = never if history.aborted else behind - missed if history.interrupted else 0
     if cut_short:
         yield unknown("aborted", f"{cut_short:,} of {sent:,} events")
     if never > cut_short and history.drains:

@@ -40,6 +40,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fleetwire.content import HASH_BYTES
+from fleetwire.identity import Key
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
@@ -116,6 +117,8 @@ class _Facts:
     """What the ledger lacks, though the terminal must have committed it."""
     known: bool
     """It is a source of the fleet."""
+    planted: dict[int, bytes] = field(default_factory=dict)
+    """What it sent beside events as planted conflicts, as far as that could be made again."""
 
 
 def classify(history: History) -> Judged:
@@ -135,6 +138,9 @@ def classify(history: History) -> Judged:
     names += sorted({name for view in views for name in view.read or () if name not in ledger.sources})
     for name in names:
         facts = _facts(ledger.sources.get(name), judged.holes.get(name) or IntervalSet())
+        if history.planted_contents:
+            contents = ((number, history.planted_contents.get(Key(name, number))) for number in facts.ledger.conflicts)
+            facts.planted = {number: content for number, content in contents if content is not None}
         judged.sent += facts.ledger.count
         found_by_view: list[ClassSets] = []
         for view in views:
@@ -296,7 +302,10 @@ def _excused_from_ms(history: History, views: list[ViewRecord]) -> dict[str, flo
 def _out_of_time(
     view: ViewRecord, source: str, ledger: SourceLedger, missing: IntervalSet, excused_from_ms: float
 ) -> IntervalSet:
-    """What may be missing only because the run was ended: of a view whose feed is known, what that had not come to."""
+    """What may be missing only because the run was ended: of a view whose feed is known, what that had not come to; and
+    what whoever heard the view may have missed."""
+    if view.missed_some:
+        return missing
     if not missing or excused_from_ms == math.inf:
         return IntervalSet()
     if view.unreached is not None:
@@ -312,7 +321,7 @@ def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSe
     unexpected.update(facts.malformed.intersection(facts.told).intersection(held))
     unexpected.update(found.intersection(facts.rejected))
     right = found.difference(unexpected)
-    corrupted = _differing(facts.ledger, read, found).intersection(right)
+    corrupted = _differing(facts, read, found).intersection(right)
     repeated = numbers(number for number, times in read.repeated if times > 1)
     duplicated = repeated.intersection(right).difference(corrupted)
     recovered = right.difference(facts.told).difference(corrupted).difference(duplicated)
@@ -324,14 +333,15 @@ def _present(facts: _Facts, read: ViewRead, found: IntervalSet, held: IntervalSe
     }
 
 
-def _differing(ledger: SourceLedger, read: ViewRead, found: IntervalSet) -> IntervalSet:
+def _differing(facts: _Facts, read: ViewRead, found: IntervalSet) -> IntervalSet:
     """What the view holds, or shows, with another content than the ledger's, or with another beside it."""
+    ledger = facts.ledger
     result = _unequal(ledger, read.hashes, ledger.hashes, read, found)
     if ledger.effects:
         result.update(_unequal(ledger, read.effects, ledger.effects, read, found))
     if not read.others:
         return result
-    bad, explained = contradicted(ledger, read)
+    bad, explained = contradicted(ledger, read, facts.planted)
     result = result.difference(explained)
     result.update(bad)
     return result

@@ -1,21 +1,19 @@
 """Events under whose key more than one content was seen: corrupted, unless the terminal itself sent two.
 
-A planted conflict is exactly one other content, and one of the two is the ledger's; whatever stands beside these two was
-put there by somebody else. What was seen only as other content, never as the event itself, is corrupted as well.
+A planted conflict is exactly one other content, the one that the terminal sent, where that can be made again; it is sent
+after the event was applied, so what came first, or is held, is the ledger's. Whatever else stands there was put there by
+somebody else. What was seen only as other content, never as the event itself, is corrupted as well.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
 
 from fleetwire.content import HASH_BYTES
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.history import SourceLedger
-
-CONTENTS_OF_A_CONFLICT: Final = 2
 
 
 def contents_of(read: ViewRead, sequence: int) -> list[bytes]:
@@ -24,18 +22,27 @@ def contents_of(read: ViewRead, sequence: int) -> list[bytes]:
     return [*held, *(content for number, content in read.others if number == sequence)]
 
 
-def contradicted(ledger: SourceLedger, read: ViewRead) -> tuple[IntervalSet, IntervalSet]:
-    """Numbers with other contents, as (what is corrupted by it, what a planted conflict explains)."""
+def contradicted(ledger: SourceLedger, read: ViewRead, planted: Mapping[int, bytes]) -> tuple[IntervalSet, IntervalSet]:
+    """Numbers with other contents, as (what is corrupted by it, what a planted conflict explains).
+
+    ``planted``: what the terminal sent beside an event, as far as it could be made again; of others any content will do.
+    """
     others: dict[int, set[bytes]] = defaultdict(set)
     for number, content in read.others:
         others[number].add(content)
-    for number, content in _held_of(read, sorted(others)):
-        others[number].add(content)
+    held = dict(_held_of(read, sorted(others)))
     bad, explained = IntervalSet(), IntervalSet()
     for number in sorted(others):
-        planted = number in ledger.conflicts and _is_planted(ledger, number, others[number])
-        (explained if planted else bad).add(number)
+        right = number in ledger.conflicts and held.get(number) == _content(ledger, number)
+        beside = others[number] - {held.get(number)}
+        as_planted = right and len(beside) == 1 and (number not in planted or planted[number] in beside)
+        (explained if as_planted else bad).add(number)
     return bad, explained
+
+
+def _content(ledger: SourceLedger, number: int) -> bytes:
+    """The ledger's; none where it lacks the event."""
+    return ledger.hash_of(number) if number in ledger.sequences else b""
 
 
 def _held_of(read: ViewRead, numbers: list[int]) -> Iterator[tuple[int, bytes]]:
@@ -49,7 +56,3 @@ def _held_of(read: ViewRead, numbers: list[int]) -> Iterator[tuple[int, bytes]]:
                 yield number, read.hashes[at : at + HASH_BYTES]
             number = next(waiting, None)
         start += (last - first + 1) * HASH_BYTES
-
-
-def _is_planted(ledger: SourceLedger, number: int, contents: set[bytes]) -> bool:
-    return len(contents) == CONTENTS_OF_A_CONFLICT and number in ledger.sequences and ledger.hash_of(number) in contents

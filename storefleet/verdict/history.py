@@ -52,6 +52,8 @@ class SourceLedger:
     """Sequence -> stage and reason, as the terminal was told."""
     attempts: dict[int, int] = field(default_factory=dict)
     """Sequence -> how often it was sent, where more than once."""
+    resent_ms: dict[int, int] = field(default_factory=dict)
+    """Sequence -> when it was sent for the second time, as far as the ledger says."""
     repeats: set[int] = field(default_factory=set)
     conflicts: set[int] = field(default_factory=set)
 
@@ -227,6 +229,10 @@ class ViewRecord:
     follows: str = ""
     """The view of events whose holdings these registers show: no time excuses that they differ."""
     read: dict[str, ViewRead] | None = None
+    heard: bool = False
+    """Nobody keeps it: the lab itself heard it on the broker."""
+    missed_some: bool = False
+    """The lab may have missed as many events as it lacks: what is missing in it need not be lost."""
     unreached: Sets | None = None
     """Events that the view's feed had not come to when it was read; None: that is not known."""
     registers_expected: dict[str, object] = field(default_factory=dict)
@@ -330,7 +336,9 @@ class History:
     """What the views say at the end that they could not use."""
     interventions: list[Intervention] = field(default_factory=list)
     untrue_messages: dict[str, int] = field(default_factory=dict)
-    """Source by topic -> messages that claim to be canonical events and bear no key."""
+    """Source -> messages that claim to be canonical events of it and bear no key."""
+    untrue_documents: dict[str, int] = field(default_factory=dict)
+    """Source -> documents that say they are events of it, under an id that is no key."""
     planted_contents: dict[Key, bytes] = field(default_factory=dict)
     """Content hash of the other content of planted conflicts, as far as it could be made again."""
     broken_lines: int = 0

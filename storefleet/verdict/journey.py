@@ -29,7 +29,7 @@ class JourneyView(Struct, frozen=True, kw_only=True):
     ``types``: the event types that it holds; empty = all. ``counted_types``: those that its totals count. ``by_value``: its
     read has the content of every event, ``by_effect``: also what it shows of each. ``named_by``: what a register is of.
     ``follows``: a view of registers that shows what that view of events holds: it is right at every moment, and never
-    waited for.
+    waited for. ``heard``: nobody keeps it, the lab itself heard it on the broker.
     """
 
     view: str
@@ -42,6 +42,7 @@ class JourneyView(Struct, frozen=True, kw_only=True):
     by_effect: bool = False
     named_by: Literal["", "terminal", "store"] = ""
     follows: str = ""
+    heard: bool = False
 
 
 JOURNEY: Final[tuple[JourneyStep, ...]] = (

@@ -62,6 +62,12 @@ def require_mark(sequence: object, what: object, allowed: Collection[str] = ()) 
         raise ValueError(f"an attempt or a plant {str(what)[:80]!r}")
 
 
+def require_time(at_ms: object) -> None:
+    """When something happened, in milliseconds."""
+    if not isinstance(at_ms, int):
+        raise TypeError(f"a time {str(at_ms)[:80]!r}")
+
+
 def require_register(row: tuple[object, object, object, object, object]) -> None:
     """Online, reason, boot, business day's number, time."""
     online, reason, boot, bd_seq, at_ms = row

@@ -26,6 +26,7 @@ from storefleet.verdict.ledger_check import (
     require_sequences,
     require_sources,
     require_text,
+    require_time,
     require_times,
 )
 
@@ -90,11 +91,13 @@ def _read(database: sqlite3.Connection, ledger: Ledger, told_until_row: int | No
     by_number = {number: ledger.source(name) for number, name in names.items()}
     _read_events(database, ledger, by_number)
     _read_outcomes(database, by_number, sys.maxsize if told_until_row is None else told_until_row)
-    for number, sequence, attempt in database.execute(
-        "SELECT source, sequence, max(attempt) FROM attempt GROUP BY source, sequence"
+    for number, sequence, attempt, at_ms in database.execute(
+        "SELECT source, sequence, max(attempt), min(at_ms) FROM attempt GROUP BY source, sequence"
     ):
         require_mark(sequence, attempt)
+        require_time(at_ms)
         by_number[number].attempts[sequence] = attempt
+        by_number[number].resent_ms[sequence] = at_ms
     for number, sequence, kind in database.execute("SELECT source, sequence, kind FROM planted"):
         require_mark(sequence, kind, PLANTED)
         planted = by_number[number].repeats if kind == "repeat" else by_number[number].conflicts

@@ -28,6 +28,8 @@ LETTER_LIMIT: Final = 100_000
 BODY_LIMIT: Final = 2_000
 BODY_BYTES: Final = 4_096
 LINE_LIMIT_BYTES: Final = 65_536
+REST: Final = "other"
+"""Stage and reason of letters beyond the lines whose kinds are not told apart any more."""
 
 Counts = dict[str, dict[str, int]]
 """Stage -> reason -> how many."""
@@ -57,7 +59,7 @@ class Letter(Struct, frozen=True, kw_only=True):
     content: str = ""
     """Content hash of the event that the payload is, hexadecimal; empty where it is no canonical event."""
     claims: str = ""
-    """Source that the payload names, of a message that was published as a canonical event."""
+    """Source that the payload names, of a message that was published as a canonical event, or of a document."""
     payload: bytes = b""
     """Its first BODY_BYTES, in base64."""
     size_bytes: int = 0

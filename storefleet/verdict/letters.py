@@ -9,9 +9,12 @@
 | with a reason that a command or a fault leads to, after it was given (:data:`EXPLAINS`) | explained |
 | of anything else | held against the run |
 
-A name is the key's source, the source of the original topic, the store of a status, and, of a message that claims to be a
-canonical event, the source that it claims. Letters that a stage counted and nobody heard have no name: as many as planted
-rows were not heard of can be theirs; of more nobody knows, and the verdict is unknown.
+A name is the key's source, the source of the original topic, the store of a status, and, of a message or a document that
+claims to be a canonical event, the source that it claims. Letters that a stage counted and nobody heard have no name: as
+many as planted rows were not heard of can be theirs; of more nobody knows, and the verdict is unknown.
+
+The other way round, a rejected event has a letter: bad input never vanishes. Where every letter was heard, an event of whose
+rejection none tells speaks against the run, unless its terminal refused it itself.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from fleetwire.errors import BadPayload
 from fleetwire.identity import Key
 from storefleet.verdict.field_differences import field_differences
 from storefleet.verdict.history import History, Ledger, SourceLedger
-from storefleet.verdict.letter_file import Counts, Letter, Letters
+from storefleet.verdict.letter_file import REST, Counts, Letter, Letters
 from storefleet.verdict.result import (
     NAMED_LETTER_LIMIT,
     FieldDifference,
@@ -42,6 +45,8 @@ from storefleet.verdict.result import (
 )
 
 CONFLICT: Final = "key_conflict"
+REFUSED_BY_TERMINAL: Final = ("terminal", "oversized")
+"""The broker takes no packet of that size, so there was no message that could become a letter."""
 UNTRUE: Final = "untrue"
 MALFORMED_PLANTED: Final = "the terminal sent it damaged, as planted"
 CONFLICT_PLANTED: Final = "the terminal sent two contents, as planted"
@@ -90,6 +95,8 @@ def judge_letters(history: History) -> LetterJudgement:
     _enter_untrue(judgement, history, history.ledger)
     if history.letters is not None:
         judgement.unknown += _unheard(history.ledger, history.letters, counted, complete=known)
+        if known:
+            judgement.invalid += _rejected_without_letter(history.ledger, history.letters)
     return judgement
 
 
@@ -205,18 +212,20 @@ def _detail(against: Counter[tuple[str, str, str, str]], one: LetterAccount) -> 
 
 
 def _enter_untrue(judgement: LetterJudgement, history: History, ledger: Ledger) -> None:
-    """Untrue messages that no stage reads, since the lab itself is behind PARM; see ``ViewRead.others``."""
-    ours = {source: count for source, count in history.untrue_messages.items() if source in ledger.sources}
-    guests = sum(count for source, count in history.untrue_messages.items() if source not in ours)
-    if guests:
-        _count(judgement.guests, "canonical", UNTRUE, guests)
+    """Untrue messages that no stage reads, since the lab itself is behind PARM, and documents that no stage takes for
+    an event; see ``ViewRead.others``."""
+    for where, counts in (("canonical", history.untrue_messages), ("gateway", history.untrue_documents)):
+        ours = {source: count for source, count in counts.items() if source in ledger.sources}
+        guests = sum(count for source, count in counts.items() if source not in ours)
+        if guests:
+            _count(judgement.guests, where, UNTRUE, guests)
+        if ours:
+            detail = f"{sum(ours.values()):,} that bear no key ({where}), the first under the name of {min(ours)}"
+            judgement.invalid.append(invalid("untrue_messages", detail))
     for view in history.views:
         for source, read in (view.read or {}).items():
             if read.others and source not in ledger.sources:
                 _count(judgement.guests, view.view, UNTRUE, len(read.others))
-    if ours:
-        detail = f"{sum(ours.values()):,} that bear no key, the first under the topic of {min(ours)}"
-        judgement.invalid.append(invalid("untrue_messages", detail))
 
 
 def _unheard(ledger: Ledger, letters: Letters, counted: Counts, *, complete: bool) -> Iterator[Unknown]:
@@ -245,6 +254,26 @@ def _unheard(ledger: Ledger, letters: Letters, counted: Counts, *, complete: boo
                 del unnamed[reason]
     if unnamed:
         yield unknown("letters_unheard", ", ".join(f"{count:,} {reason}" for reason, count in sorted(unnamed.items())))
+
+
+def _rejected_without_letter(ledger: Ledger, letters: Letters) -> Iterator[Invalid]:
+    """Events whose terminals were told of a rejection that no letter tells of; those beyond the lines may be theirs."""
+    told = {(letter.source, letter.sequence, letter.reason) for letter in letters.heard}
+    lacking = Counter[str]()
+    first = ""
+    for name, entries in ledger.sources.items():
+        for number, (stage, reason) in entries.rejected.items():
+            if (stage, reason) == REFUSED_BY_TERMINAL or (name, number, reason) in told:
+                continue
+            if number in entries.sequences:
+                lacking[reason] += 1
+                first = first or f"{name}.{number}: {stage} {reason}"
+    without_line = Counter[str]()
+    for reasons in letters.beyond.values():
+        without_line.update(reasons)
+    count = (lacking - without_line).total() - without_line[REST]
+    if count > 0:
+        yield invalid("rejected_without_letter", f"{count:,}, the first {first}")
 
 
 def _planted(ledger: Ledger) -> Counter[str]:

@@ -35,7 +35,8 @@ INVALID_REASONS: Final[dict[str, str]] = {
     "totals_differ": "totals of a view do not add up to the events that it holds",
     "dead_letters": "messages under the terminals' own names ended as dead letters, and nothing that was planted or done"
     " explains it",
-    "untrue_messages": "messages that are no events were published as events of the terminals",
+    "rejected_without_letter": "events were rejected, and none of the dead letters, which were all heard, tells of them",
+    "untrue_messages": "messages or documents that are no events were put there as events of the terminals",
 }
 
 UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
@@ -49,6 +50,10 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "nothing_sent": ("no terminal committed any event", "a run that lasts until terminals trade"),
     "no_final_read": ("a view was not read at the end", "a run that reaches its final reads"),
     "read_broken": ("a final read contradicts itself", "a final read with one hash for each event it lists"),
+    "heard_in_part": (
+        "the broker dropped messages, of which some may be the lab's own copies of what it is to judge",
+        "a run whose broker drops nothing",
+    ),
     "evidence_missing": (
         "what a lab always records is missing here, so nothing follows from its absence",
         "an undamaged run folder",

@@ -192,6 +192,7 @@ def _enter_letters(history: History, path: Path, plan: Plan, reads: Reads, plan_
     """The dead letters, and all that can explain them besides the ledger."""
     history.letters = read_letters(path)
     history.untrue_messages = plan.untrue_messages
+    history.untrue_documents = {name: count for read in reads.views.values() for name, count in read.untrue.items()}
     if plan.letters and history.letters is None:
         history.notes.append(("letters_missing", path.name))
     steps = {view.view: view.step for view in plan.views}
@@ -215,11 +216,24 @@ def _enter_bodies(history: History, reads: Reads, fleet: dict[str, Any]) -> None
     if history.ledger is None:
         return
     conflicts, strange = replayable(history, NAMED_LETTER_LIMIT)
+    conflicts |= _seen_beside(history, history.ledger)
     keys = {key for _, key in history.found_bodies} | strange
     if keys:
         history.expected_bodies = expected_bodies(fleet, history.ledger, keys)
     if conflicts:
         history.planted_contents = planted_contents(fleet, history.ledger, conflicts)
+
+
+def _seen_beside(history: History, ledger: Ledger) -> set[Key]:
+    """Planted conflicts beside which a view has seen another content."""
+    return {
+        Key(source, number)
+        for view in history.views
+        for source, read in (view.read or {}).items()
+        if read.others and source in ledger.sources
+        for number, _ in read.others
+        if number in ledger.sources[source].conflicts
+    }
 
 
 class _Lab(msgspec.Struct):
@@ -352,6 +366,7 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Not
         by_effect=view.by_effect,
         named_by=view.named_by,
         follows=view.follows,
+        heard=view.heard,
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
     _enter_read(record, read, notes)

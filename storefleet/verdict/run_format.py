@@ -70,7 +70,8 @@ class Plan(Struct, kw_only=True):
     letters: bool = False
     """The lab wrote down the dead letters that it heard."""
     untrue_messages: dict[str, int] = field(default_factory=dict)
-    """Last level of the topic, or '' -> messages for canonical events that bear no key at all, where the lab reads them."""
+    """Source that is named, or '' -> messages for canonical events that bear no key at all, where the lab reads them; each
+    under the source of its topic and any other that it names."""
     refused_reports: dict[str, int] = field(default_factory=dict)
     """Who said it (a process, ``client``, ``stranger``) -> how many reports were refused at the lab's door."""
     broker: BrokerAccount | None = None
@@ -114,6 +115,8 @@ class FinalRead(Struct, kw_only=True):
     altered: dict[str, Any] = field(default_factory=dict)
     """Key text -> type, time, business_day_date and data of events whose content is not the ledger's; the first 100. With
     source, sequence and key where the document has them."""
+    untrue: dict[str, int] = field(default_factory=dict)
+    """Source -> documents that say they are events of it, under an id that is no key of an event."""
     skips: list[dict[str, str]] = field(default_factory=list)
     """What the view could not use: id, reason, detail, and the line's beginning; the oldest 1,000."""
     totals: list[tuple[str, str, int, int]] | None = None

@@ -22,7 +22,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
@@ -34,7 +34,7 @@ from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.possible import possible
 from storefleet.verdict.history import FOREVER_MS, History, Ledger, Reading, Sets, StageRecord
 from storefleet.verdict.lateness import late_by_times, needs_readings, plain_limit
-from storefleet.verdict.retries import Taking, Takings, enter_retries
+from storefleet.verdict.retries import Place, SaidOnRetry, Taking, Takings, enter_retries
 from storefleet.verdict.silence import Silence
 from storefleet.verdict.witnesses_header import is_header
 
@@ -230,7 +230,8 @@ def _enter_unions(
         {source: IntervalSet(intervals) for source, intervals in lists.items()} for lists in known[:2]
     )
     blanks = _blanks(lines, stage)
-    enter_retries(record, takings, blanks, ledger or Ledger())
+    ledger = ledger or Ledger()
+    enter_retries(record, takings, blanks, ledger, _taken_before_resent(lines, stage, takings, ledger))
     record.undecided_until_ms = max(record.undecided_until_ms, *blanks.values(), 0)
     record.last_report_ms = stage.last_ms
     rejects: Counter[str] = Counter()
@@ -272,6 +273,19 @@ def _search_back(
                 _join(lists, source, sets[source])
         missing.difference_update(*reported)
     return takings
+
+
+def _taken_before_resent(
+    lines: _Lines, stage: _Stage, takings: Mapping[Place, Takings], ledger: Ledger
+) -> dict[str, IntervalSet]:
+    said = SaidOnRetry(takings, ledger)
+    for offset in stage.offsets():
+        if not said.waiting:
+            break
+        report = lines.read(offset, _takens)
+        if report is not None:
+            said.hear(report.at_ms, report.taken)
+    return said.refuted()
 
 
 def _covers(known: list[Interval] | None, numbers: IntervalSet) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 import aiomqtt
 import pytest
@@ -20,6 +21,7 @@ from tests.lab.command_line import REPOSITORY, CommandLine, Lab, until
 
 FLEET = REPOSITORY / "examples" / "one_brand.toml"
 STRANGER = "nobody.nowhere.s1.r1"
+GHOST = "nobody.nowhere.s1.r2"
 PLANTED = ("--malformed", 0.1, "--conflicting", 0.1)
 KILLS = 2
 DEADLINE_S = 60.0
@@ -67,14 +69,32 @@ async def client_of(lab: Lab) -> AsyncIterator[aiomqtt.Client]:
 
 
 async def publish_untruths(lab: Lab, first: str, second: str) -> None:
-    """A second content, another till's topic, a key that contradicts, nothing readable; and a stranger's own garbage."""
+    """A second content, another till's topic, a key that contradicts, a till's name in a ghost's message without any key,
+    nothing readable; and a stranger's own garbage.
+
+    One of them is to be retained, which hides it from nobody.
+    """
     async with client_of(lab) as client:
         on_first = topic_of(lab, "canonical", first)
-        await client.publish(on_first, event(first, 1), qos=1)
+        await client.publish(on_first, event(first, 1), qos=1, retain=True)
         await client.publish(on_first, event(second, 2), qos=1)
         await client.publish(on_first, event(first, 3, key=f"{first}.1"), qos=1)
+        await client.publish(topic_of(lab, "canonical", GHOST), event(first, -3, key="x"), qos=1)
         await client.publish(topic_of(lab, "canonical", second), b"garbage", qos=1)
         await client.publish(topic_of(lab, "canonical", STRANGER), b"garbage", qos=1)
+
+
+def put_copy(lab: Lab, key: str) -> None:
+    """Store a terminal's document once more, under an id that is no key."""
+    gateway = lab.description["gateway"]
+    open_url = build_opener(ProxyHandler({})).open
+    with open_url(f"{gateway}/{key}", timeout=10) as answer:
+        document = {name: value for name, value in json.load(answer).items() if name[0] != "_"}
+    headers = {"Content-Type": "application/json"}
+    with open_url(
+        Request(f"{gateway}/copy", method="PUT", data=json.dumps(document).encode(), headers=headers), timeout=10
+    ) as answer:
+        assert answer.status == 201
 
 
 def codes(verdict: dict[str, Any]) -> set[str]:
@@ -143,7 +163,9 @@ async def test_a_lab_that_ends_at_parm_finds_what_was_published_under_a_tills_na
     assert shown[f"{first}.1"].startswith("contents ")
     assert " and " in shown[f"{first}.1"]
     assert codes(verdict) == {"corrupted", "untrue_messages"}
-    assert verdict["guests"]["canonical"] == {"untrue": 1}
+    (untrue,) = (one["detail"] for one in verdict["invalid"] if one["code"] == "untrue_messages")
+    assert untrue.startswith("2 that bear no key (canonical)")
+    assert verdict["guests"]["canonical"] == {"untrue": 2}
 
 
 async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(command_line: CommandLine) -> None:
@@ -151,6 +173,7 @@ async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(co
     lab = command_line.up("--without", "poseidon", "--without", "olympus_dgs", *PLANTED, stores=8)
     lab.wait_for_trade(total=150)
     first, second = until(lambda: sources(lab)[:2] if len(sources(lab)) > 1 else None, "two plain tills have traded")
+    await asyncio.to_thread(put_copy, lab, f"{first}.1")
     async with Heard(lab) as heard:
         await publish_untruths(lab, first, second)
         async with client_of(lab) as client:
@@ -164,6 +187,7 @@ async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(co
         (f"{first}.1", "sync_stage", "key_conflict"),
         (topic_of(lab, "canonical", first), "sync_stage", "topic_mismatch"),
         (f"{first}.3", "sync_stage", "schema"),
+        (topic_of(lab, "canonical", GHOST), "sync_stage", "schema"),
         (topic_of(lab, "canonical", second), "sync_stage", "malformed_json"),
         (topic_of(lab, "terminal", first, "heartbeat"), "parm", "malformed_json"),
     }
@@ -173,6 +197,8 @@ async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(co
     assert {stage for stage, _ in explained} == {"parm", "sync_stage"}
     assert verdict["guests"] == {"sync_stage": {"malformed_json": 1}}
     assert "dead_letters" in codes(verdict)
+    (untrue,) = (one["detail"] for one in verdict["invalid"] if one["code"] == "untrue_messages")
+    assert untrue == f"1 that bear no key (gateway), the first under the name of {first}"
 
 
 async def test_a_parm_that_says_it_again_one_cent_dearer_is_found(command_line: CommandLine) -> None:
@@ -196,6 +222,15 @@ async def test_a_parm_that_says_it_again_one_cent_dearer_is_found(command_line: 
     report = (lab.run_folder / "report.txt").read_text(encoding="utf-8")
     assert "Dead letters" in report
     assert letters[0]["key"] in report
+
+
+def test_a_parm_that_rejects_and_posts_no_letter_is_found(command_line: CommandLine) -> None:
+    """Everything else is as it should be: the damaged events are rejected for the right reasons, and counted."""
+    command = shlex.join([sys.executable, str(Path(__file__).with_name("letterless_parm.py"))])
+    lab = command_line.up(*PLANTED[:2], "--stage", f"parm={command}", stores=2, rate="40/s")
+    until(lambda: planted(lab, "SELECT count(*) FROM outcome WHERE verdict = 'rejected'"), "an event is rejected")
+    verdict = lab.down(status=1)
+    assert codes(verdict) == {"rejected_without_letter"}
 
 
 @pytest.mark.timeout(240)

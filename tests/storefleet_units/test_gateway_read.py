@@ -20,6 +20,7 @@ from fleetwire.revisions import revision_id
 from storefleet.altered_documents import AlteredDocuments
 from storefleet.final_reads import enter_stored_times
 from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, document_hash, read_gateway
+from storefleet.names_borne import NamesBorne
 from storefleet.verdict.history import Ledger
 from storefleet.verdict.run_format import FinalRead, Reads
 from tests.feed.events import control, sale
@@ -179,15 +180,22 @@ async def test_a_document_that_is_listed_twice_is_repeated() -> None:
     """In one pass a gateway lists a document that never changes once."""
     entry = {"seq": 1, "id": KEY, "doc": GOOD.document}
     other = {"seq": 2, "id": f"{TILL}.8", "doc": sale(TILL, 8).document}
+    copies = [
+        {"seq": 4, "id": f"copy-{number}", "doc": {"source": name}} for number, name in enumerate((TILL, TILL, 7, ""))
+    ]
+    names = NamesBorne()
     query = "include_docs=true&limit=500&filter=sync_gateway/bychannel&channels=transaction&since="
     answers = {
         f"/_changes?{query}0": {"results": [entry, other, entry], "last_seq": "3"},
-        f"/_changes?{query}3": {"results": [{**entry, "seq": 4}], "last_seq": "4"},
+        f"/_changes?{query}3": {"results": [*copies, {**entry, "seq": 4}], "last_seq": "4"},
         f"/_changes?{query}4": {"results": [], "last_seq": "4"},
     }
     async with answering_by_path(answers) as url:
-        events = await read_gateway(url)
+        events = await read_gateway(url, look_at_other=names.look)
     assert (events[TILL].intervals, events[TILL].repeated) == ([(7, 8)], [(7, 3)])
+    assert names.counts == {TILL: 2, "7": 1}, (
+        "what lies under an id that is no key is counted by the name that it bears"
+    )
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,14 @@ def test_a_letter_is_written_as_its_topic_and_properties_tell_it(tmp_path: Path)
     assert (other.sequence, other.claims, len(other.content)) == (None, TILL.id, 16)
 
 
+def test_a_letter_about_a_document_names_the_source_that_it_claims(tmp_path: Path) -> None:
+    """It came on no topic; what came on a terminal's own claims nothing, since its payload is the brand's."""
+    document = b'{"_id":"copy-of-it","source":"%b"}' % TILL.id.encode()
+    raw = TOPICS.terminal("transaction", TILL)
+    letters = received(tmp_path, dead(document, source="unknown"), dead(document, source="x", original_topic=raw))
+    assert [letter.claims for letter in letters] == [TILL.id, ""]
+
+
 @pytest.mark.parametrize(
     ("message", "source", "sequence"),
     [

@@ -13,12 +13,13 @@ import pytest
 from fleetwire.envelope import Envelope
 from fleetwire.held_events import digest_of
 from fleetwire.identity import Key, Terminal
-from fleetwire.mqtt import Message, StageClient
+from fleetwire.mqtt import Message, SessionOptions, StageClient
 from fleetwire.topics import Topics
 from fleetwire.witness import Holding, ViewRead
 from storefleet import observer as module
 from storefleet.letter_box import LetterBox
 from storefleet.observer import Observer, endpoint
+from storefleet.verdict.letter_file import read_letters
 from tests.broker import Broker
 from tests.storefleet_units.plans import lab_plan
 
@@ -152,6 +153,22 @@ def test_what_bears_no_key_at_all_is_counted_under_its_topics_source(payload: by
     assert (found[TILL.id].intervals, found[TILL.id].others) == ([(1, 1)], [])
 
 
+@pytest.mark.parametrize(
+    ("payload", "properties"),
+    [
+        (altered(sequence=-3, key="x"), []), (b"garbage", [("source", TILL.id)]),
+        (altered(sequence=-3, key=7), [("source", "x")]),
+    ],
+)  # fmt: skip
+def test_what_bears_no_key_is_counted_under_every_name_that_it_bears(
+    payload: bytes, properties: list[tuple[str, str]]
+) -> None:
+    """On the topic of a terminal that does not exist, so that only the rest of the message names one of this fleet."""
+    ghost = Terminal("taco", "west", "s0001", "zz9")
+    observer, _ = observed(message_of(TOPICS.canonical("transaction", ghost), payload, properties))
+    assert observer.untrue_messages == dict.fromkeys({ghost.id, TILL.id, *(v for _, v in properties)}, 1)
+
+
 def test_a_second_content_stands_beside_the_first_and_the_same_again_is_absorbed() -> None:
     """The first is what the view holds; each further content is named once."""
     second = message_of(canonical(1).topic, altered(business_day_date="2025-03-02"))
@@ -174,9 +191,14 @@ def test_an_untrue_message_stands_under_every_name_that_it_bears() -> None:
     contradicted = message_of(canonical(3).topic, canonical(3).payload, [("sequence", "4")])
     _, found = observed(contradicted)
     assert [number for number, _ in found[TILL.id].others] == [3, 4]
-    for name, value in (("id", f"{TILL.id}.4"), ("source", other.id)):
+    for name, value in (
+        ("id", f"{TILL.id}.4"), ("source", other.id), ("type", "transaction.void"), ("time", "1999-01-01T00:00:00.000Z")
+    ):  # fmt: skip
         _, found = observed(message_of(canonical(3).topic, canonical(3).payload, [(name, value)]))
         assert [number for number, _ in found[TILL.id].others] == [3]
+    for kind in ("transaction.control", "storefleet.transaction.control.v1"):
+        _, found = observed(message_of(canonical(3).topic, canonical(3).payload, [("type", kind)]))
+        assert found[TILL.id].others == []
 
 
 def second_content(sequence: int = 1) -> Message:
@@ -226,6 +248,37 @@ def test_what_the_broker_has_retained_is_of_another_day(view: str, message: Call
     receive(msgspec.structs.replace(message(1), retain=True))
     assert (client.acknowledged, observer.final_read()) == (1, {view: {}})
     assert not observer.heard_canonical.is_set()
+
+
+@pytest.mark.parametrize(("stages", "view", "message"), [((), "raw", raw), (("parm",), "canonical", canonical)])
+async def test_what_is_published_while_the_lab_listens_counts_though_it_is_to_be_retained(
+    make_broker: Callable[..., Broker],
+    tmp_path: Path,
+    stages: Sequence[str],
+    view: str,
+    message: Callable[[int], Message],
+) -> None:
+    """Otherwise whoever sets that flag would be invisible to the lab; what lay there before stays of another day."""
+    broker = make_broker()
+    broker.start()
+    plan = lab_plan(stages=stages)
+    where = endpoint(broker.host, broker.port, tls=False)
+    events = [
+        (one.topic.replace(TOPICS.root, plan.topic_root), one.payload, one.properties) for one in map(message, (1, 2))
+    ]
+    dead_letter = Topics(plan.topic_root).dead_letter("parm", "schema", TILL.id)
+    letters = LetterBox(tmp_path / "letters.jsonl", Topics(plan.topic_root))
+    async with StageClient(where, SessionOptions(client_id="somebody")) as client:
+        await client.publish(events[0][0], events[0][1], properties=events[0][2], retain=True)
+        await client.publish(dead_letter, b"yesterday", retain=True)
+        observer = await Observer.open(plan, where, letters, username="", password=None)
+        await client.publish(events[1][0], events[1][1], properties=events[1][2], retain=True)
+        await client.publish(dead_letter, b"today", retain=True)
+        await observer.hear_out()
+        found = observer.final_read()[view][TILL.id]
+        await observer.close()
+    assert found.intervals == [(2, 2)]
+    assert [letter.payload for letter in read_letters(tmp_path / "letters.jsonl").heard] == [b"today"]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("view", ["raw", "canonical"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.check import check
 from storefleet.verdict.classify import CLASSES
@@ -14,7 +15,15 @@ from storefleet.verdict.history import History, Reading, Register
 from storefleet.verdict.journey import JOURNEY, VIEWS, views_of, without
 from storefleet.verdict.letter_file import Letters
 from storefleet.verdict.machine import Stall
-from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS, Verdict, unknown, validity, worst
+from storefleet.verdict.result import (
+    INVALID_REASONS,
+    UNKNOWN_REASONS,
+    BrokerAccount,
+    Verdict,
+    unknown,
+    validity,
+    worst,
+)
 from storefleet.verdict.table import plain_text
 from tests.verdict.world import (
     SOURCES,
@@ -449,6 +458,25 @@ def test_healed_losses_have_an_address() -> None:
     assert (verdict.resent, verdict.resent_needlessly) == (2, 1)
 
 
+@pytest.mark.parametrize(("resent_at", "needless"), [(4_100, 0), (4_500, 0), (5_500, 1)])
+def test_what_a_view_had_before_it_was_sent_again_was_not_healed(resent_at: int, needless: int) -> None:
+    """Whatever the stages behind it say: they know the attempt from the document alone, which anybody may have written."""
+    history = healthy()
+    assert history.ledger is not None
+    entries = history.ledger.source(ONE)
+    entries.attempts, entries.resent_ms = {4: 2}, {4: START_MS + resent_at}
+    gateway = view(history, "gateway")
+    assert gateway.read is not None
+    gateway.read[ONE].applied_at_ms = packed_times(at_ms + 500 for at_ms in entries.times_ms)
+    stage(history, "poseidon").first_taken_on_retry[ONE] = IntervalSet([(4, 4)])
+    verdict = check(history)
+    assert (verdict.validity, verdict.resent_needlessly, len(places(verdict, "healed"))) == (
+        "valid",
+        needless,
+        1 - needless,
+    )
+
+
 def test_what_never_arrived_was_neither_healed_nor_sent_again_needlessly() -> None:
     """A later sending came further than the first, and was lost too; another was lost before anybody saw it."""
     history = healthy()
@@ -489,6 +517,9 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
         case "read_broken":
             assert sales.read is not None
             sales.read[ONE] = ViewRead(intervals=[(1, 10)], hashes=b"short")
+        case "heard_in_part":
+            view(history, "gateway").heard = True
+            history.broker = BrokerAccount(dropped=1)
         case "stage_dead":
             stage(history, "poseidon").alive_at_end = False
         case "witness_full":
@@ -577,3 +608,35 @@ def test_the_time_without_a_lab_makes_nothing_late() -> None:
     assert codes(check(history)) == ([], [])
     sales.calm_since_ms = START_MS + 22_999
     assert codes(check(history)) == (["stale"], [])
+
+
+@pytest.mark.parametrize(
+    ("dropped", "lacking", "codes"),
+    [
+        (0, 0, ([], [])), (5, 0, ([], ["heard_in_part"])), (5, 5, ([], ["heard_in_part"])),
+        (5, 6, (["lost"], ["heard_in_part"])), (0, 1, (["lost"], [])),
+    ],
+)  # fmt: skip
+def test_what_the_broker_may_have_dropped_for_the_lab_itself_is_not_lost(
+    dropped: int, lacking: int, codes: tuple[list[str], list[str]]
+) -> None:
+    """Of a view that only the lab heard; what lacks beyond that number is."""
+    history = healthy()
+    gateway = view(history, "gateway")
+    history.views, gateway.heard = [gateway], True
+    history.broker = BrokerAccount(dropped=dropped)
+    if lacking:
+        gateway.read[ONE] = read_of(ONE, IntervalSet([(lacking + 1, 10)]))  # type: ignore[index]
+    verdict = check(history)
+    assert ([one.code for one in verdict.invalid], [one.code for one in verdict.unknown]) == codes
+
+
+def test_what_is_wrong_stays_wrong_though_the_broker_dropped_messages() -> None:
+    """A lower bound of what was heard is no excuse for what it shows."""
+    history = healthy()
+    gateway = view(history, "gateway")
+    history.views, gateway.heard = [gateway], True
+    history.broker = BrokerAccount(dropped=99)
+    gateway.read[ONE] = read_of(ONE, IntervalSet([(1, 10)]), {3: 1})  # type: ignore[index]
+    verdict = check(history)
+    assert "corrupted" in [one.code for one in verdict.invalid]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.check import check
@@ -45,7 +46,7 @@ def holding(salt: int) -> ViewRead:
     [
         ([(3, FORGED)], None, False, True),
         ([(3, CONFLICT)], None, True, False),
-        ([(3, content(ONE, 3))], holding(5), True, False),  # the other one came first
+        ([(3, content(ONE, 3))], holding(5), True, True),  # it is sent only once the event was applied
         ([(3, content(ONE, 3))], holding(5), False, True),
         ([(3, FORGED)], holding(5), True, True),  # neither is the ledger's
         ([(3, CONFLICT), (3, FORGED)], None, True, True),  # a third one
@@ -59,6 +60,14 @@ def test_other_contents_are_corruption_unless_planted(
     assert corrupted(verdict) == ([f"{ONE}.3"] if bad else [])
     assert verdict.validity == ("invalid" if bad else "valid")
     assert sum(verdict.counts.values()) == verdict.sent + verdict.invented
+
+
+@pytest.mark.parametrize(("beside", "bad"), [(CONFLICT, False), (FORGED, True)])
+def test_what_stands_beside_a_planted_conflict_is_what_its_terminal_sent(beside: bytes, bad: bool) -> None:
+    """Where that can be made again."""
+    history = with_others((3, beside), planted=True)
+    history.planted_contents[Key(ONE, 3)] = CONFLICT
+    assert corrupted(check(history)) == ([f"{ONE}.3"] if bad else [])
 
 
 def test_the_example_names_both_contents() -> None:

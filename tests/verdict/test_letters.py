@@ -175,6 +175,49 @@ def test_letters_that_nobody_heard_are_not_known_unless_as_many_were_planted() -
     assert codes(heard(one, history=history))[1] == ["letters_unheard"]
 
 
+def rejecting(stage_name: str = "parm", reason: str = "schema") -> History:
+    """A run in which the terminal was told that the third event of ONE is rejected."""
+    history = healthy()
+    assert history.ledger is not None
+    entries = history.ledger.sources[ONE]
+    entries.rejected[3] = (stage_name, reason)
+    entries.malformed[3] = reason
+    if stage_name == "parm":
+        stage(history, "parm").rejects = {reason: 1}
+    return history
+
+
+@pytest.mark.parametrize(
+    ("history", "letters", "complete", "found"),
+    [
+        (rejecting(), [], True, ["rejected_without_letter"]),
+        (rejecting(), [letter(stage="parm")], True, []),
+        (rejecting(), [letter(stage="parm", sequence=4)], True, ["dead_letters", "rejected_without_letter"]),
+        (rejecting(), [letter(stage="parm", reason="key_conflict")], True, ["dead_letters", "rejected_without_letter"]),
+        (rejecting(), [], False, []),
+        (rejecting("terminal", "oversized"), [], True, []),
+        (rejecting("parm", "oversized"), [], True, ["rejected_without_letter"]),
+    ],
+)  # fmt: skip
+def test_what_was_rejected_has_a_letter_of_its_own(
+    history: History, letters: list[Letter], complete: bool, found: list[str]
+) -> None:
+    """Whoever rejects and posts nothing lets bad input vanish; where letters may be missing nobody can say so."""
+    history.letters = Letters(heard=letters, complete=complete)
+    assert [one.code for one in module.judge_letters(history).invalid] == found
+    assert not module.judge_letters(history).unknown
+
+
+def test_letters_beyond_the_lines_may_be_of_what_was_rejected() -> None:
+    """As many as were counted under its reason, or under none."""
+    for beyond, found in (
+        ({"parm": {"schema": 1}}, []), ({"other": {"other": 1}}, []), ({"parm": {"totals": 1}}, ["rejected_without_letter"])
+    ):  # fmt: skip
+        history = rejecting()
+        history.letters = Letters(beyond=beyond)
+        assert [one.code for one in module.judge_letters(history).invalid] == found
+
+
 def test_what_a_view_skipped_is_judged_where_no_letter_told_of_it() -> None:
     """The same rules; an id that is no key is nobody's event."""
     history = healthy()
@@ -199,6 +242,15 @@ def test_untrue_messages_count_by_the_name_that_they_came_under() -> None:
     verdict = heard(history=history)
     assert codes(verdict) == (["untrue_messages"], [])
     assert verdict.guests == {"canonical": {"untrue": 2}, "gateway": {"untrue": 1}}
+
+
+def test_documents_under_another_id_count_by_the_name_that_they_bear() -> None:
+    """A copy of an event beside it is nobody's event, and yet it is put under a terminal's name."""
+    history = healthy()
+    history.untrue_documents = {ONE: 1, STRANGER: 2}
+    verdict = heard(history=history)
+    assert codes(verdict) == (["untrue_messages"], [])
+    assert verdict.guests == {"gateway": {"untrue": 2}}
 
 
 def test_no_more_than_so_many_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_ledger_round_trip(tmp_path: Path) -> None:
     entries = truth.source(ONE)
     entries.malformed = {2: "totals"}
     entries.rejected = {2: ("parm", "totals"), 3: ("sync_stage", "key_conflict")}
-    entries.attempts = {4: 3}
+    entries.attempts, entries.resent_ms = {4: 3}, {4: START_MS}
     entries.repeats, entries.conflicts = {5}, {3}
     write_ledger(tmp_path / "ledger.sqlite", truth)
     found = read_ledger(tmp_path / "ledger.sqlite")

@@ -187,3 +187,24 @@ def test_lateness_is_found_as_if_all_was_kept(
     found = classify(history).overall.sets.get("stale", {})
     view.timeline = everything
     assert found == classify(history).overall.sets.get("stale", {})
+
+
+@pytest.mark.parametrize(
+    ("resent_ms", "believed"), [({4: 500}, True), ({4: 1_000}, True), ({4: 1_500}, False), ({4: 9_500}, False), ({}, True)]
+)  # fmt: skip
+def test_what_was_taken_before_it_was_sent_again_was_not_taken_on_a_retry(
+    resent_ms: dict[int, int], believed: bool, tmp_path: Path
+) -> None:
+    """A stage believes what a message says of its attempt, and anybody on the way may have written that."""
+    told = snapshots([("take", 1, (SOURCES[0], 4, 77, True)), ("tell", 1, True)] + [("tell", 1, False)] * 3)
+    told[0].at_ms += 1_000
+    history = History(ledger=ledger(EVENTS))
+    assert history.ledger is not None
+    entries = history.ledger.sources[SOURCES[0]]
+    entries.attempts = {4: 2}
+    entries.resent_ms = {number: START_MS + at_ms for number, at_ms in resent_ms.items()}
+    history.stages = [StageRecord(step="parm", stage="parm")]
+    path = tmp_path / "witnesses.jsonl"
+    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in told))
+    enter_witnesses(history, path, None)
+    assert history.stages[0].first_taken_on_retry == ({SOURCES[0]: IntervalSet([(4, 4)])} if believed else {})
