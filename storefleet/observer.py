@@ -168,9 +168,9 @@ class Observer:
                 await self._came_back.wait()
         except (TimeoutError, MqttError) as error:
             _log.warning("the last dead letters may be missed: %s", str(error) or "the broker does not answer")
-            self._letters.flush()
         else:
             self._letters.finish()
+        self._letters.close()
 
     async def close(self) -> None:
         """Leave the broker."""
