@@ -105,8 +105,9 @@ def _file_difference(left: FileMark | None, found: FileMark | None) -> str | Non
 
 
 def _table_differences(left: Mapping[str, TableMark], found: Mapping[str, TableMark]) -> Iterator[str]:
-    for name, mark in left.items():
-        now = found.get(name, TableMark(rows=0, newest_row=0, digest=""))
+    nothing = TableMark(rows=0, newest_row=0, digest="")
+    for name in sorted(left.keys() | found):
+        mark, now = left.get(name, nothing), found.get(name, nothing)
         if mark == now:
             continue
         what = f"as many rows, {now.rows:,}, but others"
