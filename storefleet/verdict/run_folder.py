@@ -144,6 +144,7 @@ def _read_files(folder: Path, plan: Plan, content: bytes, notes: list[Note]) -> 
         notes=notes,
         broker=plan.broker,
     )
+    notes += _outcomes_missing(history.ledger, reads)
     history.views = [_view(plan, view, reads.views.get(view.view), notes) for view in plan.views]
     if _witnesses_are_ours(folder / WITNESSES_FILE_NAME, plan, notes):
         enter_witnesses(history, folder / WITNESSES_FILE_NAME, _patience(history))
@@ -175,6 +176,14 @@ def _witnesses_are_ours(path: Path, plan: Plan, notes: list[Note]) -> bool:
         )
         return False
     return True
+
+
+def _outcomes_missing(ledger: Ledger | None, reads: Reads) -> list[Note]:
+    """Where the newest outcomes are gone, the ledger's own rows do not tell; the reads do."""
+    newest_row = ledger.tables["outcome"].newest_row if ledger is not None else None
+    if newest_row is None or newest_row >= (reads.told_until_row or 0):
+        return []
+    return [("evidence_missing", f"the ledger's newest outcome is row {newest_row:,}; it had {reads.told_until_row:,}")]
 
 
 def _ended_ms(plan: Plan) -> int | None:

@@ -178,6 +178,9 @@ def test_rows_that_are_missing_without_a_seal(folder: Path) -> None:
     verdict, _ = judge(folder)
     assert verdict.validity == "unknown"
     assert "5 rows of outcome, the newest is 6" in details(verdict, "evidence_missing")
+    edited("DELETE FROM outcome")(folder)
+    verdict, _ = judge(folder)
+    assert details(verdict, "evidence_missing") == "the ledger's newest outcome is row 0; it had 6"
 
 
 def test_an_effect_that_is_missing(folder: Path) -> None:
