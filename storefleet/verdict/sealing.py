@@ -22,7 +22,7 @@ from storefleet.verdict.run_format import READS_FILE_NAME, WITNESSES_FILE_NAME, 
 from storefleet.verdict.seal import DIGEST_BYTES, FileMark, Seal, differences, plan_marks
 
 FILES: Final = (READS_FILE_NAME, WITNESSES_FILE_NAME, LETTERS_FILE_NAME)
-WHOLE_BYTES: Final = 16 * 1024 * 1024
+WHOLE_BYTES: Final = 8 * 1024 * 1024
 """A million events leave 420 MB: to digest all of it would take a tenth of the judge's time."""
 BLOCK_BYTES: Final = 64 * 1024
 
