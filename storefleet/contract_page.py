@@ -25,6 +25,7 @@ from storefleet.verdict import letter_file, run_format
 from storefleet.verdict.letter_file import Beyond, End, Gap, Header, Letter
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS
 from storefleet.verdict.run_format import FinalRead, Plan
+from storefleet.verdict.seal import FileMark, Seal, TableMark
 
 INTRODUCTION: Final = """# The contract
 
@@ -63,7 +64,7 @@ def _parts() -> Iterator[str]:
     yield _section("The ledger", ledger_format)
     yield f"```sql{ledger_format.DDL}```\n"
     yield _section("The run folder", run_format)
-    yield from map(_shape, (Plan, FinalRead))
+    yield from map(_shape, (Plan, Seal, FileMark, TableMark, FinalRead))
     yield _section("Dead letters of a run", letter_file)
     yield from map(_shape, (Header, Letter, Gap, Beyond, End))
     yield "## The verdict\n"

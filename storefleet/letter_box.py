@@ -103,7 +103,7 @@ class LetterBox:
             self._write(End(end_at_ms=now_ms()))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file: what is heard later is of no interest to the run any more."""
         self.flush()
         self._file.close()
 
@@ -151,6 +151,8 @@ class LetterBox:
         return self._append(msgspec.json.encode(line) + b"\n")
 
     def _append(self, line: bytes) -> bool:
+        if self._file.closed:
+            return False
         end = self._file.seek(0, os.SEEK_END)
         try:
             complete = self._file.write(line) == len(line)

@@ -73,6 +73,7 @@ class Observatory:
         """``header`` is written where the file is new."""
         self._path = witnesses_file
         self._file = witnesses_file.open("ab", buffering=0)
+        self._ended = False
         self.unwritten = 0
         """Snapshots that the disk had no room for."""
         self.instances: dict[tuple[str, int], InstanceFigures] = {}
@@ -158,6 +159,8 @@ class Observatory:
 
     def _append(self, line: bytes) -> None:
         """A line as a whole or not at all: of what the disk has no room for, a later snapshot holds as much and more."""
+        if self._ended:
+            return
         end = self._file.tell()
         try:
             complete = self._file.write(line) == len(line)
@@ -184,9 +187,9 @@ class Observatory:
         """How long the file is by now."""
         return self._file.tell()
 
-    def flush(self) -> None:
-        """Make what was received readable for others."""
-        self._file.flush()
+    def end(self) -> None:
+        """Write nothing more: the file is as the run leaves it."""
+        self._ended = True
 
     def total(self, stage: str, counter: str) -> float:
         """Sum of a counter over the newest snapshots of a stage's instances."""

@@ -167,8 +167,7 @@ class Observer:
         assert self._letters is not None
         if await self.caught_up(HEAR_OUT_TIMEOUT_S, "the last dead letters may be missed"):
             self._letters.finish()
-        else:
-            self._letters.flush()
+        self._letters.close()
 
     async def caught_up(self, timeout_s: float, otherwise: str) -> bool:
         """Wait until everything that was published before this has come; False, with a warning, when it did not in time.

@@ -49,7 +49,8 @@ from storefleet.run_record import (
 from storefleet.verdict.machine import LAB_PROCESS
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
-from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads
+from storefleet.verdict.run_format import CHECK_PHASE, PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME, Reads
+from storefleet.verdict.sealing import sealed
 from storefleet.view_contents import ViewContents
 
 COMING_BACK_MS: Final = 10_000
@@ -60,8 +61,6 @@ _log = logging.getLogger(__name__)
 
 HEAL_TIMEOUT_S: Final = 10.0
 """How long chaos, which its driver starts again, may be away when a fault is to be lifted."""
-
-CHECK_PHASE: Final = "check"
 
 Script = Callable[["Run"], Awaitable[None]]
 """What happens between ready and the end; it may be cancelled at any point."""
@@ -109,6 +108,7 @@ class Run:
             views=views_of(plan),
             deadline_s=plan.deadline_s,
             letters=True,
+            sealed_at_end=True,
             lab=plan,
         )
 
@@ -121,6 +121,7 @@ class Run:
         for stall in record.stalls:
             seen.note_stall(*msgspec.structs.astuple(stall))
         self.recoveries += [recovery_of(recovery, record.views) for recovery in record.recoveries]
+        record.seal = None
         record.interrupted = record.aborted = False  # that lab died before it had read what it wanted to judge
         return record
 
@@ -314,7 +315,7 @@ class Run:
         self._write(READS_FILE_NAME, reads)  # it ends the run, so all that judging needs is there before
         await self.lab.stop_stages()
         await self.lab.hear_out()
-        self.lab.observatory.flush()
+        self.lab.observatory.end()
         self.enter(CHECK_PHASE)
         return await self._judge()
 
@@ -332,7 +333,7 @@ class Run:
 
     async def _judge(self) -> Verdict:
         """The verdict; whoever is stopped meanwhile waits for it: a thread cannot be stopped, and it is the verdict."""
-        judging = asyncio.create_task(asyncio.to_thread(judge_folder, self.lab.run_folder), name="run.check")
+        judging = asyncio.create_task(asyncio.to_thread(self._seal_and_judge), name="run.check")
         try:
             return await asyncio.shield(judging)
         except asyncio.CancelledError:
@@ -348,7 +349,13 @@ class Run:
         if not (self.lab.run_folder / READS_FILE_NAME).exists():
             self._write(READS_FILE_NAME, Reads())
         with contextlib.suppress(SettingsError):  # a full disk has been logged already
-            judge_folder(self.lab.run_folder)
+            self._seal_and_judge()
+
+    def _seal_and_judge(self) -> Verdict:
+        """Everything has ended and is written down: what the judge reads is what is there now."""
+        content = sealed(self.lab.run_folder, msgspec.json.encode(self.record))
+        self._write(PLAN_FILE_NAME, msgspec.Raw(content))
+        return judge_folder(self.lab.run_folder)
 
     def _enter_recoveries(self, reads: Reads) -> None:
         """Each view answers for its slowest recovery; one that never came is none."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from storefleet.verdict.blame import Address
 from storefleet.verdict.result import Invalid, Unknown, Verdict
+
+OF_NO_VIEW: Final = ("recovered", "rejected")
+"""Classes in which no view is wrong: the first that was read stands for all, so that it changes with what was read."""
 
 Findings: TypeAlias = "Counter[str]"
 
@@ -98,8 +101,9 @@ def place_line(what: str, places: Address) -> str:
 
 
 def event_line(name: str, key: str, view: str, places: Address) -> str:
-    """One event by name."""
-    return f"{name}: {key} in {view or 'no view'} at {' > '.join(places)}"
+    """One event by name, and the view that is wrong about it."""
+    where = "" if name in OF_NO_VIEW else f" in {view or 'no view'}"
+    return f"{name}: {key}{where} at {' > '.join(places)}"
 
 
 def of_class(name: str, keys: Iterable[str], view: str, places: Address | None) -> Findings:

@@ -34,6 +34,7 @@ from storefleet.verdict.run_format import (
     Reads,
     WitnessesHeader,
 )
+from storefleet.verdict.sealing import sealed
 from storefleet.verdict.witnesses_header import header_line
 
 RUN_NAME: Final = "made"
@@ -57,7 +58,6 @@ def make_run(folder: Path, *, events: int, sources: int) -> None:
         raise SettingsError(f"cannot make the run folder {folder}: {error.strerror}; name a new one") from error
     names = [source_name(number) for number in range(sources)]
     end_ms = START_MS + events * 1000 // EVENTS_PER_S + 1000
-    _write(folder / PLAN_FILE_NAME, _plan(end_ms))
     _write_ledger(folder / ledger_format.LEDGER_FILE_NAME, names, events)
     with (folder / WITNESSES_FILE_NAME).open("wb") as file:
         file.write(header_line(WitnessesHeader(run=RUN_NAME, started_at_ms=START_MS)))
@@ -67,6 +67,7 @@ def make_run(folder: Path, *, events: int, sources: int) -> None:
     reads = _reads(names, events, end_ms)
     reads.told_until_row, reads.witnessed_bytes = sources, (folder / WITNESSES_FILE_NAME).stat().st_size
     _write(folder / READS_FILE_NAME, reads)
+    (folder / PLAN_FILE_NAME).write_bytes(sealed(folder, msgspec.json.encode(_plan(end_ms))))
 
 
 def source_name(number: int) -> str:
@@ -93,7 +94,14 @@ def _steps() -> list[JourneyStep]:
 
 def _plan(end_ms: int) -> Plan:
     phases = [Phase(name="trading", from_ms=START_MS, until_ms=end_ms)]
-    return Plan(name=RUN_NAME, letters=True, steps=_steps(), started_at_ms=START_MS, phases=phases)
+    return Plan(
+        name=RUN_NAME,
+        letters=True,
+        steps=_steps(),
+        started_at_ms=START_MS,
+        phases=phases,
+        sealed_at_end=True,
+    )
 
 
 def _count(number: int, events: int, sources: int) -> int:

@@ -75,6 +75,8 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: evidence_missing, totals": runs.totals_missing,
     "unknown: evidence_missing, registers": runs.registers_and_truth_missing,
     "unknown: evidence_missing, reports": runs.reports_missing,
+    "unknown: seal_broken": lambda ground: runs.noted("seal_broken", ground),
+    "unknown: never_sealed": lambda ground: runs.noted("never_sealed", ground),
     "unknown: witnesses_missing": runs.witnesses_missing,
     "unknown: witnesses_of_another_run": runs.witnesses_of_another_run,
     "unknown: plan_broken": runs.plan_broken,

@@ -19,6 +19,7 @@ from fleetwire.witness import ViewRead
 from storefleet.verdict.letter_file import Letters
 from storefleet.verdict.machine import MachineRecord, Stall
 from storefleet.verdict.result import BrokerAccount
+from storefleet.verdict.seal import TableMark
 
 Sets = dict[str, IntervalSet]
 FOREVER_MS = 2**62
@@ -40,6 +41,8 @@ class SourceLedger:
     amounts_cents: array[int] = field(default_factory=lambda: array("q"))
     effects: bytearray = field(default_factory=bytearray)
     """Hashes of what a view must show of each event, 8 bytes each; empty: the ledger does not say."""
+    lacking_effects: int = 0
+    """Events of which it does not say, though it does of others."""
     malformed: dict[int, str] = field(default_factory=dict)
     """Sequence -> the reason under which it must be rejected."""
     uncounted: set[int] = field(default_factory=set)
@@ -133,6 +136,10 @@ class Ledger:
     types: list[str] = field(default_factory=list)
     days: list[str] = field(default_factory=list)
     registers: dict[str, Register] = field(default_factory=dict)
+    created_at_ms: str = ""
+    """As its writer noted it; empty: it did not."""
+    tables: dict[str, TableMark] = field(default_factory=dict)
+    """What the file held; empty where the ledger comes from none."""
 
     def source(self, name: str) -> SourceLedger:
         """The ledger of a source, made when it is new."""
@@ -328,6 +335,8 @@ class History:
     """(view, key) -> what an altered event says there, as far as the final read kept it."""
     told_until_ms: int | None = None
     """When the first view of events was asked."""
+    ended_ms: int | None = None
+    """When every stage had ended, as far as the host's clock may have gone; None: that is not known."""
     witnessed_bytes: int | None = None
     """How long the file of witnesses was then: reports behind that blame nobody for what a view lacked."""
     letters: Letters | None = None

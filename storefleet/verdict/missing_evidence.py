@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import END_OF_TIME_MS
 from fleetwire.witness import ViewRead
 from storefleet.verdict.history import History, Ledger, Sets, ViewRecord
 
 EARLY_MS: Final = 5_000
 """A stage reports every second, and once more when it stops: what ends so much earlier than others ends too early."""
+
+APPEND_ONLY: Final = ("event", "outcome", "attempt", "planted")
+"""Tables of the ledger."""
 
 Found = Iterator[tuple[str, str]]
 """Code of UNKNOWN_REASONS and the particulars."""
@@ -41,6 +45,22 @@ def _ledger_contradictions(history: History) -> Found:
         told = max(entries.applied.last, entries.applied_later.last, *entries.rejected, *entries.attempts, 0)
         if told > entries.sequences.last and not entries.sequences.last < _reported(history, name):
             yield "ledger_contradicts", f"{name}: an outcome or sending of {told:,}; it committed {entries.count:,}"
+            return
+
+
+def _ledger_rows(history: History) -> Found:
+    """Nothing is ever deleted from these tables, so that their newest row is as many as they have."""
+    for table in APPEND_ONLY:
+        mark = history.ledger.tables.get(table) if history.ledger else None
+        if mark is not None and mark.rows != mark.newest_row:
+            yield "evidence_missing", f"the ledger has {mark.rows:,} rows of {table}, the newest is {mark.newest_row:,}"
+
+
+def _ledger_effects(history: History) -> Found:
+    for name, entries in (history.ledger or Ledger()).sources.items():
+        if entries.lacking_effects:
+            lacking = f"{entries.lacking_effects:,} of {entries.count:,} events"
+            yield "evidence_missing", f"the ledger does not say what {lacking} of {name} do"
             return
 
 
@@ -111,10 +131,14 @@ def _witnesses(history: History) -> Found:
     if history.witnessed_bytes is None or any(code.startswith("witnesses_") for code, _ in history.notes):
         return  # an older storefleet, or it is said already
     stages = list({stage.stage: stage for stage in history.stages if stage.witnessed}.values())
-    newest_ms = max((stage.last_report_ms or 0 for stage in stages), default=0)
+    latest_ms = END_OF_TIME_MS if history.ended_ms is None else history.ended_ms + EARLY_MS
+    newest_ms = max((at_ms for stage in stages if (at_ms := stage.last_report_ms or 0) <= latest_ms), default=0)
     for stage in stages:
         if stage.last_report_ms is None:
             yield "evidence_missing", f"no report of {stage.stage}"
+        elif stage.last_report_ms > latest_ms:
+            late_s = (stage.last_report_ms - latest_ms + EARLY_MS) / 1000
+            yield "evidence_missing", f"a report of {stage.stage} is of {late_s:,.1f} s after the end of the run"
         elif stage.alive_at_end and stage.last_report_ms < newest_ms - EARLY_MS:
             early_s = (newest_ms - stage.last_report_ms) / 1000
             yield "evidence_missing", f"the reports of {stage.stage} end {early_s:,.1f} s before those of others"
@@ -122,6 +146,8 @@ def _witnesses(history: History) -> Found:
 
 QUESTIONS: Final[tuple[Callable[[History], Found], ...]] = (
     _ledger_contradictions,
+    _ledger_rows,
+    _ledger_effects,
     _reads_without_value,
     _reads_without_totals,
     _registers_without_truth,

@@ -58,6 +58,14 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "what a lab always records is missing here, so nothing follows from its absence",
         "an undamaged run folder",
     ),
+    "seal_broken": (
+        "what the run folder holds is not what its run left there, so nothing follows from it",
+        "the run folder as its run left it",
+    ),
+    "never_sealed": (
+        "the run did not come to seal its folder, so nobody can say whether this is all of it",
+        "a run that comes to its end, or the plan.json that it left",
+    ),
     "witnesses_missing": ("there are no witnesses", "a run folder with its witnesses.jsonl"),
     "witnesses_of_another_run": (
         "the witnesses are another run's, and prove nothing about this one",

@@ -31,6 +31,7 @@ from storefleet.verdict.plan_check import BrokenPlan, usable
 from storefleet.verdict.reads_file import read_views
 from storefleet.verdict.result import NAMED_LETTER_LIMIT, Unknown, Verdict, unknown
 from storefleet.verdict.run_format import (
+    CHECK_PHASE,
     JUNIT_FILE_NAME,
     PLAN_FILE_NAME,
     PLAN_FORMAT,
@@ -44,6 +45,7 @@ from storefleet.verdict.run_format import (
     Plan,
     Reads,
 )
+from storefleet.verdict.sealing import broken_seal
 from storefleet.verdict.table import junit, plain_text
 from storefleet.verdict.witness_file import Patience, enter_witnesses
 from storefleet.verdict.witnesses_header import read_header
@@ -119,12 +121,19 @@ def _plan(folder: Path, content: bytes) -> Plan:
 
 def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
     notes: list[Note] = [("plan_broken", detail) for detail in usable(plan)]
+    history = _read_files(folder, plan, content, notes)
+    notes += broken_seal(folder, plan, content, history.ledger)
+    return history
+
+
+def _read_files(folder: Path, plan: Plan, content: bytes, notes: list[Note]) -> History:
     reads = _reads(folder / READS_FILE_NAME, notes)
     told_until_ms = _told_until_ms(plan, reads)
     history = History(
         ledger=_ledger(folder / LEDGER_FILE_NAME, notes, reads.told_until_row),
         witnessed_bytes=reads.witnessed_bytes,
         told_until_ms=told_until_ms,
+        ended_ms=_ended_ms(plan),
         stages=[_stage(plan, index) for index in range(len(plan.steps))],
         stalls=plan.stalls,
         machine=plan.machine,
@@ -135,6 +144,7 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
         notes=notes,
         broker=plan.broker,
     )
+    notes += _outcomes_missing(history.ledger, reads)
     history.views = [_view(plan, view, reads.views.get(view.view), notes) for view in plan.views]
     if _witnesses_are_ours(folder / WITNESSES_FILE_NAME, plan, notes):
         enter_witnesses(history, folder / WITNESSES_FILE_NAME, _patience(history))
@@ -166,6 +176,24 @@ def _witnesses_are_ours(path: Path, plan: Plan, notes: list[Note]) -> bool:
         )
         return False
     return True
+
+
+def _outcomes_missing(ledger: Ledger | None, reads: Reads) -> list[Note]:
+    """Where the newest outcomes are gone, the ledger's own rows do not tell; the reads do."""
+    newest_row = ledger.tables["outcome"].newest_row if ledger is not None else None
+    if newest_row is None or newest_row >= (reads.told_until_row or 0):
+        return []
+    return [("evidence_missing", f"the ledger's newest outcome is row {newest_row:,}; it had {reads.told_until_row:,}")]
+
+
+def _ended_ms(plan: Plan) -> int | None:
+    """The last phase's end, or the beginning of the check; later as far as the host's clock was set ahead meanwhile."""
+    if not plan.phases:
+        return None
+    last = plan.phases[-1]
+    end_ms = last.from_ms if last.name == CHECK_PHASE else last.until_ms
+    ahead_ms = sum(max(0, step_ms) for step_ms in plan.machine.clock_steps_ms) if plan.machine is not None else 0
+    return end_ms + round(ahead_ms) if end_ms else None
 
 
 def _told_until_ms(plan: Plan, reads: Reads) -> int | None:

@@ -21,6 +21,7 @@ from fleetwire.witness import ViewRead
 from storefleet.verdict.journey import JOURNEY, VIEWS, JourneyStep, JourneyView
 from storefleet.verdict.machine import MachineRecord, Stall
 from storefleet.verdict.result import BrokerAccount
+from storefleet.verdict.seal import Seal
 
 PLAN_FORMAT: Final = "storefleet-run"
 READS_FORMAT: Final = "storefleet-reads"
@@ -32,6 +33,8 @@ READS_FILE_NAME: Final = "reads.json"
 VERDICT_FILE_NAME: Final = "verdict.json"
 JUNIT_FILE_NAME: Final = "junit.xml"
 REPORT_FILE_NAME: Final = "report.txt"
+CHECK_PHASE: Final = "check"
+"""The last phase: every stage has ended, and nothing more is recorded."""
 
 
 class Phase(Struct, frozen=True, kw_only=True):
@@ -76,6 +79,10 @@ class Plan(Struct, kw_only=True):
     """Who said it (a process, ``client``, ``stranger``) -> how many reports were refused at the lab's door."""
     broker: BrokerAccount | None = None
     """What our own broker said of itself, to stand beside what the checker finds."""
+    sealed_at_end: bool = False
+    """Whoever records this run seals its folder at the end (an older storefleet did not)."""
+    seal: Seal | None = None
+    """What the folder held then (:mod:`storefleet.verdict.seal`); None while the run goes on."""
 
 
 class WitnessesHeader(Struct, kw_only=True, frozen=True):

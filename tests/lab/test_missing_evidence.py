@@ -101,6 +101,8 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "ledger_contradicts",
     ),
     "a hole in the ledger": (edited("DELETE FROM event WHERE sequence = 3"), "ledger_gaps"),
+    "what terminals were told": (edited("DELETE FROM outcome WHERE verdict = 'applied'"), "seal_broken"),
+    "the expectation of letters": (amended("plan.json", lambda plan: plan.pop("letters")), "seal_broken"),
     "the end of the ledger": (edited(f"DELETE FROM event WHERE (source, sequence) IN {LAST}"), "ledger_gaps"),
 }
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from fleetwire.errors import SettingsError
+from fleetwire.intervals import IntervalSet
 from storefleet.selftest import selftest
 from storefleet.selftest.command import play
+from storefleet.selftest.ground import Event, Ground
 from storefleet.selftest.made_run import make_run
 from storefleet.selftest.plants import PLANTS
 from storefleet.selftest.selftest import self_test
@@ -115,6 +117,25 @@ def test_a_made_run_is_valid_and_tested(tmp_path: Path) -> None:
     make_run(tmp_path / "made", events=1_000, sources=30)
     report = play(tmp_path / "made", seed=1, numbers=range(2 * len(PLANTS)))
     assert (report.events, report.result.failures, report.result.impossible) == (1_000, [], {})
+
+
+def test_rejected_and_recovered_events_are_no_plants_surplus(tmp_path: Path) -> None:
+    """In a valid run with events that were rejected as they must be, and with untold ones, every plant is found alone."""
+    make_run(tmp_path / "made", events=600, sources=30)
+    history, _ = read_run(tmp_path / "made")
+    assert history.ledger is not None
+    ground = Ground(history)
+    rejected, untold = IntervalSet([(7, 7)]), IntervalSet([(9, 9)])
+    for name in sorted(history.ledger.sources)[:4]:
+        for view in ground.event_views:
+            ground.forget(view, Event(name, 7))
+        entries = history.ledger.sources[name]
+        entries.applied = entries.applied.difference(rejected).difference(untold)
+        entries.rejected, entries.malformed = {7: ("parm", "totals")}, {7: "totals"}
+    verdict = check(history)
+    assert (verdict.validity, verdict.counts["rejected"], verdict.counts["recovered"]) == ("valid", 4, 4)
+    result = self_test(history, seed=1, numbers=range(5 * len(PLANTS)))
+    assert (result.failures, result.impossible) == ([], {})
 
 
 def test_what_cannot_be_tested_is_refused(tmp_path: Path, recorded: tuple[CommandLine, Path]) -> None:

@@ -62,11 +62,12 @@ def test_sources_are_limited(
 
 
 def test_every_snapshot_is_written_down(observatory: Observatory, tmp_path: Path) -> None:
-    """The file has one line a snapshot in order of arrival, readable at once and the same as what came."""
+    """The file has one line a snapshot in order of arrival, readable at once and the same as what came before its end."""
     sent = [snapshot("parm", at_ms=at_ms, taken={TILL: [(1, at_ms)]}, counters={"backlog": 1.0}) for at_ms in (5, 4, 6)]
     for one in sent:
         observatory.receive(one)
-    observatory.flush()
+    observatory.end()
+    observatory.receive(snapshot("parm", at_ms=9))
     lines = (tmp_path / "witnesses.jsonl").read_bytes().splitlines()
     assert [json.loads(line) for line in lines] == sent
 

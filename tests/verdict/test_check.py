@@ -550,7 +550,15 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
         case "letters_unheard":
             history.letters = Letters()
             stage(history, "parm").rejects = {"schema": 1}
-        case "ledger_unreadable" | "witnesses_missing" | "witnesses_of_another_run" | "plan_broken" | "letters_missing":
+        case (
+            "ledger_unreadable"
+            | "witnesses_missing"
+            | "witnesses_of_another_run"
+            | "plan_broken"
+            | "letters_missing"
+            | "seal_broken"
+            | "never_sealed"
+        ):
             history.notes = [(code, "")]
         case "checker_failed":
             assert sales.read is not None
