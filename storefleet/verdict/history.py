@@ -17,7 +17,7 @@ from fleetwire.identity import Key
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.letter_file import Letters
-from storefleet.verdict.machine import MachineRecord, Stall
+from storefleet.verdict.machine import ClockStep, MachineRecord, Stall
 from storefleet.verdict.result import BrokerAccount
 
 Sets = dict[str, IntervalSet]
@@ -242,8 +242,8 @@ class ViewRecord:
     converged_at_ms: int | None = None
     read_at_ms: int | None = None
     asked_at_ms: int | None = None
-    clock_steps_ms: list[int] = field(default_factory=list)
-    """By how much the host's clock was set meanwhile: what lies on both sides of a step is not late for the step."""
+    clock_steps: list[ClockStep] = field(default_factory=list)
+    """When the host's clock was set, by which events are stamped: what lies on both sides is not late for the step."""
     begun_at_ms: int = 0
     """Since when it holds what it holds: what came before a rebuild it had to take in again; 0: not said."""
     deadline_s: float = 10.0

@@ -49,6 +49,10 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "nothing_sent": ("no terminal committed any event", "a run that lasts until terminals trade"),
     "no_final_read": ("a view was not read at the end", "a run that reaches its final reads"),
     "read_broken": ("a final read contradicts itself", "a final read with one hash for each event it lists"),
+    "times_contradict": (
+        "a view says that it applied events before they were committed, so that its times prove nobody punctual",
+        "a run whose terminals and views stamp by one clock, which nobody sets unseen",
+    ),
     "evidence_missing": (
         "what a lab always records is missing here, so nothing follows from its absence",
         "an undamaged run folder",

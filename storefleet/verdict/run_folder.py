@@ -355,7 +355,7 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Not
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
     _enter_read(record, read, notes)
-    record.clock_steps_ms = plan.machine.clock_steps_ms if plan.machine is not None else []
+    record.clock_steps = plan.machine.clock_steps if plan.machine is not None else []
     return record
 
 

@@ -95,6 +95,10 @@ def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
         account.lateness_judged = _lateness_judged(view)
         wrong = sum(account.counts[name] for name in WRONG_CLASSES)
         _judge_totals(history, view, judged, result)
+        if mistimed := judged.mistimed.get(view.view):
+            result.unknown.append(
+                unknown("times_contradict", f"{view.view}: {min(mistimed)} ({len(mistimed):,} in all)")
+            )
     registers_wrong = _judge_registers(view, account)
     standstill = Standstill(history.stalls, history.machine)
     _judge_time(standstill, view, result, right=not wrong and not registers_wrong)

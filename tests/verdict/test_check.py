@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.check import check
 from storefleet.verdict.classify import CLASSES
@@ -516,6 +517,9 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
             assert sales.read is not None
             sales.by_value = True
             sales.read[ONE] = ViewRead(intervals=sales.read[ONE].intervals, hashes=b"")
+        case "times_contradict":
+            assert sales.read is not None
+            sales.read[ONE].applied_at_ms = packed_times([START_MS] * 10)
         case "letters_unheard":
             history.letters = Letters()
             stage(history, "parm").rejects = {"schema": 1}
