@@ -209,7 +209,8 @@ class ViewRecord:
     late (the lab was up, the last fault lifted); None: since ``healed_at_ms``. ``calm_earlier``: the same in the lives of
     labs that died, (from, until). ``read``: source -> what the view holds; a source that is not named holds nothing. An
     empty ``hashes`` with events: that view cannot be compared by value, which is evidence amiss where ``by_value`` says
-    that it can. ``asked_at_ms``: what came later need not be in the read. ``begun_at_ms``: since when it holds all that.
+    that it can; so are times that are missing where it is ``timed``. ``asked_at_ms``: what came later need not be in the
+    read. ``begun_at_ms``: since when it holds all that.
     """
 
     view: str
@@ -220,6 +221,7 @@ class ViewRecord:
     counted_types: list[str] = field(default_factory=list)
     by_value: bool = False
     by_effect: bool = False
+    timed: bool = False
     reported: bool = False
     """Its stage reported over time what it had seen."""
     named_by: str = ""

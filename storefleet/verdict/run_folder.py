@@ -350,6 +350,7 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Not
         counted_types=view.counted_types,
         by_value=view.by_value,
         by_effect=view.by_effect,
+        timed=view.timed,
         named_by=view.named_by,
         follows=view.follows,
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
