@@ -73,13 +73,13 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "a run that is left to drain for its whole deadline",
     ),
     "unresolved": (
-        "events got no outcome, and had less than their deadline for it, or their terminal was closed",
+        "events got no outcome, and had less than their deadline for it before the end, or before their terminal was closed",
         "a longer drain, or a terminal that is open at the end",
     ),
     "not_healed": ("the faults were not lifted before the end", "a run that lifts its faults and waits"),
     "read_too_soon": (
         "registers differed that had less than the deadline to become right",
-        "a final read that comes a deadline after the last fault and the last change of a terminal",
+        "a final read that comes a deadline after the last fault, rebuild and change of a terminal",
     ),
     "convergence_unmeasured": (
         "a view was right at the end, but nobody measured when it became so",
