@@ -93,6 +93,8 @@ def _require_head(report: Any) -> None:
     for name in ("number", "duplicates_absorbed", "unnoted_total", "loop_stall_ms"):
         if not 0 <= getattr(report, name, 0) < LARGEST_COUNT:
             raise Impossible(f"{name} is {getattr(report, name)}")
+    if getattr(report, "loop_stall_ms", 0) > report.at_ms:
+        raise Impossible(f"loop_stall_ms is {report.loop_stall_ms}, longer than there is time")
     if not 0 < len(report.stage) <= SOURCE_CHARACTERS:
         raise Impossible("the name of its stage is empty or too long")
     for name, least in (("rejects", 0), ("counters", -LARGEST_COUNT), ("state", None), ("holdings", None)):

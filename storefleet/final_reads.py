@@ -321,13 +321,20 @@ async def _read_gateway(asking: _Asking) -> None:
 
 
 async def _enter_stored_times(asking: _Asking, events: Mapping[str, ViewRead]) -> None:
-    try:
-        for answer in await asking.lab.stage_call(GATEWAY_VIEW, "stored_times", timeout_s=_READ_TIMEOUT_S):
-            enter_stored_times(events, answer)
-    except _UNREADABLE as error:
-        _log.warning(
-            "the gateway does not say when it stored its documents: %.300s", str(error) or type(error).__name__
-        )
+    """A gateway that is not connected, or goes away meanwhile, is asked again while there is time."""
+    while True:
+        try:
+            for answer in await asking.lab.stage_call(GATEWAY_VIEW, "stored_times", timeout_s=_READ_TIMEOUT_S):
+                enter_stored_times(events, answer)
+        except ControlError as error:
+            away = not error.definite or not asking.lab.control.stage(GATEWAY_VIEW)
+            if away and await asking.has_time_for("the gateway is not connected"):
+                continue
+            _log.warning("the gateway does not say when it stored its documents: %s", error)
+        except _UNREADABLE as error:
+            text = str(error) or type(error).__name__
+            _log.warning("the gateway does not say when it stored its documents: %.300s", text)
+        return
 
 
 async def _read_observer(asking: _Asking) -> None:
@@ -471,8 +478,15 @@ def expected_of(found: Mapping[str, object], truths: Sequence[Mapping[str, list[
 
 
 def enter_stored_times(events: Mapping[str, ViewRead], answer: Any) -> None:
-    """When the gateway stored what it holds, beside the events; of a source where they do not fit, nothing."""
-    for source, told in msgspec.convert(answer["sources"], dict[str, StoredTimes]).items():
+    """When the gateway stored what it holds, beside the events; of a source where they do not fit, nothing.
+
+    Raises msgspec.ValidationError, LookupError or TypeError for what is no answer at all.
+    """
+    for source, told in msgspec.convert(answer["sources"], dict[str, Any]).items():
         read = events.get(source)
-        if read is not None:
-            read.applied_at_ms = aligned_times(read.intervals, told)
+        if read is None:
+            continue
+        try:
+            read.applied_at_ms = aligned_times(read.intervals, msgspec.convert(told, StoredTimes))
+        except UNREADABLE as error:
+            _log.warning("the gateway does not say when it stored the documents of %s: %.300s", source, error)

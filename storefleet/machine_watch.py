@@ -26,12 +26,11 @@ from storefleet.disk_probe import DiskProbe
 from storefleet.machine_figures import CpuTimes, cpu_times, stood_still_ms, waited_us
 from storefleet.observatory import Observatory
 from storefleet.run_clock import slept_s
-from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Cause, MachineRecord
+from storefleet.verdict.host_clock import SMALLEST_STEP_MS
+from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Cause, ClockStep, MachineRecord
 
 PROBE_S: Final = 0.1
 SAMPLE_S: Final = 1.0
-STEP_FLOOR_MS: Final = 200
-"""A smaller step of the host's clock changes no deadline."""
 STEP_LIMIT: Final = 100
 PROC: Final = Path("/proc")
 _READ_LIMIT_BYTES: Final = 4096
@@ -62,6 +61,8 @@ class MachineWatch:
         self._cpu = _cpu_times(proc)
         self._waited_us = _cpu_waited_us(proc)
         self._ahead_ms = self._host_ahead_ms()
+        if ahead_ms := sum(step.step_ms for step in self.record.clock_steps):
+            self._note_step(-ahead_ms)  # an earlier lab's clock was so far behind; this one's begins with the host's
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -92,16 +93,19 @@ class MachineWatch:
             self._ahead_ms = self._ahead_ms if ahead_ms is None else ahead_ms
             return
         step_ms = ahead_ms - self._ahead_ms
-        if abs(step_ms) < STEP_FLOOR_MS:
+        if abs(step_ms) < SMALLEST_STEP_MS:
             return
         self._ahead_ms = ahead_ms
-        if len(self.record.clock_steps_ms) < STEP_LIMIT:
-            self.record.clock_steps_ms.append(step_ms)
+        self._note_step(step_ms)
+
+    def _note_step(self, step_ms: int) -> None:
+        if len(self.record.clock_steps) < STEP_LIMIT:
+            self.record.clock_steps.append(ClockStep(now_ms(), step_ms))
 
     def _host_ahead_ms(self) -> int | None:
         """How far the host's clock is ahead of the run's; None when the process was held up between one and the other."""
         before_ms, host_ms, after_ms = self._now_ms(), now_ms(), self._now_ms()
-        return host_ms - before_ms if after_ms - before_ms < STEP_FLOOR_MS // 2 else None
+        return host_ms - before_ms if after_ms - before_ms < SMALLEST_STEP_MS // 2 else None
 
     def _sample(self) -> None:
         """What is not worth a look ten times a second."""

@@ -126,9 +126,9 @@ def views_of(plan: LabPlan) -> list[JourneyView]:
     """The views that can be read at the end."""
     views = [view for view in VIEWS if _ours(plan, *NEEDED.get(view.view, (view.step,)))]
     if plan.outcome_stage == "parm":
-        views.append(JourneyView(view="canonical", step="broker-canonical", by_value=True, heard=True))
+        views.append(JourneyView(view="canonical", step="broker-canonical", by_value=True, timed=True, heard=True))
     if plan.outcome_stage == "broker":
-        views.append(JourneyView(view="raw", step="broker-raw", heard=True))
+        views.append(JourneyView(view="raw", step="broker-raw", timed=True, heard=True))
     return views
 
 

@@ -18,7 +18,8 @@ from consumers.gateway.store import DocumentStore
 from fleetwire import stage
 from fleetwire.control import Handler, Params
 from fleetwire.documents import TRANSACTION_CHANNEL
-from fleetwire.errors import SettingsError
+from fleetwire.errors import BadPayload, SettingsError
+from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.packed_times import packed_times
 from fleetwire.settings import StageSettings
@@ -74,9 +75,9 @@ class GatewayStage:
         while after < end:
             rows, after = self._store.read_stored_times(after, TRANSACTION_CHANNEL)
             for document_id, at_ms in rows:
-                source, _dot, sequence = document_id.rpartition(".")
-                if sequence.isdecimal():
-                    times[source].append((int(sequence), at_ms))
+                with contextlib.suppress(BadPayload):  # anybody may write a document under any name
+                    source, sequence = Key.parse(document_id)
+                    times[source].append((sequence, at_ms))
             await asyncio.sleep(0)
         return {"sources": {source: _packed(sorted(pairs)) for source, pairs in times.items()}}
 

@@ -46,7 +46,7 @@ from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.contents import contradicted
 from storefleet.verdict.history import History, Ledger, Reading, Sets, SourceLedger, ViewRecord
-from storefleet.verdict.lateness import Readings, all_in_time, late, late_after_reads, plain_limit
+from storefleet.verdict.lateness import Readings, all_in_time, is_mistimed, late, late_after_reads, plain_limit
 from storefleet.verdict.ledger_holes import sources_with_holes
 from storefleet.verdict.machine import Standstill
 from storefleet.verdict.unanswered import Unanswered, unanswered
@@ -99,6 +99,8 @@ class Judged:
     unanswered: Unanswered = field(default_factory=Unanswered)
     holes: Sets = field(default_factory=dict)
     """Source -> what the ledger lacks of it."""
+    mistimed: dict[str, list[str]] = field(default_factory=dict)
+    """View -> sources of which it says that it applied events before they were committed."""
 
 
 @dataclass(slots=True)
@@ -148,6 +150,8 @@ def classify(history: History) -> Judged:
                 found_by_view.append({})
                 judged.by_view[view.view].counts["ok"] += facts.ledger.count
                 continue
+            if is_mistimed(view, facts.ledger, (view.read or {}).get(name, NO_READ)):
+                judged.mistimed.setdefault(view.view, []).append(name)
             held = _held(facts.ledger, codes[view.view])
             readings = timelines[view.view].get(name, [])
             found = _of_view(view, name, facts=facts, held=held, readings=readings, excused_from_ms=excused[view.view])

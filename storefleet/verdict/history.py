@@ -17,7 +17,7 @@ from fleetwire.identity import Key
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.letter_file import Letters
-from storefleet.verdict.machine import MachineRecord, Stall
+from storefleet.verdict.machine import ClockStep, MachineRecord, Stall
 from storefleet.verdict.result import BrokerAccount
 from storefleet.verdict.seal import TableMark
 
@@ -218,7 +218,8 @@ class ViewRecord:
     late (the lab was up, the last fault lifted); None: since ``healed_at_ms``. ``calm_earlier``: the same in the lives of
     labs that died, (from, until). ``read``: source -> what the view holds; a source that is not named holds nothing. An
     empty ``hashes`` with events: that view cannot be compared by value, which is evidence amiss where ``by_value`` says
-    that it can. ``asked_at_ms``: what came later need not be in the read. ``begun_at_ms``: since when it holds all that.
+    that it can; so are times that are missing where it is ``timed``. ``asked_at_ms``: what came later need not be in the
+    read. ``begun_at_ms``: since when it holds all that.
     """
 
     view: str
@@ -229,6 +230,7 @@ class ViewRecord:
     counted_types: list[str] = field(default_factory=list)
     by_value: bool = False
     by_effect: bool = False
+    timed: bool = False
     reported: bool = False
     """Its stage reported over time what it had seen."""
     named_by: str = ""
@@ -255,8 +257,8 @@ class ViewRecord:
     converged_at_ms: int | None = None
     read_at_ms: int | None = None
     asked_at_ms: int | None = None
-    clock_steps_ms: list[int] = field(default_factory=list)
-    """By how much the host's clock was set meanwhile: what lies on both sides of a step is not late for the step."""
+    clock_steps: list[ClockStep] = field(default_factory=list)
+    """When the host's clock was set, by which events are stamped: what lies on both sides is not late for the step."""
     begun_at_ms: int = 0
     """Since when it holds what it holds: what came before a rebuild it had to take in again; 0: not said."""
     deadline_s: float = 10.0

@@ -27,7 +27,8 @@ class JourneyView(Struct, frozen=True, kw_only=True):
     """A view that is read at the end: it belongs to a step, or reads it over a ``hop`` of its own.
 
     ``types``: the event types that it holds; empty = all. ``counted_types``: those that its totals count. ``by_value``: its
-    read has the content of every event, ``by_effect``: also what it shows of each. ``named_by``: what a register is of.
+    read has the content of every event, ``by_effect``: also what it shows of each, ``timed``: also when it applied each.
+    ``named_by``: what a register is of.
     ``follows``: a view of registers that shows what that view of events holds: it is right at every moment, and never
     waited for. ``heard``: nobody keeps it, the lab itself heard it on the broker.
     """
@@ -40,6 +41,7 @@ class JourneyView(Struct, frozen=True, kw_only=True):
     counted_types: list[str] = []
     by_value: bool = False
     by_effect: bool = False
+    timed: bool = False
     named_by: Literal["", "terminal", "store"] = ""
     follows: str = ""
     heard: bool = False
@@ -57,10 +59,12 @@ JOURNEY: Final[tuple[JourneyStep, ...]] = (
 )
 
 VIEWS: Final[tuple[JourneyView, ...]] = (
-    JourneyView(view="gateway", step="gateway", by_value=True),
-    JourneyView(view="orders", step="poseidon", by_value=True, by_effect=True),
+    JourneyView(view="gateway", step="gateway", by_value=True, timed=True),
+    JourneyView(view="orders", step="poseidon", by_value=True, by_effect=True, timed=True),
     JourneyView(view="tills", step="poseidon", holds="registers", follows="orders"),
-    JourneyView(view="sales", step="views", counted_types=["transaction.retail", "transaction.void"], by_value=True),
+    JourneyView(
+        view="sales", step="views", counted_types=["transaction.retail", "transaction.void"], by_value=True, timed=True
+    ),
     JourneyView(view="store_board", step="views", holds="registers", named_by="store"),
     JourneyView(view="device_inventory", step="views", holds="registers", named_by="terminal"),
     JourneyView(

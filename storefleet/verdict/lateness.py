@@ -1,13 +1,13 @@
 """Which events came to a view later than the deadline allows, to the event where the view itself says when it applied them.
 
 An event has its deadline from its commit on, or from the calm on (the lab up, the faults lifted) where that is later. There
-are two kinds of proof, both by the host's clock; what lies on both sides of a step of it is not late for the step:
+are two kinds of proof, both by the host's clock, or by the run's where that was set (:mod:`storefleet.verdict.host_clock`):
 
 * **times**: the view says when it applied what it holds, so every event is judged alone, unless it was committed before
   the view began anew: then it was held before, and how long the view took to read it again is its recovery, no lateness;
 * **readings**: what a stage had seen at a moment; what was overdue then and not seen is late. Readings come about once a
   second, so a lateness shorter than that beyond the deadline may not be proven by them. They speak where a view gives no
-  times, and of what a view held before it began anew.
+  times, or some that cannot be, and of what a view held before it began anew.
 
 A run whose lab died and was taken up again has a span of calm in each life, and a moment is measured by the one that it lies
 in: what a life has proven late stays late. The time between two lives makes nothing late: what was committed before a death
@@ -18,14 +18,16 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from operator import sub
 from typing import Final
 
 from fleetwire.intervals import Interval, IntervalSet
-from fleetwire.packed_times import END_OF_TIME_MS, unpacked_times
+from fleetwire.packed_times import END_OF_TIME_MS, packed_times, unpacked_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.history import FOREVER_MS, SourceLedger, ViewRecord
+from storefleet.verdict.host_clock import SMALLEST_STEP_MS, HostClock
 
 MOMENT_MS: Final = 1_000
 """Deadlines that pass within so long are looked at together: readings are no finer."""
@@ -43,32 +45,59 @@ def plain_limit(view: ViewRecord) -> Limit:
 
 
 def all_in_time(view: ViewRecord, committed_at_ms: bytes, applied_at_ms: bytes) -> bool:
-    """Whether events of these packed times all came in time; False: it takes a look at each.
+    """Whether events of these packed times all came in time, and none before its commit; False: it takes a look at each.
 
-    All times are compared as one long number in which each has 64 bits: of what is left of each deadline, a bit far above
-    all times is gone where it is less than nothing.
+    All times are compared as one long number in which each has 64 bits: of what is left of each deadline, and of what has
+    passed of it, a bit far above all times is gone where it is less than nothing.
     """
     deadline_ms = int(view.deadline_s * 1000)
-    if _began_anew(view) or not 0 <= deadline_ms < END_OF_TIME_MS or len(committed_at_ms) != len(applied_at_ms):
+    if _began_anew(view) or view.clock_steps or not 0 <= deadline_ms < END_OF_TIME_MS:
+        return False
+    if len(committed_at_ms) != len(applied_at_ms):
         return False
     committed, applied = (int.from_bytes(times_ms, "little") for times_ms in (committed_at_ms, applied_at_ms))
     ones = int.from_bytes(_ONE * (len(applied_at_ms) // len(_ONE)), "little")
     marks = ones << 62
     no_times = (committed | applied) & (ones * _NO_TIME)
-    return not no_times and (committed + ones * deadline_ms + marks - applied) & marks == marks
+    left, passed = committed + ones * deadline_ms - applied, applied + ones * SMALLEST_STEP_MS - committed
+    return not no_times and (left + marks) & marks == marks == (passed + marks) & marks
 
 
 def late(view: ViewRecord, ledger: SourceLedger, read: ViewRead, readings: Readings, limit: Limit) -> IntervalSet:
     """What the view holds, or its stage was seen to hold, too late; without readings and times nothing is."""
     result = late_by_times(view, ledger, read, limit)
-    for at_ms, seen in readings if needs_readings(view, read) else ():
-        result.update(overdue(view, ledger, seen, at_ms=at_ms, limit_ms=limit(at_ms - sum(steps_ahead(view)))))
+    if not readings or not needs_readings(view, ledger, read):
+        return result
+    clock = HostClock(view.clock_steps)
+    if clock.was_set:
+        ledger = replace(ledger, times_ms=clock.rising(ledger.times_ms))
+    for host_ms, seen in readings:
+        at_ms = clock.earliest_ms(host_ms)
+        result.update(overdue(view, ledger, seen, at_ms=at_ms, limit_ms=limit(at_ms)))
     return result
 
 
-def needs_readings(view: ViewRecord, read: ViewRead) -> bool:
+def needs_readings(view: ViewRecord, ledger: SourceLedger, read: ViewRead) -> bool:
     """Whether the view's own times of application do not tell all."""
-    return not read.applied_at_ms or _began_anew(view)
+    return not read.applied_at_ms or _began_anew(view) or is_mistimed(view, ledger, read)
+
+
+def is_mistimed(view: ViewRecord, ledger: SourceLedger, read: ViewRead) -> bool:
+    """Whether the view says that it applied something before it was committed: then its times prove nobody punctual."""
+    return any(
+        min(map(sub, applied, committed)) < -SMALLEST_STEP_MS for _, committed, applied in _pieces(view, ledger, read)
+    )
+
+
+def punctual_at_a_glance(view: ViewRecord, sources: Mapping[str, SourceLedger]) -> set[str]:
+    """The sources of which the view holds just what the ledger has, if the times of them all are right: the usual case."""
+    timed = {
+        name: read.applied_at_ms
+        for name, read in (view.read or {}).items()
+        if read.applied_at_ms and name in sources and read.intervals == sources[name].sequences.to_list()
+    }
+    committed = b"".join(packed_times(sources[name].times_ms) for name in timed)
+    return set(timed) if all_in_time(view, committed, b"".join(timed.values())) else set()
 
 
 def _began_anew(view: ViewRecord) -> bool:
@@ -83,25 +112,18 @@ def late_by_times(view: ViewRecord, ledger: SourceLedger, read: ViewRead, limit:
     if not read.applied_at_ms or view.earliest_calm_ms is None:
         return result
     deadline_ms = int(view.deadline_s * 1000)
-    spans, steps = calm_spans(view), steps_ahead(view)
-    for first, committed, applied in _pieces(ledger, read):
+    spans, begun_ms = calm_spans(view), HostClock(view.clock_steps).latest_ms(view.begun_at_ms)
+    for first, committed, applied in _pieces(view, ledger, read):
         if max(map(sub, applied, committed)) <= deadline_ms:
             continue  # the usual case: nothing can be late, whatever else is known
         for number, (began_ms, came_ms) in enumerate(zip(committed, applied, strict=True), start=first):
-            if began_ms >= view.begun_at_ms and all(
-                _is_late(spans, began_ms, came_ms - step_ms, limit) for step_ms in (0, *steps)
-            ):
+            if began_ms >= begun_ms and _is_late(spans, began_ms, came_ms, limit):
                 result.add(number)
     return result
 
 
 def _is_late(spans: list[Interval], began_ms: int, came_ms: int, limit: Limit) -> bool:
     return any(max(began_ms, from_ms) < limit(min(came_ms, until_ms)) for from_ms, until_ms in spans)
-
-
-def steps_ahead(view: ViewRecord) -> list[int]:
-    """By how much the host's clock was set ahead, each time: an event under way then looks late by that."""
-    return [step_ms for step_ms in view.clock_steps_ms if step_ms > 0]
 
 
 def calm_spans(view: ViewRecord) -> list[Interval]:
@@ -167,13 +189,13 @@ def _deadlines(
 ) -> Iterator[tuple[int, int]]:
     """(when its deadline passed, number) of members that came later than that."""
     deadline_ms = int(view.deadline_s * 1000)
-    spans = calm_spans(view)
-    for first, committed, applied in _pieces(ledger, read):
+    spans, begun_ms = calm_spans(view), HostClock(view.clock_steps).latest_ms(view.begun_at_ms)
+    for first, committed, applied in _pieces(view, ledger, read):
         for place in _places(members, first, len(committed)):
             began_ms = committed[place]
             due = (max(began_ms, from_ms) + deadline_ms for from_ms, _ in spans)
             for at_ms, (_, until_ms) in zip(due, spans, strict=True):
-                if began_ms >= view.begun_at_ms and at_ms < min(applied[place], until_ms):
+                if began_ms >= begun_ms and at_ms < min(applied[place], until_ms):
                     yield at_ms, first + place
                     break
 
@@ -194,8 +216,15 @@ def applied_until(read: ViewRead, at_ms: int) -> IntervalSet:
     return IntervalSet((number, number) for number, time_ms in zip(numbers, times, strict=True) if time_ms <= at_ms)
 
 
-def _pieces(ledger: SourceLedger, read: ViewRead) -> Iterator[tuple[int, array[int], array[int]]]:
-    """First number, times of commit and times of application of every stretch that is in both."""
+def _pieces(view: ViewRecord, ledger: SourceLedger, read: ViewRead) -> Iterator[tuple[int, array[int], array[int]]]:
+    """First number, times of commit and times of application, by the run's clock, of every stretch that is in both."""
+    clock = HostClock(view.clock_steps)
+    for first, *times in _stamped(ledger, read):
+        committed, applied = clock.pairs(*times) if clock.was_set else times
+        yield first, committed, applied
+
+
+def _stamped(ledger: SourceLedger, read: ViewRead) -> Iterator[tuple[int, array[int], array[int]]]:
     applied = unpacked_times(read.applied_at_ms)
     if not applied:
         return

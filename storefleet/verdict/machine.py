@@ -39,6 +39,13 @@ class Stall(Struct, frozen=True):
     cause: Cause = "event_loop"
 
 
+class ClockStep(Struct, frozen=True):
+    """The host's clock was set, ahead or back; ``at_ms`` is what it showed when that was noticed, right afterwards."""
+
+    at_ms: int
+    step_ms: int
+
+
 class MachineRecord(Struct, kw_only=True):
     """What the lab could measure of its machine: a cause that is not named was not measured.
 
@@ -48,8 +55,8 @@ class MachineRecord(Struct, kw_only=True):
     measured: list[Cause] = field(default_factory=list)
     watched_ms: int = 0
     cpu_waited_ms: int | None = None
-    clock_steps_ms: list[int] = field(default_factory=list)
-    """By how much the host's clock was set while the lab watched, ahead or back; the first 100 times."""
+    clock_steps: list[ClockStep] = field(default_factory=list)
+    """How the host's clock moved against the run's while the lab watched; the first 100 times."""
 
 
 class Span(NamedTuple):

@@ -70,9 +70,14 @@ def _reported(history: History, source: str) -> int:
     return reported.last if reported else 0
 
 
-def _reads_without_value(history: History) -> Found:
+def _reads_without_a_row(history: History) -> Found:
     for view in history.views:
-        for row, sources in (("hashes", _without_hashes(view)), ("effects", _without_effects(view, history))):
+        rows = {
+            "hashes": _without_hashes(view),
+            "effects": _without_effects(view, history),
+            "times": _without_times(view, history),
+        }
+        for row, sources in rows.items():
             if sources:
                 yield "evidence_missing", f"{view.view}: no {row} of {min(sources)}"
 
@@ -87,6 +92,13 @@ def _without_effects(view: ViewRecord, history: History) -> list[str]:
     ledger = (history.ledger or Ledger()).sources
     lacking = [source for source, read in reads.items() if not read.effects and read.intervals]
     return [source for source in lacking if source in ledger and ledger[source].effects]
+
+
+def _without_times(view: ViewRecord, history: History) -> list[str]:
+    """Of a stranger's documents nobody need know when they came."""
+    reads = (view.read or {}) if view.timed else {}
+    ledger = (history.ledger or Ledger()).sources
+    return [source for source, read in reads.items() if not read.applied_at_ms and read.intervals and source in ledger]
 
 
 def _reads_without_totals(history: History) -> Found:
@@ -148,7 +160,7 @@ QUESTIONS: Final[tuple[Callable[[History], Found], ...]] = (
     _ledger_contradictions,
     _ledger_rows,
     _ledger_effects,
-    _reads_without_value,
+    _reads_without_a_row,
     _reads_without_totals,
     _registers_without_truth,
     _witnesses,

@@ -6,13 +6,15 @@ Leaving out is never in the run's favour: a stall that is left out excuses nothi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
 from msgspec.structs import astuple
 
 from fleetwire.errors import SettingsError
 from fleetwire.packed_times import END_OF_TIME_MS
-from storefleet.verdict.machine import MachineRecord, Stall
+from storefleet.verdict.host_clock import NOTICED_MS
+from storefleet.verdict.machine import ClockStep, MachineRecord, Stall
 from storefleet.verdict.run_format import Phase, Plan
 
 LONGEST_S: Final = 10**9
@@ -59,6 +61,9 @@ def _left_out(plan: Plan) -> Iterator[str]:
     if plan.machine is not None and min(plan.machine.watched_ms, plan.machine.cpu_waited_ms or 0) < 0:
         yield "the machine was watched for less than no time"
         plan.machine = MachineRecord()  # nothing was measured, which excuses nothing
+    if plan.machine is not None and not _can_have_been_set(plan.machine.clock_steps, plan.started_at_ms):
+        yield "steps of the host's clock that cannot have been"
+        plan.machine.clock_steps = []
     if plan.broker is not None and any(isinstance(count, int) and count < 0 for count in astuple(plan.broker)):
         yield "the broker's own counts"
         plan.broker = None
@@ -72,6 +77,18 @@ def _left_out(plan: Plan) -> Iterator[str]:
 
 def _can_be(stall: Stall) -> bool:
     return 0 <= stall.at_ms < END_OF_TIME_MS and 0 <= stall.duration_ms < END_OF_TIME_MS
+
+
+def _can_have_been_set(steps: list[ClockStep], started_at_ms: int) -> bool:
+    """Whether each was while the run went on, by the run's own clock."""
+    moments_ms = [
+        step.at_ms - ahead_ms
+        for step, ahead_ms in zip(steps, accumulate(step.step_ms for step in steps), strict=True)
+        if abs(step.step_ms) < END_OF_TIME_MS
+    ]
+    return len(moments_ms) == len(steps) and all(
+        started_at_ms - NOTICED_MS <= moment_ms < END_OF_TIME_MS for moment_ms in moments_ms
+    )
 
 
 def _has_been(phase: Phase) -> bool:

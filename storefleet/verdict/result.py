@@ -54,6 +54,10 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "the broker dropped messages, of which some may be the lab's own copies of what it is to judge",
         "a run whose broker drops nothing",
     ),
+    "times_contradict": (
+        "a view says that it applied events before they were committed, so that its times prove nobody punctual",
+        "a run whose terminals and views stamp by one clock, which nobody sets unseen",
+    ),
     "evidence_missing": (
         "what a lab always records is missing here, so nothing follows from its absence",
         "an undamaged run folder",
@@ -82,13 +86,13 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "a run that is left to drain for its whole deadline",
     ),
     "unresolved": (
-        "events got no outcome, and had less than their deadline for it, or their terminal was closed",
+        "events got no outcome, and had less than their deadline for it before the end, or before their terminal was closed",
         "a longer drain, or a terminal that is open at the end",
     ),
     "not_healed": ("the faults were not lifted before the end", "a run that lifts its faults and waits"),
     "read_too_soon": (
         "registers differed that had less than the deadline to become right",
-        "a final read that comes a deadline after the last fault and the last change of a terminal",
+        "a final read that comes a deadline after the last fault, rebuild and change of a terminal",
     ),
     "convergence_unmeasured": (
         "a view was right at the end, but nobody measured when it became so",

@@ -192,7 +192,7 @@ def _ended_ms(plan: Plan) -> int | None:
         return None
     last = plan.phases[-1]
     end_ms = last.from_ms if last.name == CHECK_PHASE else last.until_ms
-    ahead_ms = sum(max(0, step_ms) for step_ms in plan.machine.clock_steps_ms) if plan.machine is not None else 0
+    ahead_ms = sum(max(0, step.step_ms) for step in plan.machine.clock_steps) if plan.machine is not None else 0
     return end_ms + round(ahead_ms) if end_ms else None
 
 
@@ -392,13 +392,14 @@ def _view(plan: Plan, view: JourneyView, read: FinalRead | None, notes: list[Not
         counted_types=view.counted_types,
         by_value=view.by_value,
         by_effect=view.by_effect,
+        timed=view.timed,
         named_by=view.named_by,
         follows=view.follows,
         heard=view.heard,
         deadline_s=plan.deadlines_s.get(view.view, plan.deadline_s),
     )
     _enter_read(record, read, notes)
-    record.clock_steps_ms = plan.machine.clock_steps_ms if plan.machine is not None else []
+    record.clock_steps = plan.machine.clock_steps if plan.machine is not None else []
     return record
 
 

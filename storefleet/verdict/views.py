@@ -95,6 +95,10 @@ def judge_view(history: History, view: ViewRecord, judged: Judged) -> Judgement:
         account.lateness_judged = _lateness_judged(view)
         wrong = sum(account.counts[name] for name in WRONG_CLASSES)
         _judge_totals(history, view, judged, result)
+        if mistimed := judged.mistimed.get(view.view):
+            result.unknown.append(
+                unknown("times_contradict", f"{view.view}: {min(mistimed)} ({len(mistimed):,} in all)")
+            )
     registers_wrong = _judge_registers(view, account)
     standstill = Standstill(history.stalls, history.machine)
     _judge_time(standstill, view, result, right=not wrong and not registers_wrong)
@@ -271,7 +275,7 @@ def _excuse_registers(history: History, standstill: Standstill, view: ViewRecord
 
 
 def _registers_still_since_ms(history: History, view: ViewRecord) -> int:
-    """Since when nothing excuses the registers that differ: calm, and no terminal behind them changed any more."""
+    """Since when nothing excuses the registers that differ: calm, the view as it is, and no terminal behind them changed."""
     assert view.punctual_from_ms is not None
     wrong = _wrong_registers(view)
     if view.registers_changed_ms is not None:
@@ -284,7 +288,7 @@ def _registers_still_since_ms(history: History, view: ViewRecord) -> int:
             for terminal, register in registers.items()
             if terminal in names or terminal.rpartition(".")[0] in names
         ]
-    return max(view.punctual_from_ms, *changes, 0)
+    return max(view.punctual_from_ms, view.begun_at_ms, *changes, 0)
 
 
 def _wrong_registers(view: ViewRecord) -> list[str]:

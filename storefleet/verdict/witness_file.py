@@ -32,8 +32,8 @@ import msgspec
 
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.possible import possible
-from storefleet.verdict.history import FOREVER_MS, History, Ledger, Reading, Sets, StageRecord
-from storefleet.verdict.lateness import late_by_times, needs_readings, plain_limit
+from storefleet.verdict.history import FOREVER_MS, History, Ledger, Reading, Sets, SourceLedger, StageRecord
+from storefleet.verdict.lateness import late_by_times, needs_readings, plain_limit, punctual_at_a_glance
 from storefleet.verdict.retries import Place, SaidOnRetry, Taking, Takings, enter_retries
 from storefleet.verdict.silence import Silence
 from storefleet.verdict.witnesses_header import is_header
@@ -119,8 +119,11 @@ class _Stage:
 
 def enter_witnesses(history: History, path: Path, patience: Patience | None) -> None:
     """Enter every snapshot of the file. ``patience`` None: lateness is not judged, so no timeline is kept."""
-    late = _Lateness(history, patience)
-    judged = {stage.stage for stage in history.stages if patience is not None and stage.step in _read_by_stage(history)}
+    ledger = history.ledger or Ledger()
+    at_a_glance = {view.view: punctual_at_a_glance(view, ledger.sources) for view in history.views if patience}
+    late = _Lateness(history, patience, at_a_glance)
+    read_by_stage = _read_by_stage(history, ledger, at_a_glance) if patience is not None else set()
+    judged = {stage.stage for stage in history.stages if stage.step in read_by_stage}
     with path.open("rb") as file:
         lines = _Lines(file)
         stages = _index(lines, judged, late)
@@ -135,14 +138,21 @@ def enter_witnesses(history: History, path: Path, patience: Patience | None) -> 
         logger.info("%d lines of %s are torn or no snapshot; they were skipped", len(lines.broken), path)
 
 
-def _read_by_stage(history: History) -> set[str]:
+def _read_by_stage(history: History, ledger: Ledger, at_a_glance: dict[str, set[str]]) -> set[str]:
     """The steps of views whose lateness only the reports of their stage can prove."""
     return {
         view.step
         for view in history.views
         if view.holds == "events"
         and not view.hop
-        and (not view.read or any(needs_readings(view, read) for read in view.read.values()))
+        and (
+            not view.read
+            or any(
+                needs_readings(view, ledger.sources.get(name) or SourceLedger(), read)
+                for name, read in view.read.items()
+                if name not in at_a_glance[view.view]
+            )
+        )
     }
 
 
@@ -377,25 +387,28 @@ class _Lateness:
     deadline. Positions are taken as sequence - 1: a ledger with gaps is unknown whatever comes out here.
     """
 
-    def __init__(self, history: History, patience: Patience | None) -> None:
+    def __init__(self, history: History, patience: Patience | None, at_a_glance: dict[str, set[str]]) -> None:
+        """``at_a_glance``: by view the sources that are known to be punctual."""
         self.suspects: set[str] = set()
         self._patience = patience
         sources = history.ledger.sources if history.ledger and patience else {}
         self._sources = [(name, source.times_ms) for name, source in sources.items()]
         self._views = [view.read for view in history.views if view.read is not None]
-        self._note_by_word(history)
+        self._note_by_word(history, at_a_glance)
         self._known: dict[str, Lists] = {}
         self._looked_ms: dict[str, int] = {}
 
-    def _note_by_word(self, history: History) -> None:
+    def _note_by_word(self, history: History, at_a_glance: dict[str, set[str]]) -> None:
         """What the views' own times prove late, or came after the reads, needs no report to be found, only to be blamed."""
         sources = history.ledger.sources if history.ledger is not None and self._patience is not None else {}
         self.suspects.update(name for name, entries in sources.items() if entries.applied_later)
         for view in history.views:
             limit = plain_limit(view)
             for name, read in (view.read or {}).items():
+                if name in self.suspects or name in at_a_glance.get(view.view, ()):
+                    continue
                 entries = sources.get(name)
-                if entries is not None and name not in self.suspects and late_by_times(view, entries, read, limit):
+                if entries is not None and late_by_times(view, entries, read, limit):
                     self.suspects.add(name)
 
     def note(self, report: _Taken) -> None:

@@ -15,7 +15,7 @@ from fleetwire.possible import possible, possible_in_all
 from fleetwire.witness import SET_NAMES, Snapshot, Witness
 
 TILL = "taco.west.s0001.r01"
-HEAD = {"stage": "parm", "instance": 1, "incarnation": 1, "at_ms": 1_767_600_000_000}
+HEAD: dict[str, Any] = {"stage": "parm", "instance": 1, "incarnation": 1, "at_ms": 1_767_600_000_000}
 
 
 def decoded(**said: Any) -> Snapshot:
@@ -69,6 +69,8 @@ def test_an_interval_that_cannot_be(name: str, intervals: list[list[int]]) -> No
         {"unnoted_total": -1},
         {"loop_stall_ms": -0.5},
         {"loop_stall_ms": 1e300},
+        {"loop_stall_ms": 4e15},
+        {"loop_stall_ms": HEAD["at_ms"] + 1},
         {"rejects": {"schema": -1}},
         {"rejects": {"x" * 257: 1}},
         {"counters": {"lag_ms": 1e300}},

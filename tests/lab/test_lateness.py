@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
@@ -71,6 +72,14 @@ def test_a_stop_of_each_process_is_late_to_the_event(command_line: CommandLine) 
     assert all(view["lateness_judged"] for view in verdict["views"])
 
 
+def write_a_strange_document(lab: Lab) -> None:
+    """A stranger's, whose name ends in a number that no event has, in the channel of the events."""
+    body, headers = b'{"channels": ["transaction"]}', {"Content-Type": "application/json"}
+    request = Request(f"{lab.description['gateway']}/a.0", body, headers, method="PUT")
+    with build_opener(ProxyHandler({})).open(request, timeout=10.0) as answer:
+        assert answer.status == 201
+
+
 @pytest.mark.parametrize(
     ("without", "view", "stopped"), [("poseidon", "gateway", "sync_stage"), ("sync_stage", "canonical", "parm")]
 )
@@ -78,6 +87,8 @@ def test_a_shorter_lab_judges_lateness_too(command_line: CommandLine, without: s
     """A lab that ends at the gateway or at PARM says what came late there."""
     lab = command_line.up("--deadline", f"{DEADLINE_MS}ms", "--without", without, stores=3, rate="60/s")
     lab.wait_for_trade()
+    if view == "gateway":
+        write_a_strange_document(lab)
     stand_still(lab, f"{stopped}-1")
     verdict = lab.down(status=1)
     account = next(account for account in verdict["views"] if account["view"] == view)

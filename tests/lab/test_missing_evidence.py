@@ -57,6 +57,11 @@ def without_hashes(view: dict[str, Any], *, sources: int) -> None:
         view["events"][source]["hashes"] = ""
 
 
+def without_times(views: dict[str, Any]) -> None:
+    """The gateway does not say of one source when it stored its documents."""
+    views["gateway"]["events"][min(views["gateway"]["events"])]["applied_at_ms"] = ""
+
+
 def without_registers(views: dict[str, Any]) -> None:
     """A view of registers shows nothing, and nothing is expected of it."""
     views["store_board"].update(registers={}, registers_expected={}, registers_changed_ms={})
@@ -91,6 +96,11 @@ LAST = "(SELECT source, max(sequence) FROM event GROUP BY source LIMIT 1)"
 CHANGES: dict[str, tuple[Change, str]] = {
     "hashes of one source": (of_views(lambda views: without_hashes(views["orders"], sources=1)), "evidence_missing"),
     "all hashes": (of_views(lambda views: without_hashes(views["gateway"], sources=99)), "evidence_missing"),
+    "times of one source": (of_views(without_times), "evidence_missing"),
+    "commits behind what was applied": (
+        edited("UPDATE event SET committed_at_ms = committed_at_ms + 100000"),
+        "times_contradict",
+    ),
     "totals": (of_views(lambda views: views["sales"].pop("totals")), "evidence_missing"),
     "registers and what they must be": (of_views(without_registers), "evidence_missing"),
     "an empty file of witnesses": (lambda folder: (folder / "witnesses.jsonl").write_bytes(b""), "evidence_missing"),

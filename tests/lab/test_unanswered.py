@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_swallowed_events(
     assert tuple([reason["code"] for reason in verdict[kind]] for kind in ("invalid", "unknown")) == reasons
     assert {name.rpartition(".")[2] for name in by_name(verdict, "never_read")} == {"4"}
     assert all("parm" in address for address in places(verdict, "never_read"))
+
+
+def test_closing_the_tills_hides_nothing_that_had_its_whole_deadline(command_line: CommandLine) -> None:
+    """The same PARM: the tills were open for the deadline of what it swallowed, and close for the end of the run."""
+    lab = faulty_lab(command_line, "swallow", "--deadline", "3s", "--drain", "1s")
+    until(lambda: lab.stage("emulator")["total"] >= 90, "every terminal has sold its victim")
+    time.sleep(3.5)
+    command_line.run("trade", "--name", lab.name, "--close", "*")
+    verdict = lab.down(status=1)
+    assert "no_outcome" in {reason["code"] for reason in verdict["invalid"]}
+    assert verdict["counts"]["never_read"] >= 9
 
 
 def test_what_comes_after_the_reads_is_not_lost(command_line: CommandLine) -> None:

@@ -17,6 +17,7 @@ from fleetwire.content import content_hash
 from fleetwire.identity import Key
 from fleetwire.packed_times import packed_times, unpacked_times
 from fleetwire.revisions import revision_id
+from fleetwire.witness import ViewRead
 from storefleet.altered_documents import AlteredDocuments
 from storefleet.final_reads import enter_stored_times
 from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, document_hash, read_gateway
@@ -158,15 +159,21 @@ def test_what_is_kept_can_be_written_and_read_again() -> None:
     assert kept == {True, False}
 
 
+FOREIGN = ("a.0", "a.1", "x", f"{TILL}.0", f"{TILL}.01", f"{TILL}.\u0663", f"{TILL}.{2**53}", ".7", "0" * 200 + ".9")
+
+
 async def test_documents_and_when_they_were_stored(tmp_path: Path) -> None:
-    """Of a real gateway: every document of an event with its hash and its time."""
+    """Of a real gateway: every document of an event with its hash and its time, whatever else lies in the channel."""
     written = [sale(TILL, 1), sale(TILL, 2), control(TILL_2, 5, "SIGN_ON")]
     async with Laboratory(tmp_path) as lab:
         gateway = await lab.start_gateway()
         began_ms = now_ms()
         await lab.write(written)
+        foreign = [msgspec.json.encode({"_id": name, "channels": ["transaction"]}) for name in FOREIGN]
+        assert not [row for row in await lab.client.bulk_docs(foreign, new_edits=True) if row.status]
         events = await read_gateway(lab.gateway_url)
         answer = await gateway.call("stored_times")
+    assert answer["sources"].keys() == {TILL, TILL_2}
     enter_stored_times(events, answer)
     assert events[TILL].hashes == written[0].hash + written[1].hash
     assert events[TILL_2].intervals == [(5, 5)]
@@ -212,6 +219,15 @@ async def test_a_document_that_is_listed_twice_is_repeated() -> None:
 def test_times_beside_numbers(told: StoredTimes, times: list[int]) -> None:
     """Times stand beside the numbers that were read, or not at all."""
     assert list(unpacked_times(aligned_times([(1, 2), (5, 5)], told))) == times
+
+
+def test_a_source_whose_times_are_none_costs_no_other() -> None:
+    """One bad row of the answer is that source's own."""
+    events = {source: ViewRead(intervals=[(1, 1)], hashes=b"") for source in (TILL, TILL_2)}
+    told = {"intervals": [(1, 1)], "packed": packed_times([7])}
+    for bad in (7, {}, {**told, "intervals": [[0, 0]]}, {**told, "packed": 5}):
+        enter_stored_times(events, {"sources": {"a": bad, TILL: bad, TILL_2: told}})
+        assert [bytes(read.applied_at_ms) for read in events.values()] == [b"", packed_times([7])]
 
 
 async def test_a_gateway_file_from_before_times_were_noted(tmp_path: Path) -> None:

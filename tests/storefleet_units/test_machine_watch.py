@@ -21,7 +21,7 @@ from storefleet.disk_probe import DiskProbe
 from storefleet.machine_watch import MachineWatch, measurable
 from storefleet.observatory import Observatory
 from storefleet.run_clock import RunClock, slept_s
-from storefleet.verdict.machine import MachineRecord, Stall
+from storefleet.verdict.machine import ClockStep, MachineRecord, Stall
 from tests.lab.command_line import REPOSITORY
 from tests.storefleet_units.test_machine_figures import PRESSURE, STAT
 
@@ -244,6 +244,21 @@ async def test_the_probe_leaves_nothing_behind(observatory: Observatory, tmp_pat
     with watching(watch):
         await until(lambda: "disk_wait" in watch.record.measured)
         assert os.listdir(tmp_path) == ["witnesses.jsonl"]  # noqa: PTH208 - one quick look
+
+
+def test_a_step_of_the_hosts_clock_is_noted_with_its_moment(
+    observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each once, ahead and back, by what the host's clock shows then; the next lab begins where the host's clock is."""
+    clock, host_ms = RunClock(), [1_000_000]
+    monkeypatch.setattr(machine_watch, "now_ms", lambda: host_ms[0])
+    watch = MachineWatch(observatory, lambda: 1_000_000, tmp_path)
+    for moved_ms in (0, 199, 60_000, 0, -90_000):
+        host_ms[0] += moved_ms
+        watch._look_at_host_clock()
+    assert watch.record.clock_steps == [ClockStep(1_060_199, 60_199), ClockStep(970_199, -90_000)]
+    later = MachineWatch(observatory, clock.now_ms, tmp_path, watch.record)
+    assert later.record.clock_steps[2:] == [ClockStep(970_199, 29_801)]
 
 
 async def test_what_people_may_want_to_know(observatory: Observatory, tmp_path: Path, proc: Path) -> None:

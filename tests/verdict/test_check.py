@@ -405,6 +405,31 @@ def test_registers_have_their_deadline(
     assert codes(check(history)) == expected
 
 
+@pytest.mark.parametrize(("begun_after_ms", "code"), [(30_000, "registers_differ"), (30_001, "read_too_soon")])
+def test_registers_of_a_view_that_was_rebuilt_have_their_deadline_again(begun_after_ms: int, code: str) -> None:
+    """What it has not read yet it cannot show."""
+    history = healthy()
+    board = view(history, "store_board")
+    board.begun_at_ms, board.converged_at_ms, board.registers_found = START_MS + begun_after_ms, None, {}
+    invalid, unknown_ = codes(check(history))
+    assert invalid + unknown_ == [code]
+
+
+@pytest.mark.parametrize(("closed_after_ms", "code"), [(14_000, "unresolved"), (14_001, "no_outcome")])
+def test_a_terminal_that_closes_excuses_what_had_less_than_its_deadline(closed_after_ms: int, code: str) -> None:
+    """The event of the fourth second was swallowed; whoever closes its till ten seconds later hides nothing."""
+    history = healthy()
+    lose(history, ONE, 4, after="emulator", handed_on=True)
+    assert history.ledger is not None
+    history.ledger.source(ONE).applied = IntervalSet([(1, 3), (5, 10)])
+    history.ledger.registers[ONE] = Register(False, "planned_close", 1, 1, START_MS + closed_after_ms)
+    history.told_until_ms = START_MS + 40_000
+    for record in history.views:
+        record.calm_since_ms = START_MS
+    invalid, unknown_ = codes(check(history))
+    assert invalid + unknown_ == [code]
+
+
 def test_outcomes_alone_are_no_proof_of_arrival() -> None:
     """With no view of events read nothing is ok: what was applied by word is unread, the counts add up, unknown."""
     history = healthy()
@@ -547,6 +572,9 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
             assert sales.read is not None
             sales.by_value = True
             sales.read[ONE] = ViewRead(intervals=sales.read[ONE].intervals, hashes=b"")
+        case "times_contradict":
+            assert sales.read is not None
+            sales.read[ONE].applied_at_ms = packed_times([START_MS] * 10)
         case "letters_unheard":
             history.letters = Letters()
             stage(history, "parm").rejects = {"schema": 1}

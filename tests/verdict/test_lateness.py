@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,9 +13,12 @@ from fleetwire.packed_times import packed_times, unpacked_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.check import check
 from storefleet.verdict.held_up import HeldUp
-from storefleet.verdict.history import SourceLedger, ViewRecord
+from storefleet.verdict.history import Reading, SourceLedger, ViewRecord
+from storefleet.verdict.host_clock import HostClock
 from storefleet.verdict.lateness import all_in_time, applied_until, due_moments, late_by_times, plain_limit
-from storefleet.verdict.machine import Stall
+from storefleet.verdict.machine import ClockStep, MachineRecord, Stall
+from storefleet.verdict.plan_check import usable
+from storefleet.verdict.run_format import Plan
 from storefleet.verdict.silence import Silence
 from tests.verdict.world import SOURCES, START_MS, content, healthy, view
 
@@ -77,7 +82,7 @@ def test_all_are_in_time_at_once(times: list[tuple[int, int]], deadline_ms: int)
     record = ViewRecord(view="sales", step="views", deadline_s=deadline_ms / 1000)
     rows = packed_times([at_ms for at_ms, _ in times]), packed_times(applied)
     possible = all(0 <= at_ms < 2**53 for at_ms in applied)
-    right = all(late_ms - at_ms <= deadline_ms for late_ms, (at_ms, _) in zip(applied, times, strict=True))
+    right = all(-200 <= late_ms - at_ms <= deadline_ms for late_ms, (at_ms, _) in zip(applied, times, strict=True))
     assert all_in_time(record, *rows) == (possible and right)
     record.calm_since_ms, record.begun_at_ms = 1, 2
     assert not all_in_time(record, *rows)
@@ -92,9 +97,13 @@ def test_times_there_and_back() -> None:
     assert applied_until(read, 9).to_list() == [(3, 4), (8, 8)]
 
 
-def late_by(seconds: float, stalls: list[Stall]) -> tuple[list[str], list[str]]:
+def late_by(
+    seconds: float, stalls: list[Stall], steps: tuple[ClockStep, ...] = (), readings: tuple[Reading, ...] = ()
+) -> tuple[list[str], list[str]]:
     """The reasons of a run in which the sales view applied everything so much after its commit, with a deadline of 10 s."""
     history = healthy()
+    view(history, "sales").clock_steps = list(steps)
+    view(history, "sales").timeline = list(readings)
     sales = view(history, "sales")
     sales.healed_at_ms, sales.calm_since_ms, sales.converged_at_ms = START_MS, START_MS, START_MS
     history.stalls = stalls
@@ -115,6 +124,74 @@ def test_the_machine_alone_excuses() -> None:
     assert late_by(11, still) == ([], ["machine_stalled"])
     assert late_by(13, still) == (["stale"], [])
     assert late_by(11, [Stall("poseidon-1", START_MS + 10_500, 2_000.0)]) == (["stale"], [])
+
+
+def test_a_step_of_the_hosts_clock_excuses_what_lies_on_both_sides_of_it() -> None:
+    """Events of the seconds 1 to 10 by the run's clock, and the host's was set in between, before, or much later."""
+    ahead, back = (ClockStep(START_MS + 10_200 + step_ms, step_ms) for step_ms in (60_000, -60_000))
+    assert late_by(16, [], (ClockStep(START_MS + 99_000, 60_000),)) == (["stale"], [])
+    assert late_by(61, [], (ClockStep(START_MS + 64_000, 60_000),)) == (["stale"], [])
+    assert late_by(69.5, [], (ahead,)) == ([], [])
+    assert late_by(70.5, [], (ahead,)) == (["stale"], [])
+    assert late_by(-50.5, [], (back,)) == ([], []), "they seem to have come before they were committed"
+    assert late_by(-49.5, [], (back,)) == (["stale"], [])
+    assert late_by(-70, [], (back,)) == ([], ["times_contradict"])
+
+
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [
+        (ClockStep(START_MS + 65_000, 60_000), 1),
+        (ClockStep(START_MS - 55_000, -60_000), 1),
+        (ClockStep(START_MS + 5_000, 60_000), 0),  # by the run's clock that was before the run
+        (ClockStep(2**53 + 5, 1), 0),
+        (ClockStep(START_MS, -(2**60)), 0),
+    ],
+)
+def test_a_step_that_cannot_have_been_excuses_nothing(step: ClockStep, left: int) -> None:
+    """The run's clock began with the host's, so that a step has a moment by either."""
+    plan = Plan(started_at_ms=START_MS, machine=MachineRecord(clock_steps=[step]))
+    assert (len(usable(plan)), len(plan.machine.clock_steps if plan.machine else [])) == (1 - left, left)
+
+
+def test_what_came_before_its_commit_proves_nobody_punctual() -> None:
+    """A view whose clock is wrong is judged by what its stage reported; without reports nothing is known."""
+    assert late_by(-0.2, []) == ([], [])
+    assert late_by(-0.201, []) == ([], ["times_contradict"])
+    held_up = tuple(Reading(START_MS + second * 1000, {ONE: [(1, 2)]}) for second in (10, 14, 18))
+    assert late_by(-30, [], readings=held_up) == (["stale"], ["times_contradict"])
+    assert late_by(1, [], readings=held_up) == ([], []), "its own times tell all"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(moments, st.integers(-9_000, 9_000).filter(lambda step_ms: abs(step_ms) >= 200)), max_size=3),
+    st.lists(st.tuples(moments, st.integers(0, 8_000)), min_size=1, max_size=12),
+    st.integers(0, 900),
+)
+def test_a_clock_that_was_set_makes_nothing_later_than_it_was(
+    sets: list[tuple[int, int]], events: list[tuple[int, int]], noticed_ms: int
+) -> None:
+    """Whatever was done to it, however late that was noticed; steps ahead that are longer than that are undone exactly."""
+    sets.sort()
+
+    def shown_ms(at_ms: int) -> int:
+        return at_ms + sum(step_ms for set_ms, step_ms in sets if set_ms <= at_ms)
+
+    ahead = accumulate(step_ms for _, step_ms in sets)
+    clock = HostClock(
+        ClockStep(set_ms + noticed_ms + ahead_ms, step_ms)
+        for (set_ms, step_ms), ahead_ms in zip(sets, ahead, strict=True)
+    )
+    committed, applied = (
+        [shown_ms(at_ms) for at_ms in row] for row in zip(*((b, b + d) for b, d in events), strict=True)
+    )
+    pairs = zip(*clock.pairs(committed, applied), strict=True)
+    for (began_ms, delay_ms), host_ms, (before_ms, after_ms) in zip(events, committed, pairs, strict=True):
+        assert -200 <= after_ms - before_ms <= delay_ms
+        assert clock.earliest_ms(host_ms) <= began_ms <= clock.latest_ms(host_ms)
+        if all(step_ms >= 2_000 for _, step_ms in sets):
+            assert (before_ms, after_ms) == (began_ms, began_ms + delay_ms)
 
 
 PATH = [("", "till"), ("a", "broker"), ("b", "parm"), ("b", "broker"), ("c", "sync")]

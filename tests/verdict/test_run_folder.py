@@ -15,7 +15,7 @@ from fleetwire.content import HASH_BYTES
 from fleetwire.errors import SettingsError, StorageError
 from fleetwire.witness import Snapshot, ViewRead, Witness
 from storefleet.verdict.history import Ledger
-from storefleet.verdict.journey import JOURNEY
+from storefleet.verdict.journey import JOURNEY, VIEWS
 from storefleet.verdict.ledger_file import read_ledger
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder, read_run
@@ -23,6 +23,8 @@ from storefleet.verdict.run_format import FinalRead, Plan, Reads
 from tests.verdict.world import SOURCES, START_MS, healthy, ledger, view
 
 ONE, TWO, _ = SOURCES
+UNTIMED = [msgspec.structs.replace(view, timed=False) for view in VIEWS]
+"""As an older storefleet wrote them, whose views gave no times."""
 
 
 def write_ledger(path: Path, truth: Ledger) -> None:
@@ -58,7 +60,7 @@ def write_run(folder: Path, plan: Plan | None = None) -> None:
     """Write the folder of a healthy run of 30 events."""
     history = healthy()
     assert history.ledger is not None
-    (folder / "plan.json").write_bytes(msgspec.json.encode(plan or Plan(name="healthy", seed=7)))
+    (folder / "plan.json").write_bytes(msgspec.json.encode(plan or Plan(name="healthy", seed=7, views=UNTIMED)))
     write_ledger(folder / "ledger.sqlite", history.ledger)
     with (folder / "witnesses.jsonl").open("wb") as lines:
         for step in JOURNEY:
@@ -187,7 +189,7 @@ def test_damaged_reads(folder: Path) -> None:
 
 def test_dead_stage_of_the_plan(folder: Path) -> None:
     """A stage that the plan says was dead at the end makes the verdict unknown."""
-    plan = Plan(name="dead", dead_stages=["poseidon"])
+    plan = Plan(name="dead", dead_stages=["poseidon"], views=UNTIMED)
     (folder / "plan.json").write_bytes(msgspec.json.encode(plan))
     assert [entry.code for entry in judge_folder(folder).unknown] == ["stage_dead"]
 
