@@ -104,13 +104,6 @@ def configuration(port: int, terminals: int, options: Sequence[str] = (), *, rea
     )
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def require_free(port: int, option: str) -> None:
     """Raise SettingsError when a port that the user named is taken."""
     with socket.socket() as probe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from msgspec import Struct
 
 from fleetwire.errors import FleetError
 from storefleet import home
-from storefleet.broker import find_mosquitto, free_port, mosquitto_version
+from storefleet.broker import find_mosquitto, mosquitto_version
 from storefleet.lab_options import descriptor_limit, terminals_that_fit
 from storefleet.machine_watch import measurable
 from storefleet.past_run import unfinished_run, way_on
@@ -71,6 +72,13 @@ def _descriptors() -> Finding:
     limit = descriptor_limit()
     fits = terminals_that_fit(limit)
     return Finding("descriptors", fits >= 10, f"{limit:,} a process: {fits:,} terminals fit here", "raise 'ulimit -Hn'")
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment; to be sure of one, reserve it (:mod:`storefleet.ports`)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _ports() -> Finding:

@@ -50,7 +50,7 @@ class GatewayStage:
         return {"http": f"http://{host}:{port}"}
 
     async def stop(self) -> None:
-        """Ends feeds and requests within about a second, then closes the file."""
+        """Ends feeds and requests within some seconds at most, then closes the file."""
         if self._serving is not None:
             self._serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):

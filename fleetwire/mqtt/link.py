@@ -2,7 +2,8 @@
 
 It guarantees: no task and no timer per session (one ticker a group; a task exists only while a connection is being
 dialled, and their number is limited); all bytes that a session sends within one loop iteration leave in one write; a
-session reconnects by itself with full jitter until it is told not to, or a refusal is final.
+session reconnects by itself with full jitter until it is told not to, or a refusal is final. Nobody is called silent for
+a standstill of this process: what came meanwhile is read before anybody's time is over.
 
 Callbacks run in the loop. An exception in one is given to the loop's exception handler and counted; the session lives
 on, and the message stays unacknowledged.
@@ -66,6 +67,8 @@ class SessionGroup:
         self._dialling: dict[Session, asyncio.Task[None]] = {}
         self._dirty: list[Session] = []
         self._ticker: asyncio.TimerHandle | None = None
+        self._tick_due_s = 0.0
+        self._looks_again = False
 
     def open(
         self, options: SessionOptions, handler: SessionHandler, will: Callable[[], Will | None] | None = None
@@ -108,7 +111,7 @@ class SessionGroup:
         session.enter(Phase.QUEUED)
         self._queue.append(session)
         if self._ticker is None:
-            self._ticker = self._loop.call_later(_TICK_S, self._tick)
+            self._ticker = self._next_tick()
         self._dial_next()
 
     def withdraw(self, session: Session) -> None:
@@ -149,9 +152,18 @@ class SessionGroup:
 
     # Work of the group
 
+    def _next_tick(self) -> asyncio.TimerHandle:
+        self._tick_due_s = self.now_s() + _TICK_S
+        return self._loop.call_later(_TICK_S, self._tick)
+
     def _tick(self) -> None:
-        self._ticker = self._loop.call_later(_TICK_S, self._tick) if self._sessions else None
         now_s = self.now_s()
+        # After a stall of ours timers come before what lies unread in the sockets, a PINGRESP or a CONNACK perhaps: time
+        # is over with the next tick. Never twice in a row, or a loop that is always late would wait for ever.
+        self._looks_again = now_s - self._tick_due_s > _TICK_S and not self._looks_again
+        self._ticker = self._next_tick() if self._sessions else None
+        if self._looks_again:
+            return
         for session in self.wheel.due(now_s):
             session.due(now_s)
 

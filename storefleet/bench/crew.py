@@ -22,10 +22,11 @@ import msgspec
 from fleetwire.errors import FleetError
 from storefleet import broker as broker_module
 from storefleet.bench.interrupts import Interrupts
-from storefleet.broker import free_port
+from storefleet.ports import Ports
 from storefleet.process_identity import identify
 
-BROKER_START_S: Final = 5.0
+BROKER_START_S: Final = 30.0
+"""Longer than a machine stalls; a broker that ends instead is noticed at once."""
 END_S: Final = 3.0
 
 
@@ -66,13 +67,15 @@ class Crew:
     @contextlib.contextmanager
     def broker(self, terminals: int) -> Iterator[int]:
         """A Mosquitto of its own, configured as a lab's for so many terminals; gives its port. Raises FleetError."""
-        binary, port = broker_module.find_mosquitto(), free_port()
+        binary = broker_module.find_mosquitto()
         self._brokers += 1
         configuration = self.folder / f"mosquitto-{self._brokers}.conf"
-        configuration.write_text(broker_module.configuration(port, terminals), encoding="utf-8")
-        with self.running([binary, "-c", str(configuration)]) as process:
-            _until_answers(process, port)
-            yield port
+        with contextlib.closing(Ports()) as ports:
+            port = ports.reserve()
+            configuration.write_text(broker_module.configuration(port, terminals), encoding="utf-8")
+            with self.running([binary, "-c", str(configuration)]) as process:
+                _until_answers(process, port)
+                yield port
 
     @contextlib.contextmanager
     def running(

@@ -25,14 +25,14 @@ from fleetwire.settings import StageSettings
 from storefleet.bench.crew import Crew
 from storefleet.bench.report import Figure, percentile, spread
 from storefleet.bench.round_trips import round_trips_ms
-from storefleet.broker import free_port
 from storefleet.control_server import ControlServer
 from storefleet.lab_options import descriptor_limit, require_descriptors, terminals_that_fit
+from storefleet.ports import Ports
 from storefleet.stage_credentials import credential_file
 
 HOP: Final = "terminals-broker"
 FAULT: Final = "bench"
-READY_S: Final = 15.0
+READY_S: Final = 30.0
 CONNECT_S: Final = 60.0
 
 
@@ -70,12 +70,15 @@ def measure(shape: Shape, crew: Crew, say: Callable[[str], None]) -> list[Figure
     note = f"{fits:,} of {shape.connections:,} connections fit the descriptors" if fits < shape.connections else ""
     shape = shape._replace(connections=fits)
     require_descriptors(fits)
-    with crew.broker(fits) as port:
-        return uvloop.run(_measure(shape, port, crew, say, note))
+    with crew.broker(fits) as port, contextlib.closing(Ports()) as ports:
+        return uvloop.run(_measure(shape, (port, ports.reserve()), crew, say, note))
 
 
-async def _measure(shape: Shape, port: int, crew: Crew, say: Callable[[str], None], note: str) -> list[Figure]:
-    async with _chaos(port, crew) as (control, hop_port):
+async def _measure(
+    shape: Shape, ports: tuple[int, int], crew: Crew, say: Callable[[str], None], note: str
+) -> list[Figure]:
+    port, hop_port = ports
+    async with _chaos(port, hop_port, crew) as control:
         turns = []
         for number in range(shape.turns):
             say(f"hop: {shape.round_trips} round trips each way, {number + 1} of {shape.turns}")
@@ -91,9 +94,9 @@ async def _measure(shape: Shape, port: int, crew: Crew, say: Callable[[str], Non
 
 
 @contextlib.asynccontextmanager
-async def _chaos(broker_port: int, crew: Crew) -> AsyncIterator[tuple[ControlServer, int]]:
+async def _chaos(broker_port: int, hop_port: int, crew: Crew) -> AsyncIterator[ControlServer]:
     """The real chaos process with one hop, and the control plane that tells it of faults."""
-    control, hop_port = ControlServer(secrets.token_urlsafe(24), on_snapshot=_ignore, client_handlers={}), free_port()
+    control = ControlServer(secrets.token_urlsafe(24), on_snapshot=_ignore, client_handlers={})
     address = await control.start()
     control.credentials.write(crew.folder, "chaos", 1)
     hop = {
@@ -107,7 +110,7 @@ async def _chaos(broker_port: int, crew: Crew) -> AsyncIterator[tuple[ControlSer
     try:
         with crew.running([sys.executable, "-P", "-m", "chaos"], environment={**os.environ, **settings.environment()}):
             await _until_ready(control)
-            yield control, hop_port
+            yield control
     finally:
         await control.stop()
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.lab.command_line import CommandLine, until
 
-ALARM = "make room on this disk"
+ALARM = "make room on this disk; tills and stages commit nothing until there is"
+"""Said by who writes the snapshots down; the journal of processes asks for room, too, when it has to write."""
 
 
 @pytest.fixture

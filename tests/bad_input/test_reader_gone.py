@@ -17,7 +17,8 @@ def test_a_lab_whose_output_nobody_reads_can_be_ended(command_line: CommandLine)
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
-        command_line.run("wait", "--ready", "--name", "lab", status=None)
+        until((command_line.home / "labs" / "lab" / "control.json").exists, "the lab can be asked")
+        command_line.run("wait", "--ready", "--name", "lab")
         until(lambda: command_line.json("status")["picture"]["phase"] == "trading", "the lab trades")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0

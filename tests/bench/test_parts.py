@@ -103,7 +103,8 @@ def test_latency_compares_ledger_and_journal_of_a_whole_lab(crew: Crew) -> None:
 @pytest.mark.timeout(600)
 def test_pipeline_finds_a_flat_rate_and_the_cost_by_process(crew: Crew) -> None:
     """A rate that a small lab carries with ease is flat, and every process of the lab has its CPU time."""
-    shape = pipeline.Shape(2, 2, (40,), settle_s=2.0, hold_s=5.0, tries=8)  # no step is flat while the machine stalls
+    # A snapshot that comes late tilts the fitted line: over 10 s by a third of what it does over 5 s.
+    shape = pipeline.Shape(2, 2, (40,), settle_s=2.0, hold_s=10.0, tries=5)  # no step is flat while the machine stalls
     figures = by_name(pipeline.measure(shape, crew, quiet))
     rate, cost = figures["pipeline.proxied"], figures["pipeline.proxied.cpu"]
     assert rate.lower_bound

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fleetwire.errors import FleetError, SettingsError
-from storefleet.bench import command, flatness
+from storefleet.bench import broker_count, command, flatness
 from storefleet.bench.broker_count import until_received
 from storefleet.bench.crew import Crew
 from storefleet.bench.interrupts import Interrupts
@@ -151,7 +151,8 @@ def test_interrupt_waits_for_what_must_be_whole() -> None:
     assert done == ["whole"]
 
 
-async def test_broker_that_received_too_little_is_found_out(broker: Broker) -> None:
+async def test_broker_that_received_too_little_is_found_out(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A baseline that did not send everything fails with the number that arrived."""
+    monkeypatch.setattr(broker_count, "SAYS_WITHIN_S", 3.0)
     with pytest.raises(FleetError, match="has received 0 of 5 publishes"):
         await until_received(broker.port, 5)

@@ -25,12 +25,14 @@ async def test_a_region_is_cut_off_and_comes_back(broker: Broker, make_hop: Call
     log: list[str] = []
     will = aiomqtt.Will("will/west", b"gone", qos=1)
     async with (
-        aiomqtt.Client(broker.host, broker.port, identifier="observer") as observer,
-        aiomqtt.Client("127.0.0.1", hop.port, identifier=EAST, protocol=aiomqtt.ProtocolVersion.V311) as east,
+        aiomqtt.Client(broker.host, broker.port, identifier="observer", timeout=40) as observer,
+        aiomqtt.Client(
+            "127.0.0.1", hop.port, identifier=EAST, protocol=aiomqtt.ProtocolVersion.V311, timeout=40
+        ) as east,
     ):
         await observer.subscribe("#", qos=1)
         collector = asyncio.create_task(_collect(observer, log))
-        west = aiomqtt.Client("127.0.0.1", hop.port, identifier=WEST, keepalive=4, will=will)
+        west = aiomqtt.Client("127.0.0.1", hop.port, identifier=WEST, keepalive=4, will=will, timeout=40)
         await west.__aenter__()
         await west.publish("sales/west", b"1", qos=1)
         await hop.call("add_fault", name="cut", type="partition", attributes={"region": "west"})
@@ -71,7 +73,7 @@ async def test_a_refused_connect_is_counted_by_reason(
     hop = await make_hop(f"{broker.host}:{broker.port}", protocol="mqtt").start()
     for version, counter in ((aiomqtt.ProtocolVersion.V5, "connack_0x87_total"), (None, "connack_0x05_total")):
         try:
-            async with aiomqtt.Client("127.0.0.1", hop.port, identifier=EAST, protocol=version):
+            async with aiomqtt.Client("127.0.0.1", hop.port, identifier=EAST, protocol=version, timeout=40):
                 raise AssertionError("the broker let us in")
         except aiomqtt.MqttError:
             assert hop.count(counter) == 1

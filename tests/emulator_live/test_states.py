@@ -37,7 +37,7 @@ class Observer:
 async def observing(broker: Broker, kind: str) -> AsyncIterator[Observer]:
     """An aiomqtt client that is subscribed to one kind of all terminals."""
     observer = Observer()
-    async with aiomqtt.Client(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+    async with aiomqtt.Client(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5, timeout=40) as client:
         await client.subscribe(f"{ROOT}/terminal/{kind}/#", qos=1)
 
         async def listen() -> None:
@@ -162,6 +162,8 @@ async def test_a_store_that_closes_offline_is_closed_on_purpose(broker: Broker, 
         await until(lambda: all(terminal.online for terminal in terminals), "all are online")
         broker.kill()
         await until(lambda: rows(tmp_path, REGISTERS) == [(0, "lost", 1, 1)] * 4, "all are lost")
+        ((lost_ms,),) = rows(tmp_path, "SELECT max(at_ms) FROM register")
+        await until(lambda: now_ms() > lost_ms, "the losses lie in the past")
         since_ms = now_ms()
         await call(emulator, "close_stores", store="s0001")
         closed = [terminal.life is Life.CLOSED for terminal in terminals]

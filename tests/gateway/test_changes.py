@@ -4,12 +4,13 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consumers.gateway import changes, changes_routes, store
-from tests.gateway.running import DEADLINE_S, RunningGateway, until
+from consumers.gateway import changes, changes_routes, server, store
+from tests.gateway.running import DEADLINE_S, RunningGateway, running_gateway, until
 
 BY_CHANNEL = {"filter": "sync_gateway/bychannel"}
 
@@ -285,16 +286,18 @@ async def test_too_many_feeds_are_refused(gateway: RunningGateway, monkeypatch: 
         )
 
 
-async def test_stopping_ends_open_feeds_quickly(gateway: RunningGateway) -> None:
+async def test_stopping_ends_open_feeds_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the gateway stops, continuous feeds end and longpolls answer whole."""
-    polling = asyncio.create_task(gateway.client.get("/fleet/_changes", params={"feed": "longpoll"}))
-    async with gateway.feed() as feed:
-        await feed.line()
-        await until(lambda: gateway.store.wakeups.open_feeds == 2)
-        started = time.monotonic()
-        gateway.serving.cancel()
-        assert await feed.rest() == []
-        assert (await polling).json() == {"results": [], "last_seq": "0"}
-        await asyncio.wait({gateway.serving}, timeout=DEADLINE_S)
-        assert time.monotonic() - started < DEADLINE_S / 2
-        assert gateway.serving.cancelled()
+    monkeypatch.setattr(server, "GRACE_S", round(DEADLINE_S))  # what has to be dropped ends too late
+    async with running_gateway(tmp_path / "gateway.sqlite") as gateway:
+        polling = asyncio.create_task(gateway.client.get("/fleet/_changes", params={"feed": "longpoll"}))
+        async with gateway.feed() as feed:
+            await feed.line()
+            await until(lambda: gateway.store.wakeups.open_feeds == 2)
+            started = time.monotonic()
+            gateway.serving.cancel()
+            assert await feed.rest() == []
+            assert (await polling).json() == {"results": [], "last_seq": "0"}
+            await asyncio.wait({gateway.serving}, timeout=DEADLINE_S)
+            assert time.monotonic() - started < DEADLINE_S / 2
+            assert gateway.serving.cancelled()

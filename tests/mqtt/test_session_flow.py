@@ -27,11 +27,13 @@ from tests.mqtt.recorder import Recorder
 _ALL = (TopicFilter(pattern="#"),)
 
 
-async def _open(group: SessionGroup, recorder: Recorder, client_id: str, **options: object) -> Session:
+async def _open(
+    group: SessionGroup, recorder: Recorder, client_id: str, will: Will | None = None, **options: object
+) -> Session:
     """A session that is connected, and subscribed if it subscribes at all."""
     known, subscribed = len(recorder.connected), len(recorder.subscribed)
     chosen = SessionOptions(client_id=client_id, **options)  # type: ignore[arg-type]
-    session = group.open(chosen, recorder)
+    session = group.open(chosen, recorder, lambda: will)
     await recorder.until("connected", lambda: len(recorder.connected) > known)
     if options.get("subscriptions"):
         await recorder.until("subscribed", lambda: len(recorder.subscribed) > subscribed)
@@ -39,7 +41,8 @@ async def _open(group: SessionGroup, recorder: Recorder, client_id: str, **optio
 
 
 def _observer(broker: Broker) -> aiomqtt.Client:
-    return aiomqtt.Client(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5, identifier="observer")
+    version = aiomqtt.ProtocolVersion.V5
+    return aiomqtt.Client(broker.host, broker.port, protocol=version, identifier="observer", timeout=40)
 
 
 async def test_observer_sees_what_a_session_publishes(broker: Broker, group: SessionGroup) -> None:
@@ -174,12 +177,15 @@ async def test_shared_subscription_gives_each_message_to_one_member(group: Sessi
 async def test_resumed_session_gets_what_it_missed(group: SessionGroup) -> None:
     """A message that was not acknowledged comes again as a duplicate, one sent meanwhile comes too."""
     recorder, other = Recorder(acknowledge_at_once=False), Recorder()
-    session = await _open(group, recorder, "till", subscriptions=_ALL, session_expiry_s=60)
-    sender = await _open(group, other, "sender")
+    only_a, only_will = (TopicFilter(pattern="a"),), (TopicFilter(pattern="will"),)
+    will = Will(topic="will", payload=b"gone")
+    session = await _open(group, recorder, "till", will, subscriptions=only_a, session_expiry_s=60)
+    sender = await _open(group, other, "sender", subscriptions=only_will)
     sender.publish("a", b"one")
     await recorder.until("one", lambda: recorder.payloads == [b"one"])
     session.abort()
     await session.closed()
+    await other.until("the broker has noticed, and sends nothing more there", lambda: other.payloads == [b"gone"])
     sender.publish("a", b"two")
     await other.until("both acknowledged", lambda: len(other.published) == 2)
     session.reopen()

@@ -203,9 +203,17 @@ async def test_publish_that_outlives_the_client_fails(broker: Broker) -> None:
 
 async def test_entering_fails_when_there_is_no_broker(port: int) -> None:
     """Without a broker entering raises the last failure after its time."""
-    endpoint = Endpoint(host="127.0.0.1", port=port)
+    failed = asyncio.Event()
+
+    class Late(StageClient):
+        async def _wait_ready(self, timeout_s: float) -> None:
+            """Its time begins once there is a failure."""
+            await asyncio.wait_for(failed.wait(), DEADLINE_S)
+            await super()._wait_ready(timeout_s)
+
+    endpoint, options = Endpoint(host="127.0.0.1", port=port), SessionOptions(client_id="stage")
     with pytest.raises(ConnectFailed, match="check that the broker runs"):
-        async with StageClient(endpoint, SessionOptions(client_id="stage"), ready_timeout_s=3.0):
+        async with Late(endpoint, options, ready_timeout_s=0.1, on_disconnected=lambda _: failed.set()):
             pass
 
 

@@ -28,6 +28,11 @@ TILLS = [Terminal("taco", "west", f"s{store:04d}", "r01") for store in range(30)
 TILL = TILLS[0]
 
 
+def client_of(broker: Broker) -> aiomqtt.Client:
+    """An independent client that waits as long as the tests do."""
+    return aiomqtt.Client(broker.host, broker.port, timeout=DEADLINE_S)
+
+
 async def start(lab: Laboratory) -> RunningStage:
     """olympus_dgs in this laboratory."""
     return await lab.start("consumers.olympus_dgs", "olympus_dgs", topic_root=ROOT)
@@ -62,7 +67,7 @@ async def becomes(lab: Laboratory, terminal: Terminal, value: list[object]) -> N
 
 async def test_a_state_becomes_a_document_an_answer_and_a_register(tmp_path: Path, broker: Broker) -> None:
     """Birth, death and ghost, from the retained topic to gateway, HTTP, witness and final read."""
-    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as parm:
+    async with Laboratory(tmp_path, broker.url) as lab, client_of(broker) as parm:
         await lab.start_gateway()
         await say(parm, TILL, 2, 0)
         olympus = await start(lab)
@@ -89,7 +94,7 @@ async def test_a_state_becomes_a_document_an_answer_and_a_register(tmp_path: Pat
 
 async def test_nothing_is_lost_while_the_gateway_is_away_or_the_stage_is_killed(tmp_path: Path, broker: Broker) -> None:
     """What was said meanwhile is written when both are there again, the newest state of each terminal."""
-    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as parm:
+    async with Laboratory(tmp_path, broker.url) as lab, client_of(broker) as parm:
         gateway = await lab.start_gateway()
         olympus = await start(lab)
         for terminal in TILLS:
@@ -111,7 +116,7 @@ async def test_somebody_elses_newer_document_is_not_overwritten_and_an_older_one
     tmp_path: Path, broker: Broker
 ) -> None:
     """A conflict is read again, and the greater (boot, bd_seq) wins."""
-    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as parm:
+    async with Laboratory(tmp_path, broker.url) as lab, client_of(broker) as parm:
         await lab.start_gateway()
         for terminal, boot in ((TILL, 9), (TILLS[1], 1)):
             document = device(boot, 0, terminal=terminal.id)
@@ -131,7 +136,7 @@ async def test_somebody_elses_newer_document_is_not_overwritten_and_an_older_one
 
 async def test_somebody_elses_document_beyond_all_numbers_is_replaced(tmp_path: Path, broker: Broker) -> None:
     """A boot that no SQLite integer holds is no device: it stops nothing."""
-    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as parm:
+    async with Laboratory(tmp_path, broker.url) as lab, client_of(broker) as parm:
         await lab.start_gateway()
         document = device(2**70, 0, terminal=TILL.id)
         await lab.client.put(f"device:{TILL.id}", msgspec.json.encode(document))
@@ -142,7 +147,7 @@ async def test_somebody_elses_document_beyond_all_numbers_is_replaced(tmp_path: 
 
 async def test_a_bad_state_becomes_a_dead_letter_and_stops_nothing(tmp_path: Path, broker: Broker) -> None:
     """With stage, reason and the original bytes; the state behind it is written; a cleared register is no state."""
-    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as parm:
+    async with Laboratory(tmp_path, broker.url) as lab, client_of(broker) as parm:
         await parm.subscribe(f"{ROOT}/dead-letter/#", qos=1)
         await lab.start_gateway()
         olympus = await start(lab)
@@ -174,7 +179,7 @@ async def test_the_feed_of_states_survives_a_broker_that_comes_late(
         await lab.start_gateway()
         await start(lab)
         broker.restart()
-        async with aiomqtt.Client(broker.host, broker.port) as parm:
+        async with client_of(broker) as parm:
             await say(parm, TILL, 1, 0)
             await becomes(lab, TILL, [True, 1, 0])
 

@@ -25,6 +25,11 @@ TILL = Terminal("taco", "west", "s0001", "r01")
 MODULE = "consumers.poseidon"
 
 
+def client_of(broker: Broker) -> aiomqtt.Client:
+    """An independent client that waits as long as the tests do."""
+    return aiomqtt.Client(broker.host, broker.port, timeout=DEADLINE_S)
+
+
 async def start(lab: Laboratory) -> RunningStage:
     """Poseidon in this laboratory."""
     return await lab.start(MODULE, "poseidon", topic_root=ROOT, outcomes=True)
@@ -71,7 +76,7 @@ async def test_an_event_in_the_gateway_becomes_an_outcome_a_register_and_an_orde
 ) -> None:
     """From the feed to the terminal's command topic, to HTTP, and to the final read, value by value."""
     events = [sale(TILL.id, 1, 700), sale(TILL.id, 2, 300), void(TILL.id, 3, 300, f"{TILL.id}.2")]
-    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as observer:
+    async with Laboratory(tmp_path, broker.url) as lab, client_of(broker) as observer:
         await observer.subscribe(TOPICS.command("outcome", TILL), qos=1)
         await lab.start_gateway()
         poseidon = await start(lab)
@@ -108,7 +113,7 @@ async def check_http(url: str) -> None:
 
 async def test_an_ask_is_answered_from_what_is_durable(tmp_path: Path, broker: Broker) -> None:
     """Also by a new incarnation that has applied nothing itself; what it does not have it does not promise."""
-    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as terminal:
+    async with Laboratory(tmp_path, broker.url) as lab, client_of(broker) as terminal:
         await terminal.subscribe(TOPICS.command("outcome", TILL), qos=1)
         await lab.start_gateway()
         first = await start(lab)
@@ -129,14 +134,14 @@ async def test_the_feed_goes_on_while_the_broker_is_away(tmp_path: Path, make_br
         await lab.write([sale(TILL.id, number) for number in range(1, 50)])
         await applied(poseidon, 49)
         broker.restart()
-        async with aiomqtt.Client(broker.host, broker.port) as terminal:
+        async with client_of(broker) as terminal:
             await terminal.subscribe(TOPICS.command("outcome", TILL), qos=1)
             await asked(terminal, Ask(unresolved=[(1, 49)]), lambda outcome: outcome.applied == [(1, 49)])
 
 
 async def test_it_says_that_it_is_there_and_that_it_is_gone(tmp_path: Path, broker: Broker) -> None:
     """Birth, will after a crash, birth again: retained, under its instance's host topic."""
-    async with Laboratory(tmp_path, broker.url) as lab, aiomqtt.Client(broker.host, broker.port) as observer:
+    async with Laboratory(tmp_path, broker.url) as lab, client_of(broker) as observer:
         await observer.subscribe(TOPICS.host("poseidon", 1), qos=1)
         states: list[Any] = []
         await lab.start_gateway()

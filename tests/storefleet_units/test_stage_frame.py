@@ -26,10 +26,17 @@ async def take(lab_end: LabEnd, source: str, sequence: int) -> None:
     assert await lab_end.server.call("tiny", "take", {"source": source, "sequence": sequence}) == [True]
 
 
-def gaps_ms(lab_end: LabEnd, apart: int) -> list[int]:
-    """From each snapshot to the one so many behind it; a machine that stalls makes some of them longer, none shorter."""
-    snapshots = lab_end.snapshots
-    return [later.at_ms - earlier.at_ms for earlier, later in zip(snapshots, snapshots[apart:], strict=False)]
+def gaps_ms(lab_end: LabEnd, apart: int) -> list[float]:
+    """From each snapshot to the one so many behind it, with the stalls that those in between and both ends tell of.
+
+    A stall makes a gap longer. It makes one shorter, by as much, only when it comes between the loop's look at the clock,
+    by which the next snapshot is due, and the stamp of this one: so it is added.
+    """
+    snapshots, gaps = lab_end.snapshots, []
+    for first in range(len(snapshots) - apart):
+        told = snapshots[first : first + apart + 1]
+        gaps.append(told[-1].at_ms - told[0].at_ms + sum(snapshot.loop_stall_ms for snapshot in told))
+    return gaps
 
 
 async def test_a_stage_joins_its_lab(lab_end: LabEnd) -> None:
