@@ -25,7 +25,17 @@ from fleetwire.errors import ControlError, FleetError, StorageError
 from fleetwire.identity import Key
 from fleetwire.witness import ViewRead
 from storefleet.altered_documents import AlteredDocuments, ledger_or_nothing
-from storefleet.expected_registers import BOARD_VIEW, Hardware, Truth, expected_registers, hardware_of
+from storefleet.expected_registers import (
+    BOARD_VIEW,
+    DEVICE_VIEWS,
+    EMULATOR,
+    Hardware,
+    Session,
+    Truth,
+    bounded,
+    expected_registers,
+    hardware_of,
+)
 from storefleet.expected_tills import ServedOrder, Tills, held_since, judge_tills, sample_keys
 from storefleet.feed_positions import Unreached, read_positions
 from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, read_gateway
@@ -57,6 +67,7 @@ AGREEING_ANSWERS: Final = 2
 AGREEING_ANSWERS_LIMIT: Final = 5
 """Of a view that now agrees with itself and now does not: one more for every time that it did not."""
 SKIPS_LIMIT: Final = 1_000
+ASK_EMULATOR_S: Final = 2.0
 _READ_TIMEOUT_S: Final = 60.0
 _UNREADABLE: Final = (FleetError, *UNREADABLE, TypeError, LookupError)
 """What a step may raise that reads, decodes and judges what somebody else answered."""
@@ -283,7 +294,8 @@ async def _read_registers(asking: _Asking, view: str, stage: str, ask: _Ask, tol
         answers = [await _served_by(asking, stage, ask) for _ in range(wanted)]
         at_ms = asking.now_ms()
         after = await asyncio.to_thread(_truth, asking)
-        reads = [await asyncio.to_thread(_read_beside, view, rows, (before, after)) for rows in answers]
+        truths = await _bounded(asking, (before, after)) if view in DEVICE_VIEWS else (before, after)
+        reads = [await asyncio.to_thread(_read_beside, view, rows, truths) for rows in answers]
         wrong = [read for read in reads if read.registers != read.registers_expected]
         pause_s = max(ASKED_EVERY_S, time.monotonic() - begun_s)
         if not wrong or not await asking.has_time_for(f"registers of {view} differ", pause_s=pause_s):
@@ -426,6 +438,18 @@ def _truth(asking: _Asking) -> Truth | None:
         return None
 
 
+async def _bounded(asking: _Asking, truths: Sequence[Truth | None]) -> Sequence[Truth | None]:
+    """The truths, and no later session than terminals say that they have begun; asked after everything else, since they go
+    on. Where they do not answer, by the ledger alone."""
+    sessions: dict[str, Session] = {}
+    try:
+        for answer in await asking.lab.stage_call(EMULATOR, "sessions", timeout_s=ASK_EMULATOR_S):
+            sessions.update(msgspec.convert(answer["sessions"], dict[str, Session]))
+    except _UNREADABLE as error:
+        _log.warning("terminals do not say which session they began last: %.300s", str(error) or type(error).__name__)
+    return [None if truth is None else bounded(truth, sessions) for truth in truths]
+
+
 def _read_beside(view: str, rows: list[msgspec.Raw], truths: Sequence[Truth | None]) -> FinalRead:
     """Raises StorageError."""
     found = registers_of(rows, read_status if view == BOARD_VIEW else read_device)
@@ -457,8 +481,8 @@ def expected_of(found: Mapping[str, object], truths: Sequence[Mapping[str, list[
         for name, acceptable in truth.items():
             if name in expected and expected[name] == found.get(name):
                 continue
-            expected[name] = found[name] if found.get(name) in acceptable else acceptable[0]
-    return expected
+            expected[name] = found.get(name) if found.get(name) in acceptable else acceptable[0]
+    return {name: value for name, value in expected.items() if value is not None}
 
 
 def enter_stored_times(events: Mapping[str, ViewRead], answer: Any) -> None:

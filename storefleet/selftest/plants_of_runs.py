@@ -16,6 +16,7 @@ from storefleet.selftest.plants_of_events import never_read
 from storefleet.verdict.history import Ledger, ViewRecord
 from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Stall
 from storefleet.verdict.missing_evidence import EARLY_MS
+from storefleet.verdict.views import EMULATOR, STOOD_STILL_MS
 
 
 @dataclass(slots=True, frozen=True)
@@ -90,6 +91,18 @@ def read_too_soon(ground: Ground) -> Findings:
     ground.set(ground.history, "aborted", False)
     del found[reason_line("invalid", "registers_differ", view.view)], found[f"view {view.view} is invalid"]
     return found + _unknown(view, "read_too_soon")
+
+
+def registers_unknown(ground: Ground) -> Findings:
+    """A register has another value, and the emulator, whose ledger is the truth, was silent or stood still at the read."""
+    view = _register_view(ground, excusable=True)
+    found = _altered(ground, view)
+    if ground.random.random() < 0.5:
+        ground.set(ground.history, "unheard_stages", frozenset({EMULATOR}))
+    else:
+        ground.set(ground.history, "stalls", [Stall(f"{EMULATOR}-1", (view.asked_at_ms or 0) - 500, STOOD_STILL_MS)])
+    del found[reason_line("invalid", "registers_differ", view.view)], found[f"view {view.view} is invalid"]
+    return found + _unknown(view, "registers_unknown")
 
 
 def _totals_view(ground: Ground) -> tuple[ViewRecord, tuple[str, str]]:

@@ -77,6 +77,10 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "registers differed that had less than the deadline to become right",
         "a final read that comes a deadline after the last fault and the last change of a terminal",
     ),
+    "registers_unknown": (
+        "registers differ from the ledger, whose writer did not run, so that nobody knows what they must show",
+        "a run whose emulator runs for a deadline before the final reads",
+    ),
     "convergence_unmeasured": (
         "a view was right at the end, but nobody measured when it became so",
         "readings of that view after the faults were lifted",

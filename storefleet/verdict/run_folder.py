@@ -126,6 +126,7 @@ def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
         witnessed_bytes=reads.witnessed_bytes,
         told_until_ms=told_until_ms,
         stages=[_stage(plan, index) for index in range(len(plan.steps))],
+        unheard_stages=frozenset(plan.unheard_stages),
         stalls=plan.stalls,
         machine=plan.machine,
         aborted=plan.aborted,

@@ -64,6 +64,8 @@ class Plan(Struct, kw_only=True):
     """Somebody ended the run: the views had the time of the drain to come up, not their deadline."""
     dead_stages: list[str] = field(default_factory=list)
     """Stages that were dead when the run ended."""
+    unheard_stages: list[str] = field(default_factory=list)
+    """Stages of which an instance did not answer right before the final reads, or none was connected."""
     stalls: list[Stall] = field(default_factory=list)
     machine: MachineRecord | None = None
     """None: nobody watched the machine, or a storefleet that told of its event loop only."""

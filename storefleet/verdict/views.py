@@ -30,6 +30,10 @@ from storefleet.verdict.result import (
     validity,
 )
 
+EMULATOR = "emulator"
+"""Whose ledger is the truth about registers."""
+STOOD_STILL_MS = 1_000
+"""Of so long a standstill of the emulator a register may differ; less is a pause that every process has."""
 WRONG_CLASSES = ("lost", "corrupted", "duplicated", "unexpected", "never_read")
 
 
@@ -262,12 +266,36 @@ def _excuse_registers(history: History, standstill: Standstill, view: ViewRecord
     if view.read_at_ms is None:
         return unknown("aborted", detail) if history.aborted else None
     asked_ms = view.asked_at_ms or view.read_at_ms
+    if why := _truth_unsure(history, view, asked_ms):
+        return unknown("registers_unknown", f"{detail}; {why}")
     since_ms = _registers_still_since_ms(history, view)
     left_ms = asked_ms - since_ms - round(view.deadline_s * 1000)
     if left_ms < 0:
         return unknown("aborted" if history.aborted else "read_too_soon", detail)
     still = standstill.by_cause(since_ms, asked_ms)
     return stalled(detail, "meanwhile", still) if total_ms(still) > left_ms else None
+
+
+def _truth_unsure(history: History, view: ViewRecord, asked_ms: int) -> str:
+    """Why the ledger is no truth about registers, in words; '' where it is.
+
+    Who writes it did not run: the broker publishes the wills of terminals that are silent for long, and nobody notes it.
+    What it had no whole deadline to note after it ran again is not known either.
+    """
+    if EMULATOR in history.unheard_stages:
+        return f"the {EMULATOR}, which writes down what they are, did not answer before the read"
+    from_ms, until_ms = asked_ms - round(view.deadline_s * 1000), view.read_at_ms or asked_ms
+    still_ms = sum(
+        stall.duration_ms
+        for stall in history.stalls
+        if stall.process.rpartition("-")[0] == EMULATOR
+        and stall.duration_ms >= STOOD_STILL_MS
+        and stall.at_ms < until_ms
+        and stall.at_ms + stall.duration_ms > from_ms
+    )
+    if not still_ms:
+        return ""
+    return f"the {EMULATOR}, which writes down what they are, stood still for {still_ms:,.0f} ms of the deadline before"
 
 
 def _registers_still_since_ms(history: History, view: ViewRecord) -> int:
