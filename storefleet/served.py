@@ -226,7 +226,8 @@ def read_device(row: Raw) -> tuple[str, object]:
 
 
 def totals_of(rows: Iterable[Raw]) -> list[Total]:
-    """Totals by store and day, added up: whoever lists a day twice tells its money twice."""
+    """Totals by store and day; of a day that is listed again, each further row is a total that nobody has: whoever adds up
+    what is listed, and whoever takes the first, must get the same."""
     result: dict[tuple[str, str], tuple[int, int]] = {}
     for place, row in enumerate(rows):
         try:
@@ -234,8 +235,10 @@ def totals_of(rows: Iterable[Raw]) -> list[Total]:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             result[f"row {place}", bytes(row)[:100].decode(errors="replace")] = (1, 0)
             continue
-        count, cents = result.get((one.store, one.business_day_date), (0, 0))
-        result[one.store, one.business_day_date] = (count + one.transactions, cents + one.cents)
+        name = one.store, one.business_day_date
+        if name in result:
+            name = one.store, f"{one.business_day_date} listed again in row {place}"
+        result[name] = (one.transactions, one.cents)
     return [(*name, *total) for name, total in result.items()]
 
 

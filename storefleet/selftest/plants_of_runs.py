@@ -129,10 +129,10 @@ def count_differs(ground: Ground) -> Findings:
 
 
 def total_invented(ground: Ground) -> Findings:
-    """There is a total of a day on which that store sold nothing."""
+    """There is a total of a day on which that store sold nothing, be it zero."""
     view, (store, _) = _totals_view(ground)
     assert view.totals_found is not None
-    ground.put(view.totals_found, (store, "1999-12-31"), (1, 100))
+    ground.put(view.totals_found, (store, "1999-12-31"), ground.random.choice([(1, 100), (0, 0)]))
     return _differs(view, f"{store} 1999-12-31", "totals_differ")
 
 

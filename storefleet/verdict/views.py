@@ -153,22 +153,23 @@ def _text(value: object) -> str:
 
 
 def _judge_totals(history: History, view: ViewRecord, judged: Judged, result: Judgement) -> None:
-    """Totals must be those of the events that the view holds, each once, at the ledger's amounts."""
+    """Totals must be those of the events that the view holds, each once, at the ledger's amounts. A day on which a store
+    sold nothing has none, not even zero."""
     if view.totals_found is None:
         return
     expected = expected_totals(history, view)
     unsure = {Terminal.parse(source).store_id for source in judged.holes}
     for store, day in sorted(expected.keys() | view.totals_found.keys()):
-        ours, theirs = expected.get((store, day), (0, 0)), view.totals_found.get((store, day), (0, 0))
-        if tuple(ours) != tuple(theirs) and store not in unsure:
+        ours, theirs = expected.get((store, day)), view.totals_found.get((store, day))
+        if ours != theirs and store not in unsure:
             _differ(result.account, view.view, f"{store} {day}", _total_text(ours), _total_text(theirs))
     if result.account.difference_count:
         count = result.account.difference_count
         result.invalid.append(invalid("totals_differ", f"{view.view}: {count:,} of {len(expected):,}"))
 
 
-def _total_text(total: Total) -> str:
-    return f"{total[0]} for {total[1]} cents"
+def _total_text(total: Total | None) -> str:
+    return "absent" if total is None else f"{total[0]} for {total[1]} cents"
 
 
 def expected_totals(history: History, view: ViewRecord) -> dict[tuple[str, str], Total]:

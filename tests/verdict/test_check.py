@@ -452,6 +452,22 @@ def test_loss_is_not_excused_by_a_standstill() -> None:
     assert codes(check(history))[0] == ["lost"]
 
 
+@pytest.mark.parametrize("store", ["ghost.west.s9999", "taco.west.s0001"])
+def test_a_total_of_a_day_without_sales(store: str) -> None:
+    """It is a difference, though it is zero: nobody sold anything there."""
+    history = healthy()
+    sales = view(history, "sales")
+    right = {("taco.west.s0001", "2025-03-01"): (20, 2000), ("bagel.east.s0002", "2025-03-01"): (10, 1000)}
+    sales.counted_types = ["transaction.retail"]
+    sales.totals_found = dict(right)
+    assert codes(check(history)) == ([], [])
+    sales.totals_found = {**right, (store, "1999-01-01"): (0, 0)}
+    verdict = check(history)
+    assert codes(verdict) == (["totals_differ"], [])
+    (example,) = (one for view in verdict.views for one in view.differences)
+    assert (example.name, example.expected, example.found) == (f"{store} 1999-01-01", "absent", "0 for 0 cents")
+
+
 def test_registers_and_totals_by_value() -> None:
     """A register or a total that differs is named with what was expected and found."""
     history = healthy()
