@@ -267,7 +267,7 @@ def _excuse_registers(history: History, standstill: Standstill, view: ViewRecord
     if view.read_at_ms is None:
         return unknown("aborted", detail) if history.aborted else None
     asked_ms = view.asked_at_ms or view.read_at_ms
-    if why := _truth_unsure(history, view, asked_ms):
+    if not _contradicts_itself(view) and (why := _truth_unsure(history, view, asked_ms)):
         return unknown("registers_unknown", f"{detail}; {why}")
     since_ms = _registers_still_since_ms(history, view)
     left_ms = asked_ms - since_ms - round(view.deadline_s * 1000)
@@ -275,6 +275,11 @@ def _excuse_registers(history: History, standstill: Standstill, view: ViewRecord
         return unknown("aborted" if history.aborted else "read_too_soon", detail)
     still = standstill.by_cause(since_ms, asked_ms)
     return stalled(detail, "meanwhile", still) if total_ms(still) > left_ms else None
+
+
+def _contradicts_itself(view: ViewRecord) -> bool:
+    """Whether a client got something else in another way: registers named by a path were held against the view's own."""
+    return any(name.startswith("/") for name in _wrong_registers(view))
 
 
 def _truth_unsure(history: History, view: ViewRecord, asked_ms: int) -> str:
