@@ -44,6 +44,7 @@ from storefleet.run_record import (
     added,
     calm_spans,
     journey_of,
+    views_not_judged,
     views_of,
 )
 from storefleet.verdict.machine import LAB_PROCESS
@@ -107,6 +108,7 @@ class Run:
             started_at_ms=round(self.lab.started_s * 1000),
             steps=journey_of(plan),
             views=views_of(plan),
+            views_not_judged=views_not_judged(plan),
             deadline_s=plan.deadline_s,
             letters=True,
             lab=plan,

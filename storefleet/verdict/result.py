@@ -221,6 +221,8 @@ class Verdict(Struct, kw_only=True):
     unknown: list[Unknown] = field(default_factory=list)
     places: list[PlaceAccount] = field(default_factory=list)
     views: list[ViewAccount] = field(default_factory=list)
+    views_not_judged: list[str] = field(default_factory=list)
+    """Views that were there, of which nothing is known: somebody else's stage makes or shows them."""
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     rejected_unexpectedly: int = 0
     duplicates_absorbed: dict[str, int] = field(default_factory=dict)

@@ -87,6 +87,7 @@ def judge(folder: Path) -> tuple[Verdict, Plan]:
             verdict = _nothing_but(unknown("checker_failed", f"while reading: {type(error).__name__}: {error}"))
         else:
             verdict = check(history)
+    verdict.views_not_judged = [view[:80] for view in plan.views_not_judged]
     verdict.refused_reports = {who: count for who, count in plan.refused_reports.items() if count > 0}
     return verdict, plan
 

@@ -53,6 +53,8 @@ class Plan(Struct, kw_only=True):
     steps: list[JourneyStep] = field(default_factory=lambda: list(JOURNEY))
     """Only what was present."""
     views: list[JourneyView] = field(default_factory=lambda: list(VIEWS))
+    views_not_judged: list[str] = field(default_factory=list)
+    """Views that were there and are not read, since somebody else's stage makes or shows them."""
     deadline_s: float = 10.0
     deadlines_s: dict[str, float] = field(default_factory=dict)
     """By view, where it differs."""

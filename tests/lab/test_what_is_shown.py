@@ -22,6 +22,7 @@ from tests.resilience.laboratory import plan_of, play, until_traded
 
 EFFECT_BYTES = 8
 HALF, QUARTER = "(source + sequence) % 2 = 0", "(source + sequence) % 4 = 1"
+GHOST = "ghost.west.s9999"
 DAY = 3
 """Place of the business day in a till's register."""
 
@@ -88,6 +89,13 @@ def spoil_documents(lab: Lab, chosen: list[str]) -> None:
         httpx.put(url, params={"rev": revision}, json=document, trust_env=False).raise_for_status()
 
 
+def delete_document(lab: Lab, document: str) -> None:
+    """The gateway gives it out no more."""
+    url = f"{lab.description['gateway']}/{document}"
+    revision = httpx.get(url, trust_env=False).raise_for_status().json()["_rev"]
+    httpx.delete(url, params={"rev": revision}, trust_env=False).raise_for_status()
+
+
 def shown_otherwise(lab: Lab, reads: Any) -> set[str]:
     """Keys of the events of which Poseidon shows another effect than the ledger has; counted here by hand."""
     must = "SELECT id, sequence, effect FROM event JOIN source ON number = source"
@@ -97,6 +105,8 @@ def shown_otherwise(lab: Lab, reads: Any) -> set[str]:
         shown = base64.b64decode(read["effects"])
         numbers = chain.from_iterable(range(first, last + 1) for first, last in read["intervals"])
         for place, number in enumerate(numbers):
+            if (source, number) not in effects:  # nobody sent it
+                continue
             if shown[place * EFFECT_BYTES : (place + 1) * EFFECT_BYTES] != effects[source, number]:
                 result.add(f"{source}.{number}")
     return result
@@ -120,7 +130,15 @@ def test_what_is_shown_is_judged(command_line: CommandLine) -> None:
     days = "SELECT DISTINCT id, business_day_date FROM receipt JOIN source ON number = source"
     robbed = query(poseidon, f"{days} WHERE {HALF}")
     spoiled = spoil_poseidon(poseidon)
+    spoil(poseidon, "INSERT INTO applied VALUES (1, 0, x'0000000000000000', 1)")
+    spoil(
+        lab.run_folder / "state" / "views-1" / "sales.sqlite", "INSERT INTO sales VALUES (?, '1999-01-01', 0, 0)", GHOST
+    )
     registers = spoil_registers(lab.run_folder / "state")
+    last = max(registers["olympus_dgs"])
+    for view, document in (("store_board", f"status:{last.rpartition('.')[0]}"), ("olympus_dgs", f"device:{last}")):
+        delete_document(lab, document)
+        registers[view].add(document)
     verdict = lab.down(status=1)
     reads = json.loads((lab.run_folder / "reads.json").read_text(encoding="utf-8"))
     views = {view["view"]: view for view in verdict["views"]}
@@ -141,6 +159,9 @@ def test_what_is_shown_is_judged(command_line: CommandLine) -> None:
         assert (view, shown) == (view, names)
         assert (view, views[view]["validity"]) == (view, "invalid"), "it had its whole deadline"
         assert read["registers_changed_ms"].keys() == read["registers_expected"].keys()
+    assert views["orders"]["counts"]["unexpected"] == 1, "a row that no event can have hides none of the others"
+    (ghost,) = views["sales"]["differences"]
+    assert (ghost["name"], ghost["expected"], ghost["found"]) == (f"{GHOST} 1999-01-01", "absent", "0 for 0 cents")
     assert_tills(reads["views"]["tills"], spoiled["deleted"] | spoiled["raised"], robbed, views["tills"])
     assert {skip["reason"] for skip in reads["views"]["orders"]["skips"]} == {"no_key"}
     assert all(read["asked_at_ms"] <= read["at_ms"] for read in reads["views"].values())
