@@ -35,6 +35,7 @@ class Commands:
             "close_stores": self._close_stores,
             "open_stores": self._open_stores,
             "drained": self._drained,
+            "sessions": self._sessions,
             "power_cut": self._power_cut,
             "power_on": self._power_on,
             "status": self._status,
@@ -67,6 +68,11 @@ class Commands:
     async def _drained(self, _: Params) -> object:
         fleet = self._fleet()
         return {"unresolved": fleet.unresolved, "uncommitted": fleet.journal.uncommitted}
+
+    async def _sessions(self, _: Params) -> object:
+        """The last session that each terminal has begun which is not online, acknowledged or not: boot and bd_seq."""
+        terminals = self._fleet().terminals
+        return {"sessions": {one.id: (one.boot, one.bd_seq) for one in terminals if not one.online}}
 
     async def _power_cut(self, params: Params) -> object:
         """What a till has sold is on disk before the light goes out."""

@@ -9,19 +9,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from emulator.fleet import Fleet
+from fleetwire.errors import StorageError
 from storefleet.ledger_rows import query_ledger
 
 DEVICE_VIEWS: Final = ("device_inventory", "olympus_dgs")
 BOARD_VIEW: Final = "store_board"
+EMULATOR: Final = "emulator"
+_NO_END: Final = 2**62
+_BOOTS: Final = "SELECT id, boot FROM till JOIN source ON number = source"
+"""Of the emulator's own table: which boot each terminal has come to."""
 _REGISTERS: Final = "SELECT id, online, reason, boot, bd_seq, at_ms FROM register JOIN source ON number = source"
 Hardware = tuple[str, str, str, str, str]
 Acceptable = dict[str, list[object]]
-"""Register -> the values that are right, the likeliest first; a value, or after it what is equal to several."""
+"""Register -> the values that are right, the likeliest first; a value, or after it what is equal to several; None: that
+there is no such register."""
+Session = tuple[int, int]
+"""Boot and bd_seq."""
 
 
 class Truth(NamedTuple):
@@ -33,7 +41,8 @@ class Truth(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LaterSession:
-    """Equal to every register of an offline terminal that tells of a session later than the one that is named here.
+    """Equal to every register of an offline terminal that tells of a session later than the one that is named here, and
+    not later than ``latest``, the last that the terminal has begun.
 
     Of a CONNECT that the broker took and whose answer was cut off, so that the terminal never had it acknowledged, the
     broker publishes the will; and a birth or a goodbye may have arrived without its PUBACK.
@@ -42,13 +51,15 @@ class LaterSession:
     boot: int
     bd_seq: int
     hardware: Hardware
+    latest: Session = (_NO_END, _NO_END)
 
     def __eq__(self, found: object) -> bool:
         match found:
-            case LaterSession(boot, bd_seq, hardware):
-                return (boot, bd_seq, hardware) == (self.boot, self.bd_seq, self.hardware)
+            case LaterSession(boot, bd_seq, hardware, latest):
+                return (boot, bd_seq, hardware, latest) == (self.boot, self.bd_seq, self.hardware, self.latest)
             case [False, "lost" | "planned_close", int(boot), int(bd_seq), *hardware]:
-                return (boot, bd_seq) > (self.boot, self.bd_seq) and hardware == [*self.hardware]
+                is_later = (self.boot, self.bd_seq) < (boot, bd_seq) <= self.latest
+                return is_later and hardware == [*self.hardware]
         return False
 
     def __hash__(self) -> int:
@@ -75,27 +86,59 @@ def expected_registers(ledger: Path, hardware: Mapping[str, Hardware]) -> Truth:
     changed_ms: dict[str, int] = {}
     stores: dict[str, list[_Known]] = defaultdict(list)
     stores_changed_ms: dict[str, int] = defaultdict(int)
+    boots = _boots(ledger)
     for terminal, online, reason, boot, bd_seq, at_ms in query_ledger(ledger, _REGISTERS):
         store = terminal.rpartition(".")[0]
         known = _Known(bool(online), reason)
         fixed = hardware.get(terminal, ("", "", "", "", ""))
         devices[terminal] = [[known.online, word, boot, bd_seq, *fixed] for word in _reasons(known)]
         if not known.online:
-            devices[terminal].append(LaterSession(boot, bd_seq, fixed))
+            devices[terminal].append(LaterSession(boot, bd_seq, fixed, _latest(boots, terminal)))
         changed_ms[terminal] = at_ms
         stores[store].append(known)
         stores_changed_ms[store] = max(stores_changed_ms[store], at_ms)
     fleet_totals: dict[str, int] = defaultdict(int)
-    for terminal in hardware:
+    for terminal, fixed in hardware.items():
         fleet_totals[terminal.rpartition(".")[0]] += 1
+        if terminal not in devices:  # it was never acknowledged: the broker may have taken its CONNECT all the same
+            devices[terminal] = [None, LaterSession(0, 0, fixed, _latest(boots, terminal))]
     board: Acceptable = {
         store: [value for total in _totals(len(states), fleet_totals[store]) for value in _store_values(states, total)]
         for store, states in stores.items()
     }
+    for store in fleet_totals.keys() - stores.keys():
+        values = (value for total in range(1, fleet_totals[store] + 1) for value in _store_values([], total))
+        board[store] = [None, *values]
     return Truth(
         {BOARD_VIEW: board, **dict.fromkeys(DEVICE_VIEWS, devices)},
         {BOARD_VIEW: dict(stores_changed_ms), **dict.fromkeys(DEVICE_VIEWS, changed_ms)},
     )
+
+
+def bounded(truth: Truth, sessions: Mapping[str, Session]) -> Truth:
+    """The same where it is known which session these offline terminals have begun last."""
+    devices: Acceptable = {}
+    for terminal, acceptable in truth.registers[DEVICE_VIEWS[0]].items():
+        latest = sessions.get(terminal)
+        devices[terminal] = acceptable if latest is None else [_bounded(value, latest) for value in acceptable]
+    return truth._replace(registers={**truth.registers, **dict.fromkeys(DEVICE_VIEWS, devices)})
+
+
+def _bounded(value: object, latest: Session) -> object:
+    return replace(value, latest=min(latest, value.latest)) if isinstance(value, LaterSession) else value
+
+
+def _boots(ledger: Path) -> dict[str, int] | None:
+    """Terminal -> its boot; None in a ledger of somebody else's emulator."""
+    try:
+        return dict(query_ledger(ledger, _BOOTS))
+    except StorageError:
+        return None
+
+
+def _latest(boots: Mapping[str, int] | None, terminal: str) -> Session:
+    """No session is later than this, by the ledger alone: of its boot it does not say how many there were."""
+    return (_NO_END if boots is None else boots.get(terminal, 0), _NO_END)
 
 
 def _reasons(known: _Known) -> list[str]:

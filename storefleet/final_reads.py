@@ -21,14 +21,37 @@ import aiohttp
 import msgspec
 
 from emulator.fleet import Fleet
+from fleetwire.documents import DEVICE_CHANNEL, DEVICE_PREFIX, STATUS_CHANNEL, STATUS_PREFIX
 from fleetwire.errors import ControlError, FleetError, StorageError
 from fleetwire.identity import Key
 from fleetwire.witness import ViewRead
 from storefleet.altered_documents import AlteredDocuments, ledger_or_nothing
-from storefleet.expected_registers import BOARD_VIEW, Hardware, Truth, expected_registers, hardware_of
+from storefleet.asked_otherwise import (
+    Aside,
+    Otherwise,
+    Sampled,
+    device_asides,
+    differences,
+    row_of,
+    till_asides,
+    totals_of_otherwise,
+    view_asides,
+    whole_documents,
+)
+from storefleet.expected_registers import (
+    BOARD_VIEW,
+    DEVICE_VIEWS,
+    EMULATOR,
+    Hardware,
+    Session,
+    Truth,
+    bounded,
+    expected_registers,
+    hardware_of,
+)
 from storefleet.expected_tills import ServedOrder, Tills, held_since, judge_tills, sample_keys
 from storefleet.feed_positions import Unreached, read_positions
-from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, read_gateway
+from storefleet.gateway_read import UNREADABLE, StoredTimes, aligned_times, current_documents, read_gateway
 from storefleet.lab import Lab
 from storefleet.names_borne import NamesBorne
 from storefleet.observer import HEAR_OUT_TIMEOUT_S
@@ -39,6 +62,7 @@ from storefleet.served import (
     Served,
     read_device,
     read_status,
+    read_till,
     registers_of,
     served,
     totals_of,
@@ -59,9 +83,19 @@ AGREEING_ANSWERS: Final = 2
 AGREEING_ANSWERS_LIMIT: Final = 5
 """Of a view that now agrees with itself and now does not: one more for every time that it did not."""
 SKIPS_LIMIT: Final = 1_000
+ASK_EMULATOR_S: Final = 2.0
 _READ_TIMEOUT_S: Final = 60.0
 _UNREADABLE: Final = (FleetError, *UNREADABLE, TypeError, LookupError)
 """What a step may raise that reads, decodes and judges what somebody else answered."""
+
+_CHANNELS: Final = {BOARD_VIEW: STATUS_CHANNEL, "olympus_dgs": DEVICE_CHANNEL}
+"""View -> the channel of documents that are judged with it: those that it shows, or that its stage writes."""
+_PREFIXES: Final = {BOARD_VIEW: STATUS_PREFIX, "olympus_dgs": DEVICE_PREFIX}
+_ASIDES: Final[dict[str, Callable[..., Awaitable[list[Aside]]]]] = {
+    BOARD_VIEW: partial(view_asides, path="store-board"),
+    "device_inventory": partial(view_asides, path="device-inventory"),
+    "olympus_dgs": device_asides,
+}
 
 Item = TypeVar("Item")
 _Ask = Callable[[Served], Awaitable[list[msgspec.Raw]]]
@@ -85,6 +119,16 @@ class _Asking:
     on_waiting: Callable[[str], None]
     reads: Reads = field(default_factory=Reads)
     positions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def sampled(self) -> Sampled:
+        """Draws what is asked for once more."""
+        return Sampled(self.lab.plan.seed)
+
+    @property
+    def places_and_sample(self) -> dict[str, Any]:
+        """What the questions of :mod:`storefleet.asked_otherwise` are drawn from."""
+        return {"places": self.places, "sampled": self.sampled}
 
     def endpoint(self, stage: str) -> str:
         """Its HTTP address; raises NotServed."""
@@ -179,6 +223,7 @@ class _Shown:
     at_ms: int
     tills: dict[str, object]
     orders: dict[Key, ServedOrder]
+    otherwise: list[Otherwise]
 
 
 async def _tills_shown(asking: _Asking) -> _Shown:
@@ -186,11 +231,18 @@ async def _tills_shown(asking: _Asking) -> _Shown:
 
     async def ask(poseidon: Served) -> _Shown:
         asked_at_ms = asking.now_ms()
-        tills = await poseidon.tills(asking.places)
+        rows = await poseidon.till_rows(asking.places.stores)
+        tills = await asyncio.to_thread(registers_of, rows, read_till)
+        asides = await till_asides(poseidon, rows, asking.sampled)
+        stores = {aside.path.rpartition("/")[2].rpartition(".")[0] for aside in asides}
+        again = await poseidon.till_rows(sorted(stores & set(asking.places.stores)))
         orders = await poseidon.orders(keys)
-        return _Shown(asked_at_ms, asking.now_ms(), tills, orders)
+        return _Shown(asked_at_ms, asking.now_ms(), tills, orders, differences(asides, rows, again))
 
-    return await _served_by(asking, "poseidon", ask)
+    while True:
+        shown = await _served_by(asking, "poseidon", ask)
+        if not shown.otherwise or not await asking.has_time_for("single tills are not what is listed"):
+            return shown
 
 
 async def _judge_shown(asking: _Asking, shown: _Shown, read: FinalRead) -> None:
@@ -199,6 +251,7 @@ async def _judge_shown(asking: _Asking, shown: _Shown, read: FinalRead) -> None:
         return judge_tills(asking.ledger, held, shown.tills, shown.orders)
 
     tills = await asyncio.to_thread(judge)
+    _enter_otherwise(tills.found, tills.expected, shown.otherwise)
     asking.reads.views[TILLS_VIEW] = FinalRead(
         at_ms=shown.at_ms,
         asked_at_ms=shown.asked_at_ms,
@@ -235,15 +288,19 @@ async def _read_sales(asking: _Asking, told: dict[str, Any]) -> None:
     wanted = AGREEING_ANSWERS
     while True:
         begun_s = time.monotonic()
-        first = await asyncio.to_thread(totals_of, await _served_by(asking, "views", ask))
+        rows = await _served_by(asking, "views", ask)
+        first = await asyncio.to_thread(totals_of, rows)
+        asides = await _served_by(asking, "views", partial(view_asides, path="sales", **asking.places_and_sample))
         asked_at_ms = asking.now_ms()
         told.clear()
         told.update(await _stage_views(asking, "views"))
         shown = [first]
         while len(shown) < wanted:
-            shown.append(await asyncio.to_thread(totals_of, await _served_by(asking, "views", ask)))
+            later = await _served_by(asking, "views", ask)
+            shown.append(await asyncio.to_thread(totals_of, later))
+        otherwise = await asyncio.to_thread(differences, asides, rows, later)
         pause_s = max(ASKED_EVERY_S, time.monotonic() - begun_s)
-        if all(one == first for one in shown):
+        if all(one == first for one in shown) and not otherwise:
             break
         if not await asking.has_time_for("totals of sales go on changing", pause_s=pause_s):
             break
@@ -251,7 +308,7 @@ async def _read_sales(asking: _Asking, told: dict[str, Any]) -> None:
     if SALES_VIEW in told:
         read = await asyncio.to_thread(_events_read, told[SALES_VIEW], asked_at_ms)
         read.at_ms = asking.now_ms()
-        read.totals = shown[-1]
+        read.totals = shown[-1] + totals_of_otherwise(otherwise)
         asking.reads.views[SALES_VIEW] = read
 
 
@@ -282,10 +339,25 @@ async def _read_registers(asking: _Asking, view: str, stage: str, ask: _Ask, tol
         begun_s = time.monotonic()
         before = await asyncio.to_thread(_truth, asking)
         asked_at_ms = asking.now_ms()
-        answers = [await _served_by(asking, stage, ask) for _ in range(wanted)]
+        answers = [await _served_by(asking, stage, ask)]
+        asides = await _served_by(asking, stage, partial(_ASIDES[view], rows=answers[0], **asking.places_and_sample))
+        documents = await _documents(asking, view)
+        answers += [await _served_by(asking, stage, ask) for _ in range(wanted - 1)]
         at_ms = asking.now_ms()
         after = await asyncio.to_thread(_truth, asking)
-        reads = [await asyncio.to_thread(_read_beside, view, rows, (before, after)) for rows in answers]
+        truths = await _bounded(asking, (before, after)) if view in DEVICE_VIEWS else (before, after)
+        reads = [await asyncio.to_thread(_read_beside, view, rows, truths) for rows in answers]
+        otherwise = await asyncio.to_thread(differences, asides, answers[0], answers[-1])
+        if documents is not None:
+            if view == BOARD_VIEW:
+                path = f"/_changes?channels={STATUS_CHANNEL}"
+                whole = await asyncio.to_thread(whole_documents, path, documents, answers[-1], read_status)
+                otherwise += await asyncio.to_thread(differences, [whole], answers[0], answers[-1])
+            kept = await asyncio.to_thread(_read_beside, view, documents, truths)
+            for read in reads:
+                _enter_documents(read, kept, _PREFIXES[view])
+        for read in reads:
+            _enter_otherwise(read.registers or {}, read.registers_expected, otherwise)
         wrong = [read for read in reads if read.registers != read.registers_expected]
         pause_s = max(ASKED_EVERY_S, time.monotonic() - begun_s)
         if not wrong or not await asking.has_time_for(f"registers of {view} differ", pause_s=pause_s):
@@ -298,6 +370,41 @@ async def _read_registers(asking: _Asking, view: str, stage: str, ask: _Ask, tol
     asking.reads.views[view] = read
 
 
+async def _documents(asking: _Asking, view: str) -> list[msgspec.Raw] | None:
+    """The gateway's documents of which the view is made, or which its stage wrote, as rows of the view; None where they are
+    nobody's of this run, or nobody gives them out."""
+    if GATEWAY_VIEW not in asking.views or view not in _CHANNELS:
+        return None
+    try:
+        found = await current_documents(asking.lab.gateway_url, _CHANNELS[view])
+    except UNREADABLE as error:
+        _log.warning("no documents of %s in the gateway: %.300s", view, str(error) or type(error).__name__)
+        return None
+    return [row_of(document_id, document, _PREFIXES[view]) for document_id, document in found]
+
+
+def _enter_documents(read: FinalRead, kept: FinalRead, prefix: str) -> None:
+    """Documents that are not as they must be, by their ids, beside the view's own registers."""
+    found, expected = kept.registers or {}, kept.registers_expected
+    for name in found.keys() | expected.keys():
+        if found.get(name) != expected.get(name):
+            one = prefix + name
+            _put(read.registers or {}, one, found.get(name))
+            _put(read.registers_expected, one, expected.get(name))
+            read.registers_changed_ms[one] = read.registers_changed_ms.get(name, 0)
+
+
+def _enter_otherwise(found: dict[str, object], expected: dict[str, object], otherwise: Sequence[Otherwise]) -> None:
+    """What a client gets who asks in another way, by the path that it asks."""
+    for one in otherwise:
+        found[one.path], expected[one.path] = one.found, one.expected
+
+
+def _put(registers: dict[str, object], name: str, value: object) -> None:
+    if value is not None:
+        registers[name] = value
+
+
 async def _read_gateway(asking: _Asking) -> None:
     if GATEWAY_VIEW not in asking.views:
         return
@@ -306,7 +413,8 @@ async def _read_gateway(asking: _Asking) -> None:
         asked_at_ms = asking.now_ms()
         altered, unreached, names = AlteredDocuments(ledger), Unreached(asking.positions), NamesBorne()
         try:
-            events = await read_gateway(asking.lab.gateway_url, altered.look, unreached.look, names.look)
+            url, seed = asking.lab.gateway_url, asking.lab.plan.seed
+            events = await read_gateway(url, altered.look, unreached.look, names.look, sample_seed=seed)
             break
         except (aiohttp.ClientError, OSError):
             if not await asking.has_time_for("the gateway does not answer"):
@@ -442,6 +550,18 @@ def _truth(asking: _Asking) -> Truth | None:
         return None
 
 
+async def _bounded(asking: _Asking, truths: Sequence[Truth | None]) -> Sequence[Truth | None]:
+    """The truths, and no later session than terminals say that they have begun; asked after everything else, since they go
+    on. Where they do not answer, by the ledger alone."""
+    sessions: dict[str, Session] = {}
+    try:
+        for answer in await asking.lab.stage_call(EMULATOR, "sessions", timeout_s=ASK_EMULATOR_S):
+            sessions.update(msgspec.convert(answer["sessions"], dict[str, Session]))
+    except _UNREADABLE as error:
+        _log.info("terminals do not say which session they began last: %.300s", str(error) or type(error).__name__)
+    return [None if truth is None else bounded(truth, sessions) for truth in truths]
+
+
 def _read_beside(view: str, rows: list[msgspec.Raw], truths: Sequence[Truth | None]) -> FinalRead:
     """Raises StorageError."""
     found = registers_of(rows, read_status if view == BOARD_VIEW else read_device)
@@ -473,8 +593,8 @@ def expected_of(found: Mapping[str, object], truths: Sequence[Mapping[str, list[
         for name, acceptable in truth.items():
             if name in expected and expected[name] == found.get(name):
                 continue
-            expected[name] = found[name] if found.get(name) in acceptable else acceptable[0]
-    return expected
+            expected[name] = found.get(name) if found.get(name) in acceptable else acceptable[0]
+    return {name: value for name, value in expected.items() if value is not None}
 
 
 def enter_stored_times(events: Mapping[str, ViewRead], answer: Any) -> None:

@@ -78,8 +78,9 @@ class GatewayContents:
         timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
         async with self._reading:
             async with client.get(f"{self._url()}/", timeout=timeout, raise_for_status=True) as answer:
-                self._recognise(_decode_database(await answer.read()))
-            pages = feed_pages(client, self._url(), self._since, timeout_s=ANSWER_TIMEOUT_S)
+                database = _decode_database(await answer.read())
+            self._recognise(database)
+            pages = feed_pages(client, self._url(), self._since, timeout_s=ANSWER_TIMEOUT_S, end=database.update_seq)
             async for entries, following in pages:
                 self.take([(entry.id, None if entry.deleted else entry.doc) for entry in entries])
                 self._since = following

@@ -9,9 +9,11 @@ the same, with a content hash that nobody has sent.
 from __future__ import annotations
 
 import logging
+import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from hashlib import blake2b, md5
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import aiohttp
@@ -28,6 +30,7 @@ from fleetwire.revisions import revision_id
 from fleetwire.witness import ViewRead
 from storefleet.packed_reads import pack
 
+SAMPLE_DOCUMENTS: Final = 20
 PAGE_DOCUMENTS: Final = 500
 """So many are decoded without a pause of the lab's loop."""
 TIME_BYTES: Final = 8
@@ -93,35 +96,95 @@ async def read_gateway(
     look: Callable[[Key, bytes, bytes], None] = lambda *_: None,
     look_at_place: Callable[[Key, object], None] = lambda *_: None,
     look_at_other: Callable[[bytes], None] = lambda _: None,
+    *,
+    sample_seed: int | None = None,
 ) -> dict[str, ViewRead]:
     """Every transaction document, by value, by source; one that is listed twice is repeated.
 
     ``look`` sees each key with its hash and its JSON, ``look_at_place`` with its place in the feed, ``look_at_other`` the
-    JSON of each document whose id is no key.
+    JSON of each document whose id is no key. With ``sample_seed``, some documents are asked for by their id as well: one
+    of which that says something else says what it says there.
 
     Raises UNREADABLE.
     """
     documents = _Documents(look, look_at_other)
+    sample = _Sample(sample_seed)
     async with aiohttp.ClientSession() as client:
-        async for entries, _ in feed_pages(client, url, "0", timeout_s=READ_TIMEOUT_S):
+        end = await end_of_feed(client, url)
+        async for entries, _ in feed_pages(client, url, "0", timeout_s=READ_TIMEOUT_S, end=end):
             for entry in entries:
                 if entry.doc is not msgspec.UNSET and not entry.deleted:
-                    key = documents.enter(entry.id, bytes(entry.doc))
+                    document = bytes(entry.doc)
+                    key = documents.enter(entry.id, document)
                     if key is not None:
                         look_at_place(key, entry.seq)
+                        sample.offer(entry.id, document)
+        for document_id, document in sample.documents.items():
+            shown = await _single(client, url, document_id)
+            if _plain(shown) != _plain(document):
+                documents.replace(document_id, shown)
     return documents.reads()
 
 
+async def _single(client: aiohttp.ClientSession, url: str, document_id: str) -> bytes:
+    """A document as a client gets it by its id; empty where it gets none. Raises UNREADABLE."""
+    timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S)
+    async with client.get(f"{url}/{document_id}", timeout=timeout) as answer:
+        return await answer.read() if answer.status == HTTPStatus.OK else b""
+
+
+def _plain(document: bytes) -> object:
+    try:
+        return _decode_body(document)
+    except _NOT_JSON:
+        return document
+
+
+async def current_documents(url: str, channel: str) -> list[tuple[str, Raw]]:
+    """Every document of a channel by its id, but those that were deleted; raises UNREADABLE."""
+    found: dict[str, Raw] = {}
+    async with aiohttp.ClientSession() as client:
+        end = await end_of_feed(client, url)
+        async for entries, _ in feed_pages(client, url, "0", timeout_s=READ_TIMEOUT_S, end=end, channel=channel):
+            for entry in entries:
+                if entry.doc is not msgspec.UNSET and not entry.deleted:
+                    found[entry.id] = entry.doc
+                else:
+                    found.pop(entry.id, None)
+    return list(found.items())
+
+
+class _Database(Struct):
+    update_seq: int
+
+
+async def end_of_feed(client: aiohttp.ClientSession, url: str) -> int | None:
+    """How far the feed goes now: somebody who goes on writing makes no reader read for ever. None: it does not say."""
+    timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S)
+    try:
+        async with client.get(f"{url}/", timeout=timeout, raise_for_status=True) as answer:
+            return msgspec.json.decode(await answer.read(), type=_Database).update_seq
+    except UNREADABLE:
+        return None
+
+
 async def feed_pages(
-    client: aiohttp.ClientSession, url: str, since: str, *, timeout_s: float
+    client: aiohttp.ClientSession,
+    url: str,
+    since: str,
+    *,
+    timeout_s: float,
+    end: int | None = None,
+    channel: str = TRANSACTION_CHANNEL,
 ) -> AsyncIterator[tuple[list[Entry], str]]:
-    """Pages of transaction documents behind a place in the feed, each with the place that follows; raises UNREADABLE.
+    """Pages of documents of a channel behind a place in the feed, each with the place that follows, up to the place ``end``
+    at least; raises UNREADABLE.
 
     ``timeout_s`` is for each page.
     """
     timeout = aiohttp.ClientTimeout(total=timeout_s)
-    while True:
-        query = {**FEED_QUERY, "since": since}
+    while end is None or not since.isdecimal() or int(since) < end:
+        query = {**FEED_QUERY, "channels": channel, "since": since}
         async with client.get(f"{url}/_changes", params=query, timeout=timeout, raise_for_status=True) as answer:
             page = _decode_page(await answer.read())
         if not page.results:
@@ -130,6 +193,25 @@ async def feed_pages(
             raise ValueError(f"the gateway's feed does not go on from {since[:80]!r}")
         yield page.results, page.last_seq
         since = page.last_seq
+
+
+class _Sample:
+    """Documents of the feed by id, each as likely as the other; none without a seed."""
+
+    def __init__(self, seed: int | None) -> None:
+        self.documents: dict[str, bytes] = {}
+        self._draw = random.Random(seed)
+        self._size = 0 if seed is None else SAMPLE_DOCUMENTS
+        self._offered = 0
+
+    def offer(self, document_id: str, document: bytes) -> None:
+        self._offered += 1
+        if len(self.documents) >= self._size:
+            place = int(self._draw.random() * self._offered)
+            if place >= self._size:
+                return
+            del self.documents[list(self.documents)[place]]
+        self.documents[document_id] = document
 
 
 class _Documents:
@@ -156,6 +238,15 @@ class _Documents:
         hashes[key.sequence] = digest
         self._look(key, digest, document)
         return key
+
+    def replace(self, document_id: str, shown: bytes) -> None:
+        """A client that asks for this document gets this, and not what is listed."""
+        key = Key.parse(document_id)
+        digest = document_hash(document_id, shown)
+        if digest == self._hashes[key.source][key.sequence]:
+            digest = blake2b(shown, digest_size=HASH_BYTES, person=_NOT_WHOLE).digest()
+        self._hashes[key.source][key.sequence] = digest
+        self._look(key, digest, shown)
 
     def reads(self) -> dict[str, ViewRead]:
         """By source."""

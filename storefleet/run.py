@@ -44,6 +44,7 @@ from storefleet.run_record import (
     added,
     calm_spans,
     journey_of,
+    views_not_judged,
     views_of,
 )
 from storefleet.verdict.machine import LAB_PROCESS
@@ -106,6 +107,7 @@ class Run:
             started_at_ms=round(self.lab.started_s * 1000),
             steps=journey_of(plan),
             views=views_of(plan),
+            views_not_judged=views_not_judged(plan),
             deadline_s=plan.deadline_s,
             letters=True,
             sealed_at_end=True,
@@ -322,11 +324,15 @@ class Run:
     async def _hear_all_stages(self) -> None:
         """What every stage has seen by now: what is missing in the reads is blamed by this, and by nothing newer."""
 
-        stages = {member.stage for member in self.lab.control.members.values()}
-        asking = (self.lab.control.ask_snapshots(stage, timeout_s=5.0) for stage in sorted(stages))
-        for answer in await asyncio.gather(*asking, return_exceptions=True):
+        stages = sorted({"emulator", *(member.stage for member in self.lab.control.members.values())})
+        asking = (self.lab.control.ask_snapshots(stage, timeout_s=5.0) for stage in stages)
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, ControlError):
                 raise answer
+        self.record.unheard_stages = [
+            stage for stage, answer in zip(stages, answers, strict=True) if answer is not None
+        ]
 
     def _waits_for(self, what: str) -> None:
         self.waiting = what

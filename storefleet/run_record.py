@@ -132,6 +132,12 @@ def views_of(plan: LabPlan) -> list[JourneyView]:
     return views
 
 
+def views_not_judged(plan: LabPlan) -> list[str]:
+    """The views of a whole chain in which somebody else's stage takes part."""
+    needed = {view.view: NEEDED.get(view.view, (view.step,)) for view in VIEWS}
+    return [view for view, stages in needed.items() if set(stages) <= set(plan.stages) and not _ours(plan, *stages)]
+
+
 def _ours(plan: LabPlan, *stages: str) -> bool:
     """Whether all these stages are present and our own: a register view has nothing to show without them."""
     return all(stage in plan.stages and stage not in plan.commands for stage in stages)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
@@ -28,6 +28,8 @@ FULL_ROWS: Final = 100_000
 """A stage answers no more rows than that at once: an answer of so many may be cut, and is asked for in parts."""
 REQUESTS_AT_ONCE: Final = 8
 TIMEOUT_S: Final = 60.0
+_NOT_FOUND: Final = frozenset({HTTPStatus.NOT_FOUND})
+_REFUSED: Final = range(HTTPStatus.CREATED, 600)
 
 Item = TypeVar("Item")
 Total = tuple[str, str, int, int]
@@ -122,16 +124,34 @@ class Served:
         by_store = await _each(places.stores, lambda store: self._get("/devices", {"store": store}))
         return [row for answer in by_store for row in self._list(answer)]
 
+    async def till_rows(self, stores: Sequence[str]) -> list[Raw]:
+        """The tills of these stores, as Poseidon says them; raises NotServed."""
+        answers = await _each(stores, lambda store: self._get("/registers", {"store": store}))
+        return [row for answer in answers for row in self._list(answer)]
+
     async def tills(self, places: Places) -> dict[str, object]:
         """The till of every terminal, as Poseidon says it; raises NotServed."""
-        answers = await _each(places.stores, lambda store: self._get("/registers", {"store": store}))
-        rows = [row for answer in answers for row in self._list(answer)]
-        return await asyncio.to_thread(registers_of, rows, _till)
+        return await asyncio.to_thread(registers_of, await self.till_rows(places.stores), read_till)
 
     async def orders(self, keys: Sequence[Key]) -> dict[Key, ServedOrder]:
         """These orders; raises NotServed."""
-        answers = await _each(keys, lambda key: self._get(f"/orders/{key}", {}, may_be_absent=True))
+        answers = await _each(keys, lambda key: self._get(f"/orders/{key}", {}, absent=_NOT_FOUND))
         return {key: _served_order(key, answer) for key, answer in zip(keys, answers, strict=True)}
+
+    async def part(self, path: str, query: dict[str, str]) -> list[Raw]:
+        """The rows of a view that a filter selects; none where that is no answer. Raises NotServed for no endpoint."""
+        content = await self._get(f"/views/{path}", query, absent=_REFUSED)
+        return _rows_or_nothing(lambda: _decode_answer(content).rows)
+
+    async def devices_of(self, store: str) -> list[Raw]:
+        """A store's devices; none where that is no answer. Raises NotServed for no endpoint."""
+        content = await self._get("/devices", {"store": store}, absent=_REFUSED)
+        return _rows_or_nothing(lambda: _decode_rows(content))
+
+    async def single(self, kind: str, name: str) -> list[Raw]:
+        """One of ``/registers`` or ``/devices``; none where that is no answer. Raises NotServed for no endpoint."""
+        content = await self._get(f"/{kind}/{name}", {}, absent=_REFUSED)
+        return [Raw(content)] if content else []
 
     async def _view(self, path: str, query: dict[str, str]) -> list[Raw]:
         content = await self._get(f"/views/{path}", query)
@@ -149,10 +169,11 @@ class Served:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise NotServed(f"{self._url}: {error}") from error
 
-    async def _get(self, path: str, query: dict[str, str], *, may_be_absent: bool = False) -> bytes:
+    async def _get(self, path: str, query: dict[str, str], *, absent: Container[int] = ()) -> bytes:
+        """The body; empty for a status that is in ``absent``."""
         try:
             async with self._client.get(f"{self._url}{path}", params=query) as answer:
-                if answer.status == HTTPStatus.NOT_FOUND and may_be_absent:
+                if answer.status in absent:
                     return b""
                 if answer.status != HTTPStatus.OK:
                     raise NotServed(f"{self._url}{path}: status {answer.status}")
@@ -194,6 +215,13 @@ async def _each(items: Sequence[Item], ask: Callable[[Item], Awaitable[bytes]]) 
     return [answers[place] for place in range(len(items))]
 
 
+def _rows_or_nothing(decode: Callable[[], list[Raw]]) -> list[Raw]:
+    try:
+        return decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
+
+
 def registers_of(rows: Iterable[Raw], read: Callable[[Raw], tuple[str, object]]) -> dict[str, object]:
     """Registers by name; of one that is listed twice, both values, and of a row that cannot be read, what it says."""
     result: dict[str, object] = {}
@@ -226,7 +254,8 @@ def read_device(row: Raw) -> tuple[str, object]:
 
 
 def totals_of(rows: Iterable[Raw]) -> list[Total]:
-    """Totals by store and day, added up: whoever lists a day twice tells its money twice."""
+    """Totals by store and day; of a day that is listed again, each further row is a total that nobody has: whoever adds up
+    what is listed, and whoever takes the first, must get the same."""
     result: dict[tuple[str, str], tuple[int, int]] = {}
     for place, row in enumerate(rows):
         try:
@@ -234,12 +263,15 @@ def totals_of(rows: Iterable[Raw]) -> list[Total]:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             result[f"row {place}", bytes(row)[:100].decode(errors="replace")] = (1, 0)
             continue
-        count, cents = result.get((one.store, one.business_day_date), (0, 0))
-        result[one.store, one.business_day_date] = (count + one.transactions, cents + one.cents)
+        name = one.store, one.business_day_date
+        if name in result:
+            name = one.store, f"{one.business_day_date} listed again in row {place}"
+        result[name] = (one.transactions, one.cents)
     return [(*name, *total) for name, total in result.items()]
 
 
-def _till(row: Raw) -> tuple[str, object]:
+def read_till(row: Raw) -> tuple[str, object]:
+    """A row of Poseidon's registers."""
     name, *values = msgspec.structs.astuple(_decode_till(row))
     return str(name), values
 

@@ -28,7 +28,7 @@ from fleetwire.events import Code, KeyText, LocalDate, UtcTime
 from fleetwire.held_events import HeldEvents, digest_of
 from fleetwire.identity import MAXIMUM_SEQUENCE, Terminal
 from fleetwire.intervals import Interval, IntervalSet
-from fleetwire.packed_times import packed_times
+from fleetwire.packed_times import END_OF_TIME_MS, packed_times
 from fleetwire.witness import ViewRead
 
 SCHEMA: Final = """
@@ -222,11 +222,15 @@ def page_of(connection: sqlite3.Connection, begin: int, limit: int) -> tuple[dic
     source follows, or 0. Begin a transaction to have it of the same moment as something else."""
     reads: dict[str, ViewRead] = {}
     names = source_names(connection)
-    for number, entries in journal_entries(connection, begin):
+    for number, rows in journal_entries(connection, begin):
         if limit <= 0:
             return reads, number
-        reads[name_of(names, number)] = read = view_read(entries)
-        limit -= len(read.hashes) // HASH_BYTES
+        entries, strays = sound(rows)
+        if entries:
+            reads[name_of(names, number)] = view_read(entries)
+        if strays:
+            reads[stray_name(number)] = stray_read(strays)
+        limit -= len(rows)
     return reads, 0
 
 
@@ -263,6 +267,49 @@ def view_read(entries: Sequence[Entry]) -> ViewRead:
     read = view_read(list({entry.sequence: entry for entry in reversed(entries)}.values())[::-1])
     read.repeated = [(sequence, count) for sequence, count in times.items() if count > 1]
     return read
+
+
+def sound(entries: list[Entry]) -> tuple[list[Entry], int]:
+    """The rows of events that can be, in the order of their numbers, and how many others there are. A content that is no
+    hash becomes another one, NO_HASH; a time that is none becomes 0."""
+    if all(map(_is_sound, entries)):
+        return entries, 0
+    numbered = [entry for entry in entries if is_number(entry.sequence)]
+    kept = [entry if _is_sound(entry) else _mended(entry) for entry in numbered]
+    return kept, len(entries) - len(kept)
+
+
+def is_number(sequence: object) -> bool:
+    """Whether an event can have it."""
+    return type(sequence) is int and 0 < sequence <= MAXIMUM_SEQUENCE
+
+
+def _is_sound(entry: Entry) -> bool:
+    sequence, content, at_ms = entry
+    return (
+        type(sequence) is type(at_ms) is int
+        and 0 < sequence <= MAXIMUM_SEQUENCE
+        and type(content) is bytes
+        and len(content) == HASH_BYTES
+        and 0 <= at_ms < END_OF_TIME_MS
+    )
+
+
+def _mended(entry: Entry) -> Entry:
+    sequence, content, at_ms = entry
+    is_hash = isinstance(content, bytes) and len(content) == HASH_BYTES
+    is_time = isinstance(at_ms, int) and 0 <= at_ms < END_OF_TIME_MS
+    return Entry(sequence, content if is_hash else NO_HASH, at_ms if is_time else 0)
+
+
+def stray_name(number: int) -> str:
+    """A name that no terminal has, for rows of this source under numbers that no event has."""
+    return f"unknown.unknown.unknown.x{number}"
+
+
+def stray_read(count: int) -> ViewRead:
+    """So many events that are held, and that nobody sent."""
+    return ViewRead(intervals=[(1, count)], hashes=NO_HASH * count, applied_at_ms=packed_times([0] * count))
 
 
 def intervals_of(sequences: Sequence[int]) -> list[Interval]:

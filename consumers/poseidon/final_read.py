@@ -52,9 +52,16 @@ def read_page(path: Path, begin: int, limit: int) -> tuple[dict[str, ViewRead], 
             number = min((one for one in coming if one is not None), default=None)
             if number is None or limit <= 0:
                 return reads, number or 0
-            read = _view_read(journal.take(number), [one.take(number) for one in facts])
-            reads[event_journal.name_of(names, number)] = read
-            limit -= len(read.hashes) // HASH_BYTES
+            entries, strays = event_journal.sound(journal.take(number))
+            rows = [one.take(number) for one in facts]
+            known = [[row for row in one if event_journal.is_number(row[1])] for one in rows]
+            strays += sum(map(len, rows)) - sum(map(len, known))
+            if entries or any(known):
+                reads[event_journal.name_of(names, number)] = read = _view_read(entries, known)
+                limit -= len(read.hashes) // HASH_BYTES
+            if strays:
+                reads[event_journal.stray_name(number)] = event_journal.stray_read(strays)
+                reads[event_journal.stray_name(number)].effects = _NO_EFFECT * strays
 
 
 class _Groups(Generic[Item]):

@@ -135,6 +135,9 @@ class Ground:
             return
         key = Terminal.parse(event.source).store_id, self.ledger.days[entries.days[position]]
         count, cents = view.totals_found.get(key, (0, 0))
+        if count + times == 0:  # a day without sales has no total
+            self.set(view, "totals_found", {name: total for name, total in view.totals_found.items() if name != key})
+            return
         self.put(view.totals_found, key, (count + times, cents + times * entries.amounts_cents[position]))
 
     # -- draws ---------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: read_broken": runs.read_broken,
     "unknown: not_healed": runs.not_healed,
     "unknown: read_too_soon": runs.read_too_soon,
+    "unknown: registers_unknown": runs.registers_unknown,
     "unknown: convergence_unmeasured": runs.convergence_unmeasured,
     "unknown: stage_dead": runs.stage_dead,
     "unknown: witness_full": runs.witness_full,

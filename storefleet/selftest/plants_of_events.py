@@ -55,9 +55,9 @@ def store_forgotten(ground: Ground) -> Findings:
     events = [Event(name, number) for name in sources for number in ground.ledger.sources[name].sequences.numbers()]
     for source in sources:
         ground.put(view.read, source, ViewRead(intervals=[], hashes=b""))
-    for key in [key for key in view.totals_found or () if key[0] == store]:
-        assert view.totals_found is not None
-        ground.put(view.totals_found, key, (0, 0))
+    if view.totals_found is not None:
+        others = {key: total for key, total in view.totals_found.items() if key[0] != store}
+        ground.set(view, "totals_found", others)
     way = cuts.marks(ground, view, events[0])
     others_had_it = not view.hop and ground.behind(view.step)
     places = (ground.stage(view.step).stage,) if others_had_it else cuts.span(way, len(way) - 1)

@@ -17,6 +17,7 @@ from storefleet.verdict.history import Ledger, ViewRecord
 from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Stall
 from storefleet.verdict.missing_evidence import EARLY_MS
 from storefleet.verdict.result import BrokerAccount
+from storefleet.verdict.views import EMULATOR, STOOD_STILL_MS
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,6 +94,18 @@ def read_too_soon(ground: Ground) -> Findings:
     return found + _unknown(view, "read_too_soon")
 
 
+def registers_unknown(ground: Ground) -> Findings:
+    """A register has another value, and the emulator, whose ledger is the truth, was silent or stood still at the read."""
+    view = _register_view(ground, excusable=True)
+    found = _altered(ground, view)
+    if ground.random.random() < 0.5:
+        ground.set(ground.history, "unheard_stages", frozenset({EMULATOR}))
+    else:
+        ground.set(ground.history, "stalls", [Stall(f"{EMULATOR}-1", (view.asked_at_ms or 0) - 500, STOOD_STILL_MS)])
+    del found[reason_line("invalid", "registers_differ", view.view)], found[f"view {view.view} is invalid"]
+    return found + _unknown(view, "registers_unknown")
+
+
 def _totals_view(ground: Ground) -> tuple[ViewRecord, tuple[str, str]]:
     view = ground.choose([view for view in ground.history.views if view.totals_found], "view with totals")
     return view, ground.choose(sorted(view.totals_found or {}), "total")
@@ -117,10 +130,10 @@ def count_differs(ground: Ground) -> Findings:
 
 
 def total_invented(ground: Ground) -> Findings:
-    """There is a total of a day on which that store sold nothing."""
+    """There is a total of a day on which that store sold nothing, be it zero."""
     view, (store, _) = _totals_view(ground)
     assert view.totals_found is not None
-    ground.put(view.totals_found, (store, "1999-12-31"), (1, 100))
+    ground.put(view.totals_found, (store, "1999-12-31"), ground.random.choice([(1, 100), (0, 0)]))
     return _differs(view, f"{store} 1999-12-31", "totals_differ")
 
 

@@ -352,6 +352,8 @@ class History:
     """Source -> documents that say they are events of it, under an id that is no key."""
     planted_contents: dict[Key, bytes] = field(default_factory=dict)
     """Content hash of the other content of planted conflicts, as far as it could be made again."""
+    unheard_stages: frozenset[str] = frozenset()
+    """Stages that did not answer right before the final reads."""
     broken_lines: int = 0
     """Lines of the witnesses' file that say nothing; a lab that is killed leaves one half written."""
 

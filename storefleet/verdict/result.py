@@ -94,6 +94,10 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
         "registers differed that had less than the deadline to become right",
         "a final read that comes a deadline after the last fault, rebuild and change of a terminal",
     ),
+    "registers_unknown": (
+        "registers differ from the ledger, whose writer did not run, so that nobody knows what they must show",
+        "a run whose emulator runs for a deadline before the final reads",
+    ),
     "convergence_unmeasured": (
         "a view was right at the end, but nobody measured when it became so",
         "readings of that view after the faults were lifted",
@@ -234,6 +238,8 @@ class Verdict(Struct, kw_only=True):
     unknown: list[Unknown] = field(default_factory=list)
     places: list[PlaceAccount] = field(default_factory=list)
     views: list[ViewAccount] = field(default_factory=list)
+    views_not_judged: list[str] = field(default_factory=list)
+    """Views that were there, of which nothing is known: somebody else's stage makes or shows them."""
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     rejected_unexpectedly: int = 0
     duplicates_absorbed: dict[str, int] = field(default_factory=dict)

@@ -89,6 +89,7 @@ def judge(folder: Path) -> tuple[Verdict, Plan]:
             verdict = _nothing_but(unknown("checker_failed", f"while reading: {type(error).__name__}: {error}"))
         else:
             verdict = check(history)
+    verdict.views_not_judged = [view[:80] for view in plan.views_not_judged]
     verdict.refused_reports = {who: count for who, count in plan.refused_reports.items() if count > 0}
     return verdict, plan
 
@@ -135,6 +136,7 @@ def _read_files(folder: Path, plan: Plan, content: bytes, notes: list[Note]) -> 
         told_until_ms=told_until_ms,
         ended_ms=_ended_ms(plan),
         stages=[_stage(plan, index) for index in range(len(plan.steps))],
+        unheard_stages=frozenset(plan.unheard_stages),
         stalls=plan.stalls,
         machine=plan.machine,
         aborted=plan.aborted,

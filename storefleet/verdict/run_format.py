@@ -56,6 +56,8 @@ class Plan(Struct, kw_only=True):
     steps: list[JourneyStep] = field(default_factory=lambda: list(JOURNEY))
     """Only what was present."""
     views: list[JourneyView] = field(default_factory=lambda: list(VIEWS))
+    views_not_judged: list[str] = field(default_factory=list)
+    """Views that were there and are not read, since somebody else's stage makes or shows them."""
     deadline_s: float = 10.0
     deadlines_s: dict[str, float] = field(default_factory=dict)
     """By view, where it differs."""
@@ -67,6 +69,8 @@ class Plan(Struct, kw_only=True):
     """Somebody ended the run: the views had the time of the drain to come up, not their deadline."""
     dead_stages: list[str] = field(default_factory=list)
     """Stages that were dead when the run ended."""
+    unheard_stages: list[str] = field(default_factory=list)
+    """Stages of which an instance did not answer right before the final reads, or none was connected."""
     stalls: list[Stall] = field(default_factory=list)
     machine: MachineRecord | None = None
     """None: nobody watched the machine, or a storefleet that told of its event loop only."""

@@ -211,6 +211,9 @@ def _letter_field_table(letters: list[LetterAccount]) -> Table:
 
 
 def _remarks(verdict: Verdict) -> Iterator[Text]:
+    if verdict.views_not_judged:
+        names = ", ".join(verdict.views_not_judged)
+        yield Text(f"Not judged, since a stage of somebody else's makes or shows them: {names}.")
     unjudged = [view.view for view in verdict.views if view.read and not view.lateness_judged]
     if unjudged:
         yield Text(f"Lateness not judged, since nobody says when events came: {', '.join(unjudged)}.")

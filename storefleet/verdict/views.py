@@ -30,6 +30,10 @@ from storefleet.verdict.result import (
     validity,
 )
 
+EMULATOR = "emulator"
+"""Whose ledger is the truth about registers."""
+STOOD_STILL_MS = 1_000
+"""Of so long a standstill of the emulator a register may differ; less is a pause that every process has."""
 WRONG_CLASSES = ("lost", "corrupted", "duplicated", "unexpected", "never_read")
 
 
@@ -153,22 +157,23 @@ def _text(value: object) -> str:
 
 
 def _judge_totals(history: History, view: ViewRecord, judged: Judged, result: Judgement) -> None:
-    """Totals must be those of the events that the view holds, each once, at the ledger's amounts."""
+    """Totals must be those of the events that the view holds, each once, at the ledger's amounts. A day on which a store
+    sold nothing has none, not even zero."""
     if view.totals_found is None:
         return
     expected = expected_totals(history, view)
     unsure = {Terminal.parse(source).store_id for source in judged.holes}
     for store, day in sorted(expected.keys() | view.totals_found.keys()):
-        ours, theirs = expected.get((store, day), (0, 0)), view.totals_found.get((store, day), (0, 0))
-        if tuple(ours) != tuple(theirs) and store not in unsure:
+        ours, theirs = expected.get((store, day)), view.totals_found.get((store, day))
+        if ours != theirs and store not in unsure:
             _differ(result.account, view.view, f"{store} {day}", _total_text(ours), _total_text(theirs))
     if result.account.difference_count:
         count = result.account.difference_count
         result.invalid.append(invalid("totals_differ", f"{view.view}: {count:,} of {len(expected):,}"))
 
 
-def _total_text(total: Total) -> str:
-    return f"{total[0]} for {total[1]} cents"
+def _total_text(total: Total | None) -> str:
+    return "absent" if total is None else f"{total[0]} for {total[1]} cents"
 
 
 def expected_totals(history: History, view: ViewRecord) -> dict[tuple[str, str], Total]:
@@ -266,12 +271,41 @@ def _excuse_registers(history: History, standstill: Standstill, view: ViewRecord
     if view.read_at_ms is None:
         return unknown("aborted", detail) if history.aborted else None
     asked_ms = view.asked_at_ms or view.read_at_ms
+    if not _contradicts_itself(view) and (why := _truth_unsure(history, view, asked_ms)):
+        return unknown("registers_unknown", f"{detail}; {why}")
     since_ms = _registers_still_since_ms(history, view)
     left_ms = asked_ms - since_ms - round(view.deadline_s * 1000)
     if left_ms < 0:
         return unknown("aborted" if history.aborted else "read_too_soon", detail)
     still = standstill.by_cause(since_ms, asked_ms)
     return stalled(detail, "meanwhile", still) if total_ms(still) > left_ms else None
+
+
+def _contradicts_itself(view: ViewRecord) -> bool:
+    """Whether a client got something else in another way: registers named by a path were held against the view's own."""
+    return any(name.startswith("/") for name in _wrong_registers(view))
+
+
+def _truth_unsure(history: History, view: ViewRecord, asked_ms: int) -> str:
+    """Why the ledger is no truth about registers, in words; '' where it is.
+
+    Who writes it did not run: the broker publishes the wills of terminals that are silent for long, and nobody notes it.
+    What it had no whole deadline to note after it ran again is not known either.
+    """
+    if EMULATOR in history.unheard_stages:
+        return f"the {EMULATOR}, which writes down what they are, did not answer before the read"
+    from_ms, until_ms = asked_ms - round(view.deadline_s * 1000), view.read_at_ms or asked_ms
+    still_ms = sum(
+        stall.duration_ms
+        for stall in history.stalls
+        if stall.process.rpartition("-")[0] == EMULATOR
+        and stall.duration_ms >= STOOD_STILL_MS
+        and stall.at_ms < until_ms
+        and stall.at_ms + stall.duration_ms > from_ms
+    )
+    if not still_ms:
+        return ""
+    return f"the {EMULATOR}, which writes down what they are, stood still for {still_ms:,.0f} ms of the deadline before"
 
 
 def _registers_still_since_ms(history: History, view: ViewRecord) -> int:

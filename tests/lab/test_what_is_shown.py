@@ -22,6 +22,7 @@ from tests.resilience.laboratory import plan_of, play, until_traded
 
 EFFECT_BYTES = 8
 HALF, QUARTER = "(source + sequence) % 2 = 0", "(source + sequence) % 4 = 1"
+GHOST = "ghost.west.s9999"
 DAY = 3
 """Place of the business day in a till's register."""
 
@@ -88,6 +89,13 @@ def spoil_documents(lab: Lab, chosen: list[str]) -> None:
         httpx.put(url, params={"rev": revision}, json=document, trust_env=False).raise_for_status()
 
 
+def delete_document(lab: Lab, document: str) -> None:
+    """The gateway gives it out no more."""
+    url = f"{lab.description['gateway']}/{document}"
+    revision = httpx.get(url, trust_env=False).raise_for_status().json()["_rev"]
+    httpx.delete(url, params={"rev": revision}, trust_env=False).raise_for_status()
+
+
 def shown_otherwise(lab: Lab, reads: Any) -> set[str]:
     """Keys of the events of which Poseidon shows another effect than the ledger has; counted here by hand."""
     must = "SELECT id, sequence, effect FROM event JOIN source ON number = source"
@@ -97,6 +105,8 @@ def shown_otherwise(lab: Lab, reads: Any) -> set[str]:
         shown = base64.b64decode(read["effects"])
         numbers = chain.from_iterable(range(first, last + 1) for first, last in read["intervals"])
         for place, number in enumerate(numbers):
+            if (source, number) not in effects:  # nobody sent it
+                continue
             if shown[place * EFFECT_BYTES : (place + 1) * EFFECT_BYTES] != effects[source, number]:
                 result.add(f"{source}.{number}")
     return result
@@ -120,7 +130,15 @@ def test_what_is_shown_is_judged(command_line: CommandLine) -> None:
     days = "SELECT DISTINCT id, business_day_date FROM receipt JOIN source ON number = source"
     robbed = query(poseidon, f"{days} WHERE {HALF}")
     spoiled = spoil_poseidon(poseidon)
+    spoil(poseidon, "INSERT INTO applied VALUES (1, 0, x'0000000000000000', 1)")
+    spoil(
+        lab.run_folder / "state" / "views-1" / "sales.sqlite", "INSERT INTO sales VALUES (?, '1999-01-01', 0, 0)", GHOST
+    )
     registers = spoil_registers(lab.run_folder / "state")
+    last = max(registers["olympus_dgs"])
+    for view, document in (("store_board", f"status:{last.rpartition('.')[0]}"), ("olympus_dgs", f"device:{last}")):
+        delete_document(lab, document)
+        registers[view].add(document)
     verdict = lab.down(status=1)
     reads = json.loads((lab.run_folder / "reads.json").read_text(encoding="utf-8"))
     views = {view["view"]: view for view in verdict["views"]}
@@ -141,6 +159,9 @@ def test_what_is_shown_is_judged(command_line: CommandLine) -> None:
         assert (view, shown) == (view, names)
         assert (view, views[view]["validity"]) == (view, "invalid"), "it had its whole deadline"
         assert read["registers_changed_ms"].keys() == read["registers_expected"].keys()
+    assert views["orders"]["counts"]["unexpected"] == 1, "a row that no event can have hides none of the others"
+    (ghost,) = views["sales"]["differences"]
+    assert (ghost["name"], ghost["expected"], ghost["found"]) == (f"{GHOST} 1999-01-01", "absent", "0 for 0 cents")
     assert_tills(reads["views"]["tills"], spoiled["deleted"] | spoiled["raised"], robbed, views["tills"])
     assert {skip["reason"] for skip in reads["views"]["orders"]["skips"]} == {"no_key"}
     assert all(read["asked_at_ms"] <= read["at_ms"] for read in reads["views"].values())
@@ -158,6 +179,20 @@ def assert_tills(read: Any, changed: set[str], robbed: list[tuple[str, str]], ac
     assert poorer
     assert poorer <= wrong
     assert (account["validity"], account["difference_count"]) == ("invalid", len(wrong))
+
+
+def assert_asked_otherwise(by_path: dict[str, set[str]], reads: Any) -> None:
+    """Each part, each till, each field that a client gets otherwise than listed, and nothing else."""
+    tills = {name for name in reads["tills"]["registers_expected"] if name.count(".") == 3 and name[:1] != "/"}
+    assert by_path["tills"] == {f"/registers/{name}" for name in tills}
+    brands = {name.partition(".")[0] for name in tills}
+    assert {path for path in by_path["device_inventory"] if "region" not in path} == {
+        f"/views/device-inventory?brand={brand}" for brand in brands
+    }
+    assert "/_changes?channels=status" in by_path["store_board"]
+    assert any(path.startswith("/views/store-board?region=") for path in by_path["store_board"])
+    assert not by_path["olympus_dgs"]
+    assert any(name.startswith("/views/sales?region=") for name, *_ in reads["sales"]["totals"])
 
 
 async def test_what_is_held_twice_or_shown_otherwise_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,9 +220,14 @@ async def test_what_is_held_twice_or_shown_otherwise_is_found(tmp_path: Path, mo
     assert verdict.counts["ok"] == verdict.sent - len(doubled)
     reads = json.loads((played.folder / "reads.json").read_text(encoding="utf-8"))["views"]
     wrong = {view: differing(read) for view, read in reads.items() if read["registers"] is not None}
-    first_store = min(reads["store_board"]["registers_expected"])
+    first_store = min(name for name in reads["store_board"]["registers_expected"] if name[:1] != "/")
+    by_path = {view: {name for name in names if name[:1] == "/"} for view, names in wrong.items()}
+    wrong = {view: names - by_path[view] for view, names in wrong.items()}
     assert wrong.pop("tills")  # money that was paid in twice
     assert wrong == {"store_board": {first_store}, "device_inventory": {ZX81}, "olympus_dgs": set()}
+    assert_asked_otherwise(by_path, reads)
     assert {"duplicated", "registers_differ", "totals_differ"} <= {reason.code for reason in verdict.invalid}
     (sales,) = (view for view in verdict.views if view.view == "sales")
-    assert sales.difference_count == 1
+    totals = reads["sales"]["totals"]
+    assert sales.difference_count == sum(name[:1] == "/" for name, *_ in totals) + 2
+    assert len([day for _, day, *_ in totals if "listed again" in day]) == 1

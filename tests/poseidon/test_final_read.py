@@ -154,3 +154,39 @@ def test_where_a_page_begins() -> None:
     assert first_source({"following": {"orders": 7}}, "orders") == 7
     assert first_source({"following": {"orders": "7"}}, "orders") == 0
     assert first_source({"following": 7}, "orders") == 0
+
+
+@pytest.mark.parametrize("sequence", ["0", "-3", "9223372036854775807", "'seven'", "1.5"])
+@pytest.mark.parametrize("table", ["applied", "receipt"])
+def test_a_row_that_no_event_can_have_hides_no_other(poseidon: Counter, table: str, sequence: str) -> None:
+    """It is held by nobody of this fleet; all others are read as they are."""
+    poseidon.apply(*MORNING)
+    before = of_till(poseidon)
+    columns = [row[1] for row in rows_of(poseidon.path, f"PRAGMA table_info({table})")][2:]
+    of_another = ", ".join(["source", sequence, *columns])
+    change(poseidon.path, f"INSERT INTO {table} SELECT {of_another} FROM {table} LIMIT 1")
+    reads, _ = read_page(poseidon.path, 0, ALL)
+    assert reads.pop(TILL) == before
+    ((name, stray),) = reads.items()
+    assert (name.startswith("unknown.unknown.unknown."), stray.intervals) == (True, [(1, 1)])
+    assert len(stray.hashes) == len(stray.effects) == len(stray.applied_at_ms) == 8
+
+
+@pytest.mark.parametrize(
+    "change_to", ["hash = x'07'", "hash = 'seven'", "applied_at_ms = -1", "applied_at_ms = 'noon'"]
+)
+def test_a_row_that_says_what_cannot_be_is_read_all_the_same(poseidon: Counter, change_to: str) -> None:
+    """A content that is no hash is another content, a time that is none is not said."""
+    poseidon.apply(*MORNING)
+    change(poseidon.path, f"UPDATE applied SET {change_to} WHERE sequence = 2")
+    read = of_till(poseidon)
+    assert (read.intervals, len(read.applied_at_ms)) == ([(1, len(MORNING))], 8 * len(MORNING))
+    hashes = [read.hashes[place : place + 8] for place in range(0, len(read.hashes), 8)]
+    must = [written.hash for written in MORNING]
+    assert hashes == [must[0], bytes(8) if "hash" in change_to else must[1], *must[2:]]
+
+
+def rows_of(path: Path, statement: str) -> list[tuple[str, ...]]:
+    """What the file says."""
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(statement).fetchall()

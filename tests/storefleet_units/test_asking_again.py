@@ -307,3 +307,58 @@ async def test_the_lab_goes_on_while_the_truth_is_worked_out(ledger: Path, monke
     tries_s = begun_s[::2]
     assert len(tries_s) == 3
     assert all(later - earlier >= 0.8 for earlier, later in itertools.pairwise(tries_s))
+
+
+OTHERWISE = {
+    "store_board": "/views/store-board?brand=taco",
+    "device_inventory": "/views/device-inventory?region=west",
+    "olympus_dgs": f"/devices/{TILL}",
+    "tills": "/registers/taco.north.s0001.r01",
+    "sales": "/views/sales?brand=taco&region=west",
+}
+TILL_ROW = {
+    "terminal": "taco.north.s0001.r01", "last_sequence": 1, "operator_id": "op-1", "expected_cash_cents": 0,
+    "business_day_date": "", "sales_count": 0, "gross_cents": 0, "voids_count": 0, "voided_cents": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("view", OTHERWISE)
+@pytest.mark.parametrize(
+    "false", [404, b"\xff", {"state": {}, "rows": []}, []], ids=["404", "no text", "no row", "list"]
+)
+async def test_what_is_listed_and_not_given_to_who_asks_for_it(ledger: Path, view: str, false: object) -> None:
+    """A part, a single one: whoever gets something else there is told so by name, and everything else is right."""
+    lab = lab_with(lambda path: [TILL_ROW] if path == "/registers" else served_rightly(path))
+    lab.answers_to = {OTHERWISE[view]: false}
+    reads = await lab.read(ledger, for_s=0.0)
+    paths = {name: {path for path in read.registers or {} if path[:1] == "/"} for name, read in reads.views.items()}
+    assert paths == {name: {OTHERWISE[view]} if name == view != "sales" else set() for name in ALL_VIEWS}
+    assert [name for name, *_ in reads.views["sales"].totals or [] if name[:1] == "/"] == (
+        [OTHERWISE[view]] if view == "sales" else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "document"),
+    [("store_board", "status:taco.west.s0001"), ("olympus_dgs", f"device:{TILL}")],
+)
+@pytest.mark.parametrize("change", [None, {"status": "OFFLINE", "online": False}, {"_id": "other"}], ids=str)
+async def test_documents_of_stores_and_terminals(ledger: Path, view: str, document: str, change: Any) -> None:
+    """One that the gateway does not give out any more, or that says something else, differs beside the view's register."""
+    lab = lab_with(lambda path: {"results": [], "last_seq": "0"} if path == "/_changes" else served_rightly(path))
+    lab.plan.stages.add("gateway")
+    lab.documents_changed = {document: change}
+    reads = await lab.read(ledger, for_s=0.0)
+    assert {name for name, read in reads.views.items() if read.registers is not None and differing(read)} == {view}
+    found, expected = reads.views[view].registers or {}, reads.views[view].registers_expected
+    wrong = {name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)}
+    assert {name for name in wrong if "row " not in name} == {document}
+
+
+async def test_a_field_that_no_register_judges(ledger: Path) -> None:
+    """Who shows a store as flapping, or in another century, while the document says otherwise, is found by the document."""
+    lab = lab_with(lambda path: {"results": [], "last_seq": "0"} if path == "/_changes" else served_rightly(path))
+    lab.plan.stages.add("gateway")
+    lab.documents_changed = {"status:taco.west.s0001": {"flapping": True, "time": "1999-01-01T00:00:00.000Z"}}
+    reads = await lab.read(ledger, for_s=0.0)
+    assert (reads.views["store_board"].registers or {}).keys() == {"taco.west.s0001", "/_changes?channels=status"}

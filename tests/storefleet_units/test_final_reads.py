@@ -133,6 +133,73 @@ def test_a_session_of_which_only_the_broker_knows(ledger: Path, found: list[obje
 
 
 @pytest.mark.parametrize(
+    ("sessions", "found", "right"),
+    [
+        ({}, [False, "lost", 2, 77], True),
+        ({}, [False, "lost", 3, 1], False),
+        ({TILL_2: (1, 4)}, [False, "lost", 1, 4], True),
+        ({TILL_2: (1, 4)}, [False, "lost", 1, 5], False),
+        ({TILL_2: (1, 4)}, [False, "lost", 999_999, 77], False),
+        ({TILL_2: (1, 2)}, [False, "lost", 1, 2], True),
+    ],
+)
+def test_no_session_is_later_than_the_last_that_a_terminal_has_begun(
+    ledger: Path, sessions: dict[str, tuple[int, int]], found: list[object], right: bool
+) -> None:
+    """By the emulator's word; where it says nothing, none of a boot that the ledger does not know."""
+    from storefleet.expected_registers import bounded, expected_registers
+    from storefleet.final_reads import expected_of
+
+    write(
+        ledger, "CREATE TABLE till (source INTEGER PRIMARY KEY, boot INTEGER); INSERT INTO till VALUES (1, 3), (2, 2)"
+    )
+    truth = bounded(expected_registers(ledger, HARDWARE), sessions)
+    shown = {TILL: [True, "birth", 3, 4, *HARDWARE[TILL]], TILL_2: [*found, *HARDWARE[TILL_2]]}
+    for view in ("device_inventory", "olympus_dgs"):
+        assert (expected_of(shown, [truth.registers[view]]) == shown) is right
+
+
+@pytest.mark.parametrize(
+    ("found", "right"),
+    [
+        (None, True),
+        ([False, "lost", 1, 1], True),
+        ([False, "lost", 1, 2], False),
+        ([False, "lost", 2, 1], False),
+        ([True, "birth", 1, 1], False),
+    ],
+)
+def test_a_terminal_that_was_never_acknowledged(ledger: Path, found: list[object] | None, right: bool) -> None:
+    """The broker may have taken its first CONNECT, and published its will: it is offline, or nobody has heard of it."""
+    from storefleet.expected_registers import bounded, expected_registers
+    from storefleet.final_reads import registers_read
+
+    write(
+        ledger, "CREATE TABLE till (source INTEGER PRIMARY KEY, boot INTEGER); INSERT INTO till VALUES (1, 3), (2, 1)"
+    )
+    write(ledger, "DELETE FROM register WHERE source = 2")
+    truth = bounded(expected_registers(ledger, HARDWARE), {TILL_2: (1, 1)})
+    shown: dict[str, object] = {TILL: [True, "birth", 3, 4, *HARDWARE[TILL]]}
+    if found is not None:
+        shown[TILL_2] = [*found, *HARDWARE[TILL_2]]
+    read = registers_read("device_inventory", shown, [truth, truth])
+    assert read is not None
+    assert (read.registers == read.registers_expected) is right
+
+
+def test_a_store_of_which_no_terminal_was_ever_acknowledged(ledger: Path) -> None:
+    """It is not on the board, or offline."""
+    from storefleet.expected_registers import expected_registers
+
+    write(ledger, "DELETE FROM register")
+    board = expected_registers(ledger, HARDWARE).registers["store_board"]["taco.west.s0001"]
+    assert board[0] is None
+    assert sorted(map(str, board[1:])) == sorted(
+        str([status, 0, total]) for status in ("OFFLINE", "PLANNED_CLOSED") for total in (1, 2)
+    )
+
+
+@pytest.mark.parametrize(
     ("rows", "statuses"),
     [
         ("(1, 1, 'birth', 1, 1, 0), (2, 1, 'birth', 1, 1, 0)", [["OPEN", 2, 2]]),

@@ -124,6 +124,29 @@ async def test_a_feed_that_cannot_be_read(answer: object) -> None:
             await read_gateway(url)
 
 
+@pytest.mark.parametrize("end", [None, 1], ids=["no end is said", "an end"])
+@pytest.mark.parametrize(
+    ("shown", "right"),
+    [(GOOD.document, True), (404, False), (500, False), (b"\xff", False), ({**GOOD.document, "channels": []}, False)],
+    ids=["the same", "404", "500", "no text", "another channel"],
+)
+async def test_a_document_that_is_asked_for_by_its_id(shown: object, right: bool, end: int | None) -> None:
+    """It is what is listed, or it counts as what a client gets; without a seed only the list is read."""
+    query = "include_docs=true&limit=500&filter=sync_gateway/bychannel&channels=transaction&since="
+    answers: dict[str, object] = {
+        f"/_changes?{query}0": {"results": [{"seq": 1, "id": KEY, "doc": GOOD.document}], "last_seq": "1"},
+        f"/_changes?{query}1": {"results": [], "last_seq": "1"},
+        f"/{KEY}": shown,
+    }
+    if end is not None:
+        answers["/"] = {"update_seq": end}
+        answers[f"/_changes?{query}1"] = {"results": [{"seq": 2, "id": f"{TILL}.8"}], "last_seq": "1"}  # for ever
+    async with answering_by_path(answers) as url:
+        assert (await read_gateway(url))[TILL].hashes == GOOD.hash
+        read = (await read_gateway(url, sample_seed=7))[TILL]
+    assert (read.intervals, len(read.hashes), read.hashes == GOOD.hash) == ([(7, 7)], 8, right)
+
+
 def test_an_altered_value_is_its_own_content() -> None:
     """With a revision that fits, a document says what it says."""
     data = {**GOOD.document["data"], "grand_cents": 1}

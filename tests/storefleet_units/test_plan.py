@@ -13,7 +13,7 @@ from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
 from storefleet import plan
 from storefleet.plan import JOURNEY, STAGES
-from storefleet.run_record import RunRecord, journey_of, views_of
+from storefleet.run_record import RunRecord, journey_of, views_not_judged, views_of
 from tests.storefleet_units.plans import lab_plan
 
 
@@ -212,6 +212,7 @@ def test_the_users_own_stage() -> None:
     own = lab_plan(commands={"parm": "external"})
     assert {step.step: step.foreign for step in journey_of(own)}["parm"]
     assert [view.view for view in views_of(own)] == ["gateway", "orders", "tills", "sales"]
+    assert views_not_judged(own) == ["store_board", "device_inventory", "olympus_dgs"]
     assert steps_and_views(commands={"poseidon": "external"})[1] == [
         "gateway",
         "sales",

@@ -48,10 +48,12 @@ def test_a_row_that_is_listed_twice_or_cannot_be_read_is_another_register() -> N
     assert (sorted(found), found["row 3"]) == (["row 1", "row 3", "taco.west.s0001"], "7")
 
 
-def test_totals_are_added_up() -> None:
-    """Whoever lists a day twice tells its money twice; a row that cannot be read is a total that nobody has."""
-    assert totals_of(raw(SALES, SALES, {**SALES, "store": "x"})) == [
-        ("taco.west.s0001", "2026-01-05", 4, 600), ("x", "2026-01-05", 2, 300),
+def test_a_day_that_is_listed_twice_is_another_total() -> None:
+    """Also when all that is listed adds up to what it should; a row that cannot be read is a total that nobody has."""
+    again = {**SALES, "transactions": 0, "cents": -300}
+    assert totals_of(raw(SALES, again, SALES, {**SALES, "store": "x"})) == [
+        ("taco.west.s0001", "2026-01-05", 2, 300), ("taco.west.s0001", "2026-01-05 listed again in row 1", 0, -300),
+        ("taco.west.s0001", "2026-01-05 listed again in row 2", 2, 300), ("x", "2026-01-05", 2, 300),
     ]  # fmt: skip
     assert totals_of(raw({"store": 7})) == [("row 0", '{"store":7}', 1, 0)]
 

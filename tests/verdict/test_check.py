@@ -430,6 +430,38 @@ def test_a_terminal_that_closes_excuses_what_had_less_than_its_deadline(closed_a
     assert invalid + unknown_ == [code]
 
 
+@pytest.mark.parametrize(
+    ("stalls", "unheard", "expected"),
+    [
+        ([], {"emulator"}, ([], ["registers_unknown"])),
+        ([], {"parm"}, (["registers_differ"], [])),
+        ([Stall("emulator-1", START_MS + 25_000, 15_000.0)], set(), ([], ["registers_unknown"])),
+        (
+            [Stall("emulator-1", START_MS + at_ms, 1e3) for at_ms in (35_000, 36_000)],
+            set(),
+            ([], ["registers_unknown"]),
+        ),
+        ([Stall("emulator-1", START_MS + 20_000, 10_000.0)], set(), (["registers_differ"], [])),
+        ([Stall("emulator-1", START_MS + 20_000, 10_001.0)], set(), ([], ["registers_unknown"])),
+        ([Stall("emulator-1", START_MS + 39_000, 999.0)], set(), (["registers_differ"], [])),
+        ([Stall("emulator-1", START_MS + 40_001, 5_000.0)], set(), (["registers_differ"], [])),
+        ([Stall("views-1", START_MS + 25_000, 15_000.0)], set(), (["registers_differ"], [])),
+    ],
+)
+def test_the_ledger_is_no_truth_about_registers_while_its_writer_stands_still(
+    stalls: list[Stall], unheard: set[str], expected: tuple[list[str], list[str]]
+) -> None:
+    """The broker publishes the wills of terminals whose emulator is stopped, and the ledger goes on calling them online."""
+    history = healthy()
+    history.stalls, history.unheard_stages = stalls, frozenset(unheard)
+    board = view(history, "store_board")
+    board.converged_at_ms = None
+    board.registers_found = {**board.registers_expected, "taco.west.s0001": "OFFLINE"}
+    verdict = check(history)
+    assert codes(verdict) == expected
+    assert all("emulator" in reason.detail for reason in verdict.unknown)
+
+
 def test_outcomes_alone_are_no_proof_of_arrival() -> None:
     """With no view of events read nothing is ok: what was applied by word is unread, the counts add up, unknown."""
     history = healthy()
@@ -452,6 +484,22 @@ def test_loss_is_not_excused_by_a_standstill() -> None:
     history.stalls = [Stall("lab", START_MS, 100_000.0)]
     lose(history, ONE, 4, after="parm", handed_on=False)
     assert codes(check(history))[0] == ["lost"]
+
+
+@pytest.mark.parametrize("store", ["ghost.west.s9999", "taco.west.s0001"])
+def test_a_total_of_a_day_without_sales(store: str) -> None:
+    """It is a difference, though it is zero: nobody sold anything there."""
+    history = healthy()
+    sales = view(history, "sales")
+    right = {("taco.west.s0001", "2025-03-01"): (20, 2000), ("bagel.east.s0002", "2025-03-01"): (10, 1000)}
+    sales.counted_types = ["transaction.retail"]
+    sales.totals_found = dict(right)
+    assert codes(check(history)) == ([], [])
+    sales.totals_found = {**right, (store, "1999-01-01"): (0, 0)}
+    verdict = check(history)
+    assert codes(verdict) == (["totals_differ"], [])
+    (example,) = (one for view in verdict.views for one in view.differences)
+    assert (example.name, example.expected, example.found) == (f"{store} 1999-01-01", "absent", "0 for 0 cents")
 
 
 def test_registers_and_totals_by_value() -> None:
@@ -560,6 +608,9 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
             board = view(history, "store_board")
             board.registers_found = {**board.registers_expected, "taco.west.s0001": "OFFLINE"}
             board.read_at_ms = START_MS + 29_999
+        case "registers_unknown":
+            view(history, "store_board").registers_found = {"taco.west.s0001": "OFFLINE"}
+            history.unheard_stages = frozenset({"emulator"})
         case "convergence_unmeasured":
             sales.converged_at_ms = sales.read_at_ms = None
         case "machine_stalled":
