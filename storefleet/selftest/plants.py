@@ -59,6 +59,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: no_final_read": runs.no_final_read,
     "unknown: heard_in_part": runs.heard_in_part,
     "unknown: read_broken": runs.read_broken,
+    "unknown: times_contradict": runs.times_contradict,
     "unknown: not_healed": runs.not_healed,
     "unknown: read_too_soon": runs.read_too_soon,
     "unknown: registers_unknown": runs.registers_unknown,

@@ -8,12 +8,14 @@ from collections import Counter
 from dataclasses import dataclass
 
 from fleetwire.content import HASH_BYTES
+from fleetwire.packed_times import packed_times
 from fleetwire.witness import ViewRead
 from storefleet.selftest import cuts
 from storefleet.selftest.findings import Findings, reason_line
 from storefleet.selftest.ground import Ground, Impossible, one
 from storefleet.selftest.plants_of_events import never_read
 from storefleet.verdict.history import Ledger, ViewRecord
+from storefleet.verdict.host_clock import SMALLEST_STEP_MS
 from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Stall
 from storefleet.verdict.missing_evidence import EARLY_MS
 from storefleet.verdict.result import BrokerAccount
@@ -190,6 +192,16 @@ def read_broken(ground: Ground) -> Findings:
     broken = ViewRead(intervals=view.read[event.source].intervals, hashes=b"odd")
     ground.put(view.read, event.source, broken)
     return _unknown(view, "read_broken", "no_final_read")
+
+
+def times_contradict(ground: Ground) -> Findings:
+    """A view says that it applied an event before that was committed."""
+    views = [view for view in ground.event_views if any(read.applied_at_ms for read in (view.read or {}).values())]
+    view, event = ground.choose(views, "view that says when it applied what it holds"), ground.event()
+    came_ms = ground.committed_ms(event) - SMALLEST_STEP_MS - ground.random.randint(1, 60_000)
+    ground.set(view, "clock_steps", [])
+    ground.show_otherwise(view, event, "applied_at_ms", packed_times([came_ms]))
+    return _unknown(view, "times_contradict")
 
 
 def not_healed(ground: Ground) -> Findings:

@@ -18,6 +18,7 @@ from storefleet.selftest.plants import PLANTS
 from storefleet.selftest.selftest import self_test
 from storefleet.verdict.check import check
 from storefleet.verdict.history import History
+from storefleet.verdict.letter_file import Letter
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS, Verdict
 from storefleet.verdict.run_folder import read_run
 from tests.lab.command_line import CommandLine
@@ -124,6 +125,7 @@ def test_rejected_and_recovered_events_are_no_plants_surplus(tmp_path: Path) -> 
     make_run(tmp_path / "made", events=600, sources=30)
     history, _ = read_run(tmp_path / "made")
     assert history.ledger is not None
+    assert history.letters is not None
     ground = Ground(history)
     rejected, untold = IntervalSet([(7, 7)]), IntervalSet([(9, 9)])
     for name in sorted(history.ledger.sources)[:4]:
@@ -132,6 +134,7 @@ def test_rejected_and_recovered_events_are_no_plants_surplus(tmp_path: Path) -> 
         entries = history.ledger.sources[name]
         entries.applied = entries.applied.difference(rejected).difference(untold)
         entries.rejected, entries.malformed = {7: ("parm", "totals")}, {7: "totals"}
+        history.letters.heard.append(Letter(at_ms=1, stage="parm", reason="totals", source=name, sequence=7))
     verdict = check(history)
     assert (verdict.validity, verdict.counts["rejected"], verdict.counts["recovered"]) == ("valid", 4, 4)
     result = self_test(history, seed=1, numbers=range(5 * len(PLANTS)))
