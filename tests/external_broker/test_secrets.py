@@ -12,7 +12,7 @@ import pytest
 
 from tests.broker import Broker
 from tests.external_broker.guarded_broker import PASSWORD, guarded_broker, options_for, password_file, with_password
-from tests.lab.command_line import CommandLine, Lab
+from tests.lab.command_line import CommandLine, Lab, until
 
 Started = tuple[CommandLine, Lab, set[int]]
 
@@ -28,6 +28,7 @@ def started(request: pytest.FixtureRequest, command_line: CommandLine, make_brok
         lab = command_line.up(*options_for(broker), "--broker-password-file", password_file(command_line.folder))
         allowed = set()
     lab.wait_for_trade()
+    until(lambda: lab.ledger("SELECT 1 FROM outcome LIMIT 1"), "an event has its outcome")
     return command_line, lab, allowed
 
 

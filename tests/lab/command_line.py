@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,9 @@ from storefleet.process_identity import ProcessIdentity, end_all, identify
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_S = 60.0
+SHORT_DRAIN = "3s"
+"""For a lab whose views are wrong at the end, and stay so: every event has its outcome before, so that the drain is over
+at once, and waiting a whole deadline for the views would prove nothing more."""
 Value = TypeVar("Value")
 
 
@@ -154,6 +159,49 @@ class Lab:
     def wait_for_trade(self, *, total: int = 40) -> None:
         """Until the terminals have committed so many events."""
         until(lambda: self.stage("emulator")["total"] >= total, f"{total} events are committed")
+
+    def ledger(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows that the ledger has for this; the emulator may be writing it."""
+        address = f"file:{self.run_folder / 'ledger.sqlite'}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=20.0)) as ledger:
+            return ledger.execute(query, values).fetchall()
+
+    def committed(self) -> int:
+        """How many events the ledger has."""
+        return int(self.ledger("SELECT count(*) FROM event")[0][0])
+
+    def pause(self) -> None:
+        """Trade no more."""
+        self.command_line.run("trade", "--name", self.name, "--rate", "0")
+
+    def burst(self, events: int) -> None:
+        """Trade exactly so many events, in turn by all terminals; without a rate of its own the lab trades no others."""
+        wanted = self.committed() + events
+        self.command_line.run("trade", "--name", self.name, "--burst", events)
+        until(lambda: self.committed() >= wanted, f"{events} events are committed", deadline_s=2 * DEADLINE_S)
+        assert self.committed() == wanted
+
+    def unresolved(self) -> set[tuple[str, int]]:
+        """The events that have no outcome: source and number."""
+        return {*self.ledger("SELECT id, sequence FROM outbox JOIN source ON number = source")}
+
+    def until_unresolved(self, *victims: tuple[str, int]) -> None:
+        """Until every event has its outcome but these, which have none; in a lab that trades no more."""
+        until(lambda: self.unresolved() == {*victims}, f"all have their outcome but {victims}")
+
+    def until_refused(self, *patterns: str) -> None:
+        """``wait --converged`` must refuse each time, until what it says of the views has all of this in it."""
+
+        def said_all() -> bool:
+            words = ("wait", "--name", self.name, "--converged", "--timeout", "2s")
+            said = self.command_line.run(*words, status=3).stderr
+            return all(re.search(pattern, said) for pattern in patterns)
+
+        until(said_all, f"wait --converged says: {patterns}")
+
+    def until_ready(self, name: str) -> None:
+        """Until a process that was started again has said that it is ready."""
+        until(lambda: self.status()["processes"][name]["ready"], f"{name} is ready")
 
     def kill(self, name: str) -> None:
         """kill -9 of one process, and wait until it has been started again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,15 @@ async def join(run: Run, **words: object) -> tuple[Channel, asyncio.Task[None]]:
     with contextlib.suppress(ControlError):
         await channel.call("hello", {"token": control["token"], **words})
     return channel, reading
+
+
+def numbers(value: object) -> Iterator[int]:
+    """Every whole number in a JSON value, such as the ends of intervals."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from numbers(part)
 
 
 async def test_a_client_that_speaks_for_a_stage_changes_nothing(tmp_path: Path) -> None:
@@ -77,4 +87,5 @@ async def test_a_stage_that_says_what_cannot_be_leaves_a_verdict(
     assert refused["views-1"] >= LIES
     assert refused["views-1"] % LIES == 0
     for file in ("witnesses.jsonl", "plan.json"):
-        assert "9000000" not in (played.folder / file).read_text(encoding="utf-8")
+        lines = (played.folder / file).read_text(encoding="utf-8").splitlines()
+        assert not any(9_000_000 in numbers(json.loads(line)) for line in lines)

@@ -17,7 +17,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 import aiomqtt
 import pytest
 
-from tests.lab.command_line import REPOSITORY, CommandLine, Lab, until
+from storefleet.verdict.result import NAMED_LETTER_LIMIT
+from tests.lab.command_line import REPOSITORY, SHORT_DRAIN, CommandLine, Lab, until
 
 FLEET = REPOSITORY / "examples" / "one_brand.toml"
 STRANGER = "nobody.nowhere.s1.r1"
@@ -25,6 +26,9 @@ GHOST = "nobody.nowhere.s1.r2"
 PLANTED = ("--malformed", 0.1, "--conflicting", 0.1)
 KILLS = 2
 DEADLINE_S = 60.0
+DEARER_EVERY = 5
+"""As ``overcharging_parm.py`` has it."""
+BURST = 225
 
 
 def sources(lab: Lab) -> list[str]:
@@ -43,6 +47,23 @@ def planted(lab: Lab, statement: str) -> int:
     """How many rows the ledger has for this."""
     with closing(sqlite3.connect(f"file:{lab.run_folder / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
         return int(ledger.execute(statement).fetchone()[0])
+
+
+def victims(lab: Lab) -> set[str]:
+    """Keys of the events that ``overcharging_parm.py`` hands on a second time."""
+    rows = lab.ledger(
+        "SELECT id, sequence FROM event JOIN source ON number = source"
+        " WHERE type = 'transaction.retail' AND sequence % ? = 0",
+        DEARER_EVERY,
+    )
+    return {f"{source}.{sequence}" for source, sequence in rows}
+
+
+def untrue_messages(lab: Lab) -> dict[str, int]:
+    """What the lab has heard behind PARM that bears no key, under each name that it bears; written with each command."""
+    lab.pause()
+    untrue: dict[str, int] = json.loads((lab.run_folder / "plan.json").read_text(encoding="utf-8"))["untrue_messages"]
+    return untrue
 
 
 def event(source: str, sequence: int, **changes: object) -> bytes:
@@ -108,6 +129,8 @@ class Heard:
     def __init__(self, lab: Lab) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.of_stranger: Counter[tuple[str, str]] = Counter()
+        self.keys: set[str] = set()
+        """Of all events that a letter has named."""
         self._lab = lab
 
     async def __aenter__(self) -> Heard:
@@ -130,6 +153,7 @@ class Heard:
                 if (stage, reason) != ("lab", "read-back"):  # which is no letter, by the table of topics
                     self.counts[stage, reason] += 1
                     self.of_stranger[stage, reason] += source == STRANGER
+                    self.keys.add(dict(getattr(message.properties, "UserProperty", [])).get("key", ""))
 
     async def until_more(self, stage: str, count: int = 1) -> None:
         """Wait for so many further letters of a stage."""
@@ -141,6 +165,12 @@ class Heard:
             while self.of(stage, reason) < count:  # noqa: ASYNC110 - what is waited for happens in other processes
                 await asyncio.sleep(0.001)
 
+    async def until_named(self, keys: set[str]) -> None:
+        """Wait for a letter of each of these events."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not keys <= self.keys:  # noqa: ASYNC110 - what is waited for happens in other processes
+                await asyncio.sleep(0.001)
+
     def of(self, stage: str, reason: str = "") -> int:
         """How many it has posted, or of one reason."""
         return sum(
@@ -150,11 +180,15 @@ class Heard:
 
 async def test_a_lab_that_ends_at_parm_finds_what_was_published_under_a_tills_name(command_line: CommandLine) -> None:
     """Corrupted under every name that it bears, or counted; planted conflicts and strangers are no harm."""
-    lab = command_line.up("--without", "sync_stage", *PLANTED, stores=8)
+    lab = command_line.up("--without", "sync_stage", "--drain", SHORT_DRAIN, *PLANTED, stores=8)
     lab.wait_for_trade(total=150)
     first, second = until(lambda: sources(lab)[:2] if len(sources(lab)) > 1 else None, "two plain tills have traded")
     until(lambda: planted(lab, "SELECT count(*) FROM planted WHERE kind = 'conflict'"), "a conflict")
+    lab.pause()
+    lab.until_unresolved()
     await publish_untruths(lab, first, second)
+    heard = {first: 1, second: 1, GHOST: 1, STRANGER: 1}
+    until(lambda: untrue_messages(lab) == heard, "the lab has heard all of it")
     verdict = await asyncio.to_thread(lab.down, status=1)
     assert {one["name"] for one in verdict["classes"]["corrupted"]["examples"]} == {
         f"{first}.{1}", f"{first}.{2}", f"{first}.{3}", f"{second}.{2}",
@@ -170,15 +204,20 @@ async def test_a_lab_that_ends_at_parm_finds_what_was_published_under_a_tills_na
 
 async def test_a_lab_that_ends_at_the_gateway_finds_it_among_the_dead_letters(command_line: CommandLine) -> None:
     """Each with its key, or its topic, its stage and its reason; what was planted is explained, strangers are guests."""
-    lab = command_line.up("--without", "poseidon", "--without", "olympus_dgs", *PLANTED, stores=8)
+    lab = command_line.up(
+        "--without", "poseidon", "--without", "olympus_dgs", "--drain", SHORT_DRAIN, *PLANTED, stores=8
+    )
     lab.wait_for_trade(total=150)
     first, second = until(lambda: sources(lab)[:2] if len(sources(lab)) > 1 else None, "two plain tills have traded")
+    lab.pause()
+    lab.until_unresolved()
     await asyncio.to_thread(put_copy, lab, f"{first}.1")
     async with Heard(lab) as heard:
         await publish_untruths(lab, first, second)
         async with client_of(lab) as client:
             await client.publish(topic_of(lab, "terminal", first, "heartbeat"), b"garbage", qos=1)
-        await heard.until("sync_stage", 2, "malformed_json")
+        await heard.until("sync_stage", 5)
+        await heard.until("parm", 1)
     verdict = await asyncio.to_thread(lab.down, status=1)
     against = {
         (one["key"], one["stage"], one["reason"]) for one in verdict.get("letters", []) if not one["explained_by"]
@@ -206,16 +245,21 @@ async def test_a_parm_that_says_it_again_one_cent_dearer_is_found(command_line: 
     fleet = command_line.folder / "fleet.toml"
     fleet.write_text(FLEET.read_text(encoding="utf-8").replace("stores = 8", "stores = 3"), encoding="utf-8")
     command = shlex.join([sys.executable, str(Path(__file__).with_name("overcharging_parm.py"))])
-    lab = command_line.up("--fleet", fleet, "--stage", f"parm={command}", rate="60/s")
+    lab = command_line.up("--fleet", fleet, "--stage", f"parm={command}", rate="0/s")
     async with Heard(lab) as heard:
-        await heard.until("sync_stage", 16)
-    verdict = await asyncio.to_thread(lab.down, status=1)
+        await asyncio.to_thread(lab.burst, BURST)
+        dearer = victims(lab)
+        assert 16 <= len(dearer) <= NAMED_LETTER_LIMIT // 2
+        await heard.until_named(dearer)
+        await asyncio.to_thread(lab.until_unresolved)
+        verdict = await asyncio.to_thread(lab.down, status=1)
     assert codes(verdict) == {"dead_letters"}
     letters = verdict["letters"]
-    assert len(letters) == verdict["dead_letters"]["sync_stage"]["key_conflict"] >= 16
+    assert {letter["key"] for letter in letters} == dearer
+    said = sum(letter["count"] for letter in letters)  # one that is sent again is handed on twice once more
+    assert said == heard.of("sync_stage", "key_conflict") == verdict["dead_letters"]["sync_stage"]["key_conflict"]
     for letter in letters:
         assert (letter["stage"], letter["reason"], letter["explained_by"]) == ("sync_stage", "key_conflict", "")
-        assert int(letter["key"].rpartition(".")[2]) % 5 == 0
         (field,) = letter["fields"]
         assert field["path"] == "data.grand_cents"
         assert int(field["found"]) == int(field["expected"]) + 1

@@ -119,6 +119,10 @@ def test_a_first_ctrl_c_while_down_ends_the_lab(command_line: CommandLine) -> No
     """The lab is ending already: the run goes on to its verdict, which is the exit status of both commands."""
     with command_line.running(*UP, "--drain", "5s") as process:
         trade(command_line)
+        lab = command_line.attach("lab")
+        lab.pause()
+        lab.until_unresolved()
+        command_line.run("wait", "--name", lab.name, "--converged", "--timeout", "60s")
         release = hold(command_line, "final reads")
         with command_line.running("down", "--timeout", "120s") as down:
             until(lambda: in_phase(command_line, "final reads"), "it is in its final reads")

@@ -37,11 +37,15 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class UndyingGateway:
-    """A real gateway behind a hop, one process after another; ``deaths`` are their exit statuses."""
+    """A real gateway behind a hop, one process after another; ``deaths`` are their exit statuses.
 
-    def __init__(self, folder: Path, port: int) -> None:
+    ``waits``: each life but the first begins when :meth:`live` is called, not at once.
+    """
+
+    def __init__(self, folder: Path, port: int, *, waits: bool = False) -> None:
         self.deaths: list[int] = []
         self.life = 0
+        self._waits = waits
         self._settings = StageSettings(stage="gateway", listen=f"127.0.0.1:{port}", state_dir=str(folder))
         self._hop = HopBench(f"127.0.0.1:{port}", "http", {})
 
@@ -49,8 +53,14 @@ class UndyingGateway:
         environment = {**os.environ, **self._settings.environment(), "PYTHONPATH": str(REPOSITORY)}
         command = (sys.executable, "-P", "-m", "tests.resilience.undying_gateway")
         self._parent = await asyncio.create_subprocess_exec(
-            *command, env=environment, stdout=asyncio.subprocess.PIPE, start_new_session=True
-        )
+            *command, env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        assert self._parent.stdin is not None
+        if self._waits:
+            self.live()
+        else:
+            self._parent.stdin.close()
         self._listening = asyncio.create_task(self._listen(), name="lives of the gateway")
         await self._hop.start()
         return self
@@ -65,6 +75,11 @@ class UndyingGateway:
     def port(self) -> int:
         """Of the hop."""
         return self._hop.port
+
+    def live(self) -> None:
+        """Let one more life begin."""
+        assert self._parent.stdin is not None
+        self._parent.stdin.write(b".")
 
     async def kill(self) -> None:
         """kill -9, and wait until the next process has begun."""
@@ -155,21 +170,25 @@ async def test_a_document_that_kills_the_gateway_is_given_up(tmp_path: Path, bro
     """After three counted deaths it is a dead letter ``crash``, and rejected; those before and behind it are stored."""
     async with (
         wire(broker, "dead-letter/#", OUTCOME.removeprefix(f"{ROOT}/")) as seen,
-        UndyingGateway(tmp_path / "gateway", port) as gateway,
+        UndyingGateway(tmp_path / "gateway", port, waits=True) as gateway,
         GatewayClient(f"http://127.0.0.1:{gateway.port}/fleet") as client,
         running(SyncStage(sync_settings(broker, tmp_path / "sync", gateway.port))) as stage,
     ):
         for sequence in (1, 2, 4, 5):
             await send(seen, sequence)
         await send_poison(seen, 3)
-        for sequence in itertools.count(6):  # so that others are stored between its deaths, however long these take
+        for sequence in itertools.count(6):  # each time another waits to be stored before the next life begins
+            deaths = sequence - 6
+            await until(
+                lambda deaths=deaths: len(gateway.deaths) > deaths or seen.on("dead-letter"), "a death or a letter"
+            )
             if seen.on("dead-letter"):
                 break
             await send(seen, sequence)
-            stored = sequence - 1
-            await until(
-                lambda stored=stored: stage.witness.counters["handed_on_total"] == stored, "the others are stored"
-            )
+            await until(lambda sequence=sequence: sequence in stage.witness.taken[SOURCE], "it waits to be stored")
+            gateway.live()
+        last = sequence - 1
+        await until(lambda: stage.witness.counters["handed_on_total"] == last - 1, "the others are stored")
         await until(lambda: seen.on("command/outcome"), "the terminal is told")
         assert await client.get(f"{SOURCE}.3") is None
     (letter,) = seen.on("dead-letter/sync_stage/crash")

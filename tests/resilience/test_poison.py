@@ -138,7 +138,7 @@ async def test_a_document_that_kills_the_views_is_given_up_by_the_view_that_dies
     """The sales view skips it after three counted deaths and says so; every other event is counted."""
     good = [sale(SOURCE, number) for number in range(1, 30) if number != 7]
     events = sorted([*good, control(SOURCE, 7, "SIGN_ON", POISON)], key=lambda event: event.sequence)
-    async with Laboratory(tmp_path) as lab, httpx.AsyncClient(trust_env=False) as http:
+    async with Laboratory(tmp_path) as lab, httpx.AsyncClient(trust_env=False, timeout=None) as http:
         await lab.start_gateway()
         await lab.write(events)
 
