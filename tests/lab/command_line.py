@@ -199,16 +199,12 @@ class Lab:
 
         until(said_all, f"wait --converged says: {patterns}")
 
-    def until_ready(self, name: str) -> None:
-        """Until a process that was started again has said that it is ready."""
-        until(lambda: self.status()["processes"][name]["ready"], f"{name} is ready")
-
-    def kill(self, name: str) -> None:
-        """kill -9 of one process, and wait until it has been started again."""
+    def kill(self, name: str, *, until_it_is: str = "running") -> None:
+        """kill -9 of one process, and wait until it has been started again: until it is running, or ready."""
         old = self.identities()[name]
         old.signal(signal.SIGKILL)
         until(lambda: self.identities()[name].process_id != old.process_id, f"{name} is started again")
-        until(lambda: self.status()["processes"][name]["running"], f"{name} runs again")
+        until(lambda: self.status()["processes"][name][until_it_is], f"{name} is {until_it_is} again")
 
     def down(self, *, status: int | None = 0) -> dict[str, Any]:
         """``storefleet down``; its exit status must be ``status`` (None: any). Returns the verdict."""

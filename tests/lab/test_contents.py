@@ -80,8 +80,7 @@ def spoil(lab: Lab, view: str, *statements: str) -> None:
         with closing(sqlite3.connect(file, timeout=20.0, isolation_level=None)) as database:
             for statement in statements:
                 database.execute(statement)
-    lab.kill(STAGE_OF[view])
-    lab.until_ready(STAGE_OF[view])
+    lab.kill(STAGE_OF[view], until_it_is="ready")
 
 
 def alter_at_the_gateway(lab: Lab, key: str) -> None:
