@@ -1,19 +1,17 @@
 """A canonical message read whole: the one place that says when such a message counts as its event.
 
 It does when the topic's terminal is the event's source, ``key`` is source and sequence, the user properties that are
-given agree (:data:`CLAIMS`), ``type`` is one of EVENT_TYPES and ``data`` has its shape. A foreign PARM,
+given agree (``source``, ``sequence``, ``id``), ``type`` is one of EVENT_TYPES and ``data`` has its shape. A foreign PARM,
 or anybody, may publish anything; what is not whole is a BadPayload, never another error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from fleetwire.envelope import TYPE_PREFIX, TYPE_SUFFIX
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS, MAXIMUM_SEQUENCE, Key, Terminal
@@ -23,15 +21,7 @@ from fleetwire.topics import Topics
 
 _decode_event = msgspec.json.Decoder(CanonicalEvent).decode
 _decode_data: Final = {name: msgspec.json.Decoder(shape).decode for name, shape in EVENT_TYPES.items()}
-CLAIMS: Final[dict[str, Callable[[CanonicalEvent], tuple[str, ...]]]] = {
-    "source": lambda event: (event.source,),
-    "sequence": lambda event: (str(event.sequence),),
-    "id": lambda event: (f"{event.source}.{event.sequence}",),
-    "type": lambda event: (TYPE_PREFIX + event.type + TYPE_SUFFIX, event.type),
-    "time": lambda event: (event.time,),
-}
-"""User property that repeats what the payload says -> how it may say it: whoever routes by the envelope alone gets the event
-that it names. ``attempt`` and ``traceparent`` say nothing of the event."""
+_CLAIMS: Final = frozenset(("source", "sequence", "id"))
 
 
 class Whole(NamedTuple):
@@ -126,8 +116,7 @@ def _checked_key(topics: Topics, message: Message, event: CanonicalEvent) -> Key
     if event.key != text:
         raise BadPayload("schema", f"key {event.key!r} is not {text}")
     for name, value in message.properties:
-        claim = CLAIMS.get(name)
-        if claim is not None and value not in claim(event):
-            said = f"user property {name}={value[:160]!r}, payload {claim(event)[0]!r} of {text}"
+        if name in _CLAIMS and value != (text if name == "id" else str(getattr(event, name))):
+            said = f"user property {name}={value[:160]!r}, payload {text}"
             raise BadPayload("topic_mismatch", said)
     return key

@@ -158,7 +158,7 @@ class Lab:
 
     def wait_for_trade(self, *, total: int = 40) -> None:
         """Until the terminals have committed so many events."""
-        until(lambda: self.stage("emulator")["total"] >= total, f"{total} events are committed")
+        until(lambda: self.committed() >= total, f"{total} events are committed")
 
     def ledger(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that the ledger has for this; the emulator may be writing it."""

@@ -87,7 +87,7 @@ async def test_an_event_becomes_a_document(broker: Broker, tmp_path: Path, port:
                 raw_sale(1).replace(b"Taco", b"Taco <1> & Co"),
                 None,
             )
-            await sender.publish(TOPIC, canonical_json(sale), envelope(1, event_type="transaction.retail", attempt=2))
+            await sender.publish(TOPIC, canonical_json(sale), envelope(1, attempt=2))
             await until(lambda: stage.witness.counters["handed_on_total"], "the event is stored")
             found = await client.get(f"{SOURCE}.1")
     assert found is not None
