@@ -130,7 +130,11 @@ class Lab:
     async def start(self, *, trade: bool) -> None:
         """Bring the whole journey up, in the order in which nobody waits for nobody; raises SettingsError."""
         with _one_voice():
-            await self._start_own(trade=trade)
+            try:
+                await self._start_own(trade=trade)
+            except BaseException:
+                self.processes.start_none_again()
+                raise
         for stage, command in self.plan.commands.items():
             if command == EXTERNAL:
                 await self._until_external_ready(stage)

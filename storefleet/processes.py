@@ -107,6 +107,11 @@ class Processes:
         await self._spawn(child)
         self._supervisors[child.name] = asyncio.create_task(self._supervise(child), name=f"supervisor[{child.name}]")
 
+    def start_none_again(self) -> None:
+        """What ends from now on ends for good, and nobody is told so."""
+        for child in self.children.values():
+            child.wanted = False
+
     async def stop(self, names: Sequence[str], *, timeout_s: float) -> None:
         """SIGTERM the named ones, in this order, all at once; what still runs after ``timeout_s`` is killed."""
         stopping = [self.children[name] for name in names if name in self.children]

@@ -52,6 +52,26 @@ async def test_a_program_that_vanished_is_waited_for(
             assert (journal.exits["one-1"], child.incarnation, child.restarts) == (["exit status 7"], 2, 1)
 
 
+async def test_none_is_started_again_once_the_start_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error that ended the start has said it all: the next end of a process is told nobody."""
+    monkeypatch.setattr(processes, "RESTART_DELAY_MINIMUM_S", 0.01)
+    monkeypatch.setattr(processes, "RESTART_DELAY_MAXIMUM_S", 0.01)
+    with contextlib.closing(ProcessJournal(tmp_path)) as journal:
+        async with Processes(tmp_path, journal) as driver:
+            child = Child(
+                name="one-1", command=("sh", "-c", "read -r _"), environment=lambda _: {}, log_file=tmp_path / "log"
+            )
+            await driver.start(child)
+            await until(lambda: child.restarts >= 2)
+            driver.start_none_again()
+            told = caplog.text
+            await until(lambda: not child.running)
+            await asyncio.wait_for(driver._supervisors["one-1"], DEADLINE_S)
+            assert caplog.text == told
+
+
 async def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
     """It is named, and the start is not counted."""
     with contextlib.closing(ProcessJournal(tmp_path)) as journal:
