@@ -19,7 +19,6 @@ from storefleet.ledger_rows import query_ledger
 
 DEVICE_VIEWS: Final = ("device_inventory", "olympus_dgs")
 BOARD_VIEW: Final = "store_board"
-EMULATOR: Final = "emulator"
 _NO_END: Final = 2**62
 _BOOTS: Final = "SELECT id, boot FROM till JOIN source ON number = source"
 """Of the emulator's own table: which boot each terminal has come to."""

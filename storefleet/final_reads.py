@@ -41,7 +41,6 @@ from storefleet.asked_otherwise import (
 from storefleet.expected_registers import (
     BOARD_VIEW,
     DEVICE_VIEWS,
-    EMULATOR,
     Hardware,
     Session,
     Truth,
@@ -68,6 +67,7 @@ from storefleet.served import (
     totals_of,
 )
 from storefleet.verdict.run_format import FinalRead, Reads
+from storefleet.verdict.views import EMULATOR
 
 GATEWAY_VIEW: Final = "gateway"
 ORDERS_VIEW: Final = "orders"
@@ -430,19 +430,12 @@ async def _read_gateway(asking: _Asking) -> None:
 
 async def _enter_stored_times(asking: _Asking, events: Mapping[str, ViewRead]) -> None:
     """A gateway that is not connected, or goes away meanwhile, is asked again while there is time."""
-    while True:
-        try:
-            for answer in await asking.lab.stage_call(GATEWAY_VIEW, "stored_times", timeout_s=_READ_TIMEOUT_S):
-                enter_stored_times(events, answer)
-        except ControlError as error:
-            away = not error.definite or not asking.lab.control.stage(GATEWAY_VIEW)
-            if away and await asking.has_time_for("the gateway is not connected"):
-                continue
-            _log.warning("the gateway does not say when it stored its documents: %s", error)
-        except _UNREADABLE as error:
-            text = str(error) or type(error).__name__
-            _log.warning("the gateway does not say when it stored its documents: %.300s", text)
-        return
+
+    async def ask() -> None:
+        for answer in await asking.lab.stage_call(GATEWAY_VIEW, "stored_times", timeout_s=_READ_TIMEOUT_S):
+            enter_stored_times(events, answer)
+
+    await _told_by(asking, GATEWAY_VIEW, ask, otherwise="the gateway does not say when it stored its documents")
 
 
 async def _read_observer(asking: _Asking) -> None:
@@ -466,17 +459,23 @@ async def _stage_views(asking: _Asking, stage: str) -> dict[str, Any]:
     A stage that is not connected, or goes away meanwhile, is asked again while there is time; one that refuses, or whose
     answer is none, says nothing.
     """
+    views = await _told_by(asking, stage, lambda: _all_pages(asking, stage), otherwise=f"no final read of {stage}")
+    return {} if views is None else views
+
+
+async def _told_by(asking: _Asking, stage: str, ask: Callable[[], Awaitable[Item]], *, otherwise: str) -> Item | None:
+    """What a stage tells over the control plane; None, with the warning ``otherwise``, where it tells nothing."""
     while True:
         try:
-            return await _all_pages(asking, stage)
+            return await ask()
         except ControlError as error:
             away = not error.definite or not asking.lab.control.stage(stage)
-            if not away or not await asking.has_time_for(f"{stage} is not connected"):
-                _log.warning("no final read of %s: %s", stage, error)
-                return {}
+            if away and await asking.has_time_for(f"{stage} is not connected"):
+                continue
+            _log.warning("%s: %s", otherwise, error)
         except _UNREADABLE as error:
-            _log.warning("no final read of %s: %.300s", stage, str(error) or type(error).__name__)
-            return {}
+            _log.warning("%s: %.300s", otherwise, str(error) or type(error).__name__)
+        return None
 
 
 async def _all_pages(asking: _Asking, stage: str) -> dict[str, Any]:
