@@ -129,10 +129,6 @@ class Served:
         answers = await _each(stores, lambda store: self._get("/registers", {"store": store}))
         return [row for answer in answers for row in self._list(answer)]
 
-    async def tills(self, places: Places) -> dict[str, object]:
-        """The till of every terminal, as Poseidon says it; raises NotServed."""
-        return await asyncio.to_thread(registers_of, await self.till_rows(places.stores), read_till)
-
     async def orders(self, keys: Sequence[Key]) -> dict[Key, ServedOrder]:
         """These orders; raises NotServed."""
         answers = await _each(keys, lambda key: self._get(f"/orders/{key}", {}, absent=_NOT_FOUND))

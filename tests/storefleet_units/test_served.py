@@ -7,7 +7,7 @@ from msgspec import Raw, json
 
 from fleetwire.identity import Key
 from storefleet import served as served_module
-from storefleet.served import NotServed, Places, read_device, read_status, registers_of, served, totals_of
+from storefleet.served import NotServed, Places, read_device, read_status, read_till, registers_of, served, totals_of
 from tests.storefleet_units.answering import answering_by_path
 
 STATUS = {
@@ -73,7 +73,8 @@ async def test_tills_and_orders_over_http() -> None:
         "/orders/taco.west.s0001.r01.7": ORDER,
     }
     async with answering_by_path(answers) as url, served(url) as one:
-        tills, orders = await one.tills(NOWHERE), await one.orders(keys)
+        tills = registers_of(await one.till_rows(NOWHERE.stores), read_till)
+        orders = await one.orders(keys)
     assert tills["taco.west.s0001.r01"] == [5, "op-1", 7, "2026-01-05", 1, 3, 0, 0]
     assert len(tills) == 2
     receipt = ("SALE", "2026-01-05", "r01-4", "2026-01-05T18:00:00.000Z", 0, 1, 2, 3)
@@ -122,7 +123,7 @@ async def test_what_is_no_answer(answer: object, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(NotServed):
             await one.rows("a", NOWHERE)
         with pytest.raises(NotServed):
-            await one.tills(NOWHERE)
+            await one.till_rows(NOWHERE.stores)
 
 
 async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
