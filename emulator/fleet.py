@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -143,6 +143,14 @@ DEFAULT_REGIONS: Final = (
 )
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """All that a fleet file says, unchecked; raises SettingsError for what is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"fleet file {path}: {error}") from error
+
+
 class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole fleet; build it with :meth:`from_toml` or :meth:`from_options`, which check it."""
 
@@ -168,11 +176,12 @@ class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @classmethod
     def from_toml(cls, path: Path) -> Fleet:
         """Read a fleet file; raises SettingsError."""
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"fleet file {path}: {error}") from error
-        return _checked(values, f"fleet file {path}")
+        return cls.from_values(read_toml(path), path)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object], path: Path) -> Fleet:
+        """The fleet of what a fleet file says; raises SettingsError that names the file."""
+        return _checked(dict(values), f"fleet file {path}")
 
     @classmethod
     def from_options(cls, **options: object) -> Fleet:

@@ -23,6 +23,7 @@ from fleetwire.errors import FleetError, SettingsError
 from storefleet.cli_inspect import bench, clean, doctor, selftest, show_verdict, trace, verdict
 from storefleet.cli_steer import rebuild, trade
 from storefleet.command_options import (
+    AllowOption,
     AuthorityOption,
     BrokerLineOption,
     BrokerOption,
@@ -59,7 +60,6 @@ from storefleet.command_output import (
     out_json,
     out_json_line,
     say_progress,
-    tell_story,
 )
 
 if TYPE_CHECKING:
@@ -129,10 +129,11 @@ def demo(
     rate: RateOption = "200/s",
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
+    allow: AllowOption = None,
     json_output: JsonLinesOption = False,
 ) -> None:
     """The main job: a chain comes up, trades, loses region west for ten seconds, heals, and is judged."""
-    from storefleet.lab_options import make_plan, read_fleet
+    from storefleet.lab_options import make_plan, read_allow, read_fleet
     from storefleet.run import demo_script
 
     fleet = read_fleet(None, {"stores": stores, "seed": seed, "keep_alive_s": 2})
@@ -148,6 +149,7 @@ def demo(
         stage=(),
         instances=(),
         runs=runs,
+        allow=read_allow(None, allow or ()),
     )
     _run(plan, demo_script, password=None, json_output=json_output)
 
@@ -174,6 +176,7 @@ def up(
     conflicting: ConflictingOption = None,
     deadline: Annotated[str, typer.Option("--deadline", help="How long a view may take: 30s, 2m.")] = "30s",
     drain: DrainOption = None,
+    allow: AllowOption = None,
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
     resume: ResumeOption = None,
@@ -181,7 +184,7 @@ def up(
     json_output: JsonLinesOption = False,
 ) -> None:
     """Bring a lab up and trade until Ctrl-C or 'storefleet down'; then judge."""
-    from storefleet.lab_options import make_plan, read_fleet, take_password
+    from storefleet.lab_options import make_plan, read_allow, read_fleet, take_password
     from storefleet.plan import read_duration
     from storefleet.run import endless_script
 
@@ -213,6 +216,7 @@ def up(
         broker_options=broker_option or (),
         deadline_s=read_duration(deadline, "--deadline"),
         drain_s=None if drain is None else read_duration(drain, "--drain"),
+        allow=read_allow(fleet, allow or ()),
     )
     if detach:
         _detach(plan.name, json_output=json_output)
@@ -283,7 +287,6 @@ def _run(
     if json_output:
         out_json_line({"run_folder": str(folder), "exit_status": verdict.exit_status, "verdict": verdict})
     else:
-        tell_story(folder)
         out(plain_text(verdict, plan.name))
         out(f"run folder: {folder}")
     raise SystemExit(verdict.exit_status)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, NoReturn
 
 import typer
 
 from storefleet.command_options import (
+    AllowOption,
     JsonOption,
     LabOption,
     PasswordOption,
     RunsOption,
 )
-from storefleet.command_output import DID_NOT_BEGIN, fail, out, out_json, say_progress, tell_story
+from storefleet.command_output import DID_NOT_BEGIN, fail, out, out_json, say_progress
 
 
 def verdict(
     run: Annotated[Path | None, typer.Argument(help="A run folder; default: the newest in runs/.")] = None,
+    allow: AllowOption = None,
+    spans: Annotated[bool, typer.Option("--spans", help="Name every hop and stage between the ends of a place.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Judge a run folder again, offline, from what it holds."""
-    show_verdict(run if run is not None else _newest_run("verdict"), json_output=json_output)
+    from storefleet.verdict.budgets import read_budgets
+
+    folder = run if run is not None else _newest_run("verdict")
+    show_verdict(folder, json_output=json_output, allow=read_budgets(allow or ()), spans=spans)
 
 
 def _newest_run(command: str) -> Path:
@@ -33,17 +41,18 @@ def _newest_run(command: str) -> Path:
     return newest
 
 
-def show_verdict(folder: Path, *, json_output: bool) -> NoReturn:
+def show_verdict(
+    folder: Path, *, json_output: bool, allow: Mapping[str, int] = MappingProxyType({}), spans: bool = False
+) -> NoReturn:
     """Judge a run folder, print what came out, and end with its exit status."""
     from storefleet.verdict.run_folder import judge
     from storefleet.verdict.table import plain_text
 
-    result, plan = judge(folder)
+    result, plan = judge(folder, allow)
     if json_output:
         out_json(result)
     else:
-        tell_story(folder)
-        out(plain_text(result, plan.name or folder.name))
+        out(plain_text(result, plan.name or folder.name, spans=spans))
         out(f"run folder: {folder}")
     raise SystemExit(result.exit_status)
 

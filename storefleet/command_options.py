@@ -73,6 +73,15 @@ DrainOption = Annotated[
         show_default="the deadline",
     ),
 ]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="NAME=NUMBER",
+        help="Budgets: more than so many make the run invalid, e.g. healed=0,restarts=0,dead-letters=0; there are healed, "
+        "restarts, resent, repeats, dead-letters, guests.",
+    ),
+]
 TimeoutOption = Annotated[str, typer.Option("--timeout", help="How long to wait: 60s, 2m.")]
 MalformedOption = Annotated[float | None, typer.Option("--malformed", help="Share of malformed payloads, 0 to 1.")]
 RepeatedOption = Annotated[float | None, typer.Option("--repeated", help="Share of repeated payloads, 0 to 1.")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Final, NoReturn
 
 import msgspec
@@ -39,11 +38,3 @@ def say_progress(text: str) -> None:
     """A line on standard error, beside what programs read."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
-
-
-def tell_story(folder: Path) -> None:
-    """What was done to the run, above its verdict."""
-    from storefleet.run_story import story
-
-    for line in story(folder):
-        out(line)

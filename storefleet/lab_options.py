@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from emulator.fleet import Fleet
+from emulator.fleet import Fleet, read_toml
 from fleetwire.broker_endpoint import CA_VARIABLE, trust
 from fleetwire.errors import SettingsError
 from fleetwire.settings import read_secret
@@ -27,6 +27,7 @@ from storefleet.plan import (
     stage_commands,
     stage_instances,
 )
+from storefleet.verdict.budgets import check_budgets, read_budgets
 
 SPARE_DESCRIPTORS: Final = 200
 """What a process needs beside its connections: files, pipes, the event loop."""
@@ -36,6 +37,8 @@ UNLIMITED_DESCRIPTORS: Final = 1_048_576
 """What we count with where the system sets no limit (macOS); it takes no larger number there."""
 MAXIMUM_FLEET_FILE_BYTES: Final = 1_000_000
 MAXIMUM_BROKER_OPTION: Final = 200
+BUDGETS_TABLE: Final = "allow"
+"""In a fleet's file, beside what is the fleet's own."""
 PASSWORD_VARIABLE: Final = "STOREFLEET_BROKER_PASSWORD"  # noqa: S105 - its name, not its value
 
 
@@ -69,8 +72,18 @@ def read_fleet(file: Path | None, options: dict[str, Any]) -> Fleet:
     if file is None:
         return Fleet.from_options(**given)
     _require_fleet_file(file)
-    fleet = Fleet.from_toml(file)
+    values = read_toml(file)
+    values.pop(BUDGETS_TABLE, None)
+    fleet = Fleet.from_values(values, file)
     return Fleet.from_options(**{**msgspec.to_builtins(fleet), **given}) if given else fleet
+
+
+def read_allow(file: Path | None, texts: Sequence[str]) -> dict[str, int]:
+    """Budgets from the table ``[allow]`` of a fleet file, the option's going first; raises SettingsError."""
+    table = read_toml(file).get(BUDGETS_TABLE, {}) if file is not None else {}
+    if not isinstance(table, dict):
+        raise SettingsError(f"fleet file {file}: {BUDGETS_TABLE} is a table, such as [{BUDGETS_TABLE}] healed = 0")
+    return {**check_budgets(table, f"fleet file {file}: [{BUDGETS_TABLE}]"), **read_budgets(texts)}
 
 
 def _require_fleet_file(file: Path) -> None:
@@ -128,6 +141,7 @@ def make_plan(
     drain_s: float | None = None,
     broker_options: Sequence[str] = (),
     stage_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    allow: Mapping[str, int] = MappingProxyType({}),
 ) -> LabPlan:
     """Check everything that can be checked before anything starts; raises SettingsError."""
     if not 0.01 <= time_scale <= 100_000:
@@ -164,6 +178,7 @@ def make_plan(
         drain_s=drain_s,
         broker_options=check_broker_options(broker_options, broker),
         stage_options={name: dict(given) for name, given in stage_options.items()},
+        allow=check_budgets(allow),
         runs_folder=str(check_runs_folder(runs)),
         working_folder=str(Path.cwd()),
     )

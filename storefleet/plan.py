@@ -81,6 +81,8 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     deadline_s: float = 30.0
     drain_s: float | None = None
     """How long the end of a run waits for what has no outcome yet; None: the deadline, so that all have had theirs."""
+    allow: dict[str, int] = field(default_factory=dict)
+    """Budgets (:mod:`storefleet.verdict.budgets`): how many of each a valid run may have."""
     runs_folder: str = "runs"
     working_folder: str = ""
     """Where the user's own commands run; empty: where the lab does."""

@@ -111,6 +111,7 @@ class Run:
             deadline_s=plan.deadline_s,
             letters=True,
             sealed_at_end=True,
+            allow=plan.allow,
             lab=plan,
         )
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from fleetwire.intervals import IntervalSet
 from storefleet.verdict.blame import Address, Evidence, Values, blame
 from storefleet.verdict.classify import NO_READ, Judged, by_source
 from storefleet.verdict.held_up import HeldUp
-from storefleet.verdict.history import History, Ledger, SourceLedger, ViewRecord
+from storefleet.verdict.history import History, Ledger, SourceLedger, ViewRecord, key_text
 from storefleet.verdict.lateness import Readings, due_moments, overdue, plain_limit
-from storefleet.verdict.result import PlaceAccount
+from storefleet.verdict.result import KEY_LIMIT, PlaceAccount
 
 Shares = dict[Address, IntervalSet]
 
@@ -36,10 +37,15 @@ class Places:
     def accounts(self) -> list[PlaceAccount]:
         """How many at which address, the most first within a class."""
         return [
-            PlaceAccount(what=name, places=list(address), count=count)
+            PlaceAccount(what=name, places=list(address), count=count, keys=_first_keys(addresses[address]))
             for name, addresses in self.by_class.items()
             for address, count in sorted(_counts(addresses).items(), key=lambda item: -item[1])
         ]
+
+
+def _first_keys(sources: dict[str, IntervalSet]) -> list[str]:
+    keys = (key_text(source, number) for source, members in sorted(sources.items()) for number in members.numbers())
+    return list(islice(keys, KEY_LIMIT))
 
 
 def _counts(addresses: dict[Address, dict[str, IntervalSet]]) -> dict[Address, int]:

@@ -19,8 +19,18 @@ from dataclasses import dataclass, field
 from fleetwire.intervals import IntervalSet
 from fleetwire.packed_times import unpacked_times
 from storefleet.verdict.classify import by_source
-from storefleet.verdict.history import FOREVER_MS, History, Reading, Sets, SourceLedger, StageRecord, ViewRecord
+from storefleet.verdict.history import (
+    FOREVER_MS,
+    History,
+    Reading,
+    Sets,
+    SourceLedger,
+    StageRecord,
+    ViewRecord,
+    key_text,
+)
 from storefleet.verdict.lateness import Readings, applied_until
+from storefleet.verdict.result import KEY_LIMIT
 
 Address = tuple[str, ...]
 """Names of hops and stages in flow order; one name = decided, more = one of these."""
@@ -288,6 +298,11 @@ class Attempts:
     """
 
     healed: dict[Address, int] = field(default_factory=dict)
+    keys: dict[Address, list[str]] = field(default_factory=dict)
+    """The first KEY_LIMIT at each."""
+    healed_from_ms: int = 0
+    healed_until_ms: int = 0
+    """When the first and the last of them were committed; 0: there are none."""
     needless: int = 0
     not_known: int = 0
 
@@ -312,7 +327,9 @@ def healed(history: History) -> Attempts:
             if sequence in arrived:
                 came = {step for step, numbers in early if sequence in numbers}
                 on_way = [path for path in paths if not any(stage.step in came for stage in path)]
-                _account(result, [_healed_at(path, source, sequence) for path in on_way])
+                address = _account(result, [_healed_at(path, source, sequence) for path in on_way])
+                if address is not None:
+                    _note(result, address, key_text(source, sequence), ledger.times_ms[ledger.position(sequence)])
     return result
 
 
@@ -324,7 +341,8 @@ def _applied_before_resent(view: ViewRecord, source: str, ledger: SourceLedger) 
     return {number for number, at_ms in applied if at_ms < ledger.resent_ms.get(number, -1)}
 
 
-def _account(result: Attempts, found: list[Address | None]) -> None:
+def _account(result: Attempts, found: list[Address | None]) -> Address | None:
+    """Enter one event that was sent again; returns where it was healed, if it was."""
     address = next((address for address in found if address), None)
     if address is not None:
         result.healed[address] = result.healed.get(address, 0) + 1
@@ -332,6 +350,14 @@ def _account(result: Attempts, found: list[Address | None]) -> None:
         result.not_known += 1
     else:
         result.needless += 1
+    return address
+
+
+def _note(result: Attempts, address: Address, key: str, at_ms: int) -> None:
+    if len(keys := result.keys.setdefault(address, [])) < KEY_LIMIT:
+        keys.append(key)
+    result.healed_from_ms = min(at_ms, result.healed_from_ms or at_ms)
+    result.healed_until_ms = max(at_ms, result.healed_until_ms)
 
 
 def _healed_at(path: list[StageRecord], source: str, sequence: int) -> Address | None:

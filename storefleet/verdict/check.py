@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from msgspec.structs import asdict
 
 from fleetwire.intervals import IntervalSet
 from storefleet.verdict.addresses import account_places
-from storefleet.verdict.blame import healed
+from storefleet.verdict.blame import Attempts, healed
+from storefleet.verdict.budgets import account_budgets, judge_budgets
 from storefleet.verdict.classify import CLASSES, Classes, Judged, classify, rejected_unexpectedly
 from storefleet.verdict.examples import examples
+from storefleet.verdict.findings import Found, findings
 from storefleet.verdict.history import History, SourceLedger, ViewRecord
 from storefleet.verdict.letters import judge_letters
 from storefleet.verdict.machine import Standstill, total_ms
@@ -52,10 +54,12 @@ def check(history: History) -> Verdict:
 
 def _check(history: History) -> Verdict:
     history = _with_what_was_dropped(_without_broken_reads(history))
+    verdict = Verdict(validity="unknown", run=history.run, faults=history.faults, restarts=history.restarts)
     if history.ledger is None:  # without the truth nothing that was found is wrong, and nothing right
-        return Verdict(validity="unknown", unknown=list(_unknowns(replace(history, views=[]), Judged(Classes(), {}))))
+        verdict.unknown = list(_unknowns(replace(history, views=[]), Judged(Classes(), {})))
+        return verdict
     judged = classify(history)
-    verdict = Verdict(validity="unknown", sent=judged.sent, invented=judged.invented, broker=history.broker)
+    verdict.sent, verdict.invented, verdict.broker = judged.sent, judged.invented, history.broker
     verdict.broken_lines = history.broken_lines
     verdict.machine = _machine(history)
     verdict.counts = {name: judged.overall.counts[name] for name in CLASSES}
@@ -67,11 +71,14 @@ def _check(history: History) -> Verdict:
     }
     judgements = [judge_view(history, view, judged) for view in history.views]
     verdict.views = [judgement.account for judgement in judgements]
-    _account_attempts(history, verdict, places.accounts())
+    attempts = healed(history)
+    _account_attempts(history, verdict, attempts, places.accounts())
     _account_rejections(history, verdict)
     verdict.invalid = [*_bad_classes(verdict), *_unanswered(judged), *(i for j in judgements for i in j.invalid)]
     verdict.unknown = [*_unknowns(history, judged), *(u for j in judgements for u in j.unknown)]
     judge_letters(history).enter(verdict)
+    _enter_budgets(verdict, history.allow)
+    verdict.findings = findings(Found(history, judged, places, attempts, verdict))
     verdict.validity = validity(bad=bool(verdict.invalid), unsure=bool(verdict.unknown))
     return verdict
 
@@ -116,11 +123,19 @@ def _machine(history: History) -> MachineAccount:
     return account
 
 
-def _account_attempts(history: History, verdict: Verdict, places: list[PlaceAccount]) -> None:
-    attempts = healed(history)
+def _enter_budgets(verdict: Verdict, allow: Mapping[str, int]) -> None:
+    verdict.budgets = account_budgets(verdict, allow)
+    wrong, unsure = judge_budgets(verdict.budgets)
+    verdict.invalid += wrong
+    verdict.unknown += unsure
+
+
+def _account_attempts(
+    history: History, verdict: Verdict, attempts: Attempts, places: list[PlaceAccount]
+) -> None:
     verdict.resent_needlessly, verdict.resent_not_known = attempts.needless, attempts.not_known
     verdict.places = places + [
-        PlaceAccount(what="healed", places=list(address), count=count)
+        PlaceAccount(what="healed", places=list(address), count=count, keys=attempts.keys[address])
         for address, count in sorted(attempts.healed.items(), key=lambda item: -item[1])
     ]
     for source in _sources(history):

@@ -12,15 +12,16 @@ from fleetwire.witness import ViewRead
 from storefleet.verdict.addresses import Places
 from storefleet.verdict.classify import Judged, rejected_unexpectedly
 from storefleet.verdict.contents import contents_of
+from storefleet.verdict.ends import ends
 from storefleet.verdict.field_differences import field_differences
-from storefleet.verdict.history import History, Sets, SourceLedger, ViewRecord, key_text
+from storefleet.verdict.history import History, Sets, SourceLedger, StageRecord, ViewRecord, key_text
 from storefleet.verdict.result import EXAMPLE_LIMIT, Example, FieldDifference
 
 
 def examples(history: History, judged: Judged, places: Places, name: str) -> list[Example]:
     """At most EXAMPLE_LIMIT events of a class, by key; of every view that shows any, as many as of the others."""
     return [
-        _example(history, judged, places, name=name, source=source, sequence=sequence)
+        example(history, judged, places, name=name, source=source, sequence=sequence)
         for source, sequence in islice(_telling(history, judged, name), EXAMPLE_LIMIT)
     ]
 
@@ -58,17 +59,36 @@ def _telling(history: History, judged: Judged, name: str) -> Iterator[tuple[str,
     return iter(sorted(keys, key=lambda key: not rejected_unexpectedly(sources[key[0]], key[1], allowed)))
 
 
-def _example(history: History, judged: Judged, places: Places, *, name: str, source: str, sequence: int) -> Example:
+def example(history: History, judged: Judged, places: Places, *, name: str, source: str, sequence: int) -> Example:
+    """One event of a class, with all that is known of it."""
     ledger = (history.ledger.sources.get(source) if history.ledger else None) or SourceLedger()
     view = _showing(history, judged, name, source, sequence)
+    address = list(places.of(name, source, sequence))
+    last, last_step, first = ends(way_to(history, view), view, address)
     return Example(
         name=key_text(source, sequence),
         view=view.view if view else "",
         expected=_expected(ledger, sequence),
         found=_found(ledger, view, name, source, sequence),
-        places=list(places.of(name, source, sequence)),
+        places=address,
         fields=_fields(history, view, Key(source, sequence)) if name == "corrupted" and view else [],
+        last_seen=last,
+        last_seen_step=last_step,
+        first_missing=first,
+        sent_at_ms=ledger.times_ms[ledger.position(sequence)] if sequence in ledger.sequences else 0,
     )
+
+
+def way_to(history: History, view: ViewRecord | None) -> list[StageRecord]:
+    """The stages on the way to a view; of no view, to the first that events have."""
+    steps = {stage.step: stage for stage in history.stages}
+    last = view or next((one for one in history.views if one.holds == "events"), None)
+    step = last.step if last is not None else ""
+    way: list[StageRecord] = []
+    while step in steps and len(way) < len(steps):
+        way.append(steps[step])
+        step = steps[step].after
+    return way[::-1]
 
 
 def _fields(history: History, view: ViewRecord, key: Key) -> list[FieldDifference]:
@@ -104,7 +124,7 @@ def _found(ledger: SourceLedger, view: ViewRecord | None, name: str, source: str
         stage, reason = ledger.rejected[sequence]
         return f"rejected by {stage}: {reason}"
     if view is None:
-        return "no outcome" if name == "never_read" else "applied by word"
+        return "no outcome" if name == "never_read" else "acknowledged as applied"
     content = _content(view, source, sequence)
     if name == "corrupted" and (view.read or {})[source].others:
         content = _contents((view.read or {})[source], sequence) or content

@@ -18,7 +18,7 @@ from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.witness import ViewRead
 from storefleet.verdict.letter_file import Letters
 from storefleet.verdict.machine import ClockStep, MachineRecord, Stall
-from storefleet.verdict.result import BrokerAccount
+from storefleet.verdict.result import BrokerAccount, FaultAccount, RunAccount
 from storefleet.verdict.seal import TableMark
 
 Sets = dict[str, IntervalSet]
@@ -206,6 +206,8 @@ class StageRecord:
     last_report_ms: int | None = None
     """When its latest report was made; None: there is none, or nobody says when."""
     duplicates_absorbed: int = 0
+    absorbed_since_ms: int = 0
+    """When it reported the first of them; 0: none, or nobody says when."""
     unnoted: int = 0
     rejects: dict[str, int] = field(default_factory=dict)
 
@@ -311,6 +313,17 @@ class Intervention:
     begin_ms: int
 
 
+@dataclass(slots=True, frozen=True)
+class Incident:
+    """Something that happened at a hop or to a process of a stage: a fault, a standstill, an end that nobody asked for."""
+
+    place: str
+    from_ms: int
+    until_ms: int
+    """FOREVER_MS: it was not over at the end."""
+    words: str
+
+
 @dataclass(slots=True, kw_only=True)
 class History:
     """All facts of a run. ``notes``: unknown reasons that the reader of the facts found already, code -> detail."""
@@ -356,6 +369,14 @@ class History:
     """Stages that did not answer right before the final reads."""
     broken_lines: int = 0
     """Lines of the witnesses' file that say nothing; a lab that is killed leaves one half written."""
+    run: RunAccount = RunAccount()
+    faults: list[FaultAccount] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+    """What may have been the reason of something; it judges nothing."""
+    restarts: dict[str, list[str]] | None = None
+    """Process -> how each of its ends was that nobody had asked for; None: nobody says."""
+    allow: dict[str, int] = field(default_factory=dict)
+    """Budgets that were given (:mod:`storefleet.verdict.budgets`)."""
 
 
 def key_text(source: str, sequence: int) -> str:

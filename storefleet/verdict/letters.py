@@ -176,6 +176,7 @@ def _sort_out(judgement: LetterJudgement, explainer: Explainer, letters: Iterabl
     explained: Counter[tuple[str, str, str]] = Counter()
     against: Counter[tuple[str, str, str, str]] = Counter()
     first: dict[tuple[str, str, str, str], Letter] = {}
+    last_ms: dict[tuple[str, str, str, str], int] = {}
     for letter in letters:
         if not explainer.is_ours(letter):
             _count(judgement.guests, letter.stage, letter.reason)
@@ -185,10 +186,11 @@ def _sort_out(judgement: LetterJudgement, explainer: Explainer, letters: Iterabl
             kind = (_name(letter), letter.stage, letter.reason, letter.content or letter.detail)
             against[kind] += 1
             first.setdefault(kind, letter)
+            last_ms[kind] = letter.at_ms
     for kind, count in list(against.items())[:NAMED_LETTER_LIMIT]:
         letter = first[kind]
         fields = explainer.differences(letter)
-        judgement.letters.append(_account(letter, count, fields))
+        judgement.letters.append(_account(letter, count, fields, last_ms[kind]))
     judgement.letters += [
         LetterAccount(stage=stage, reason=reason, explained_by=explanation, count=count)
         for (stage, reason, explanation), count in sorted(explained.items())
@@ -197,9 +199,16 @@ def _sort_out(judgement: LetterJudgement, explainer: Explainer, letters: Iterabl
         judgement.invalid.append(invalid("dead_letters", _detail(against, judgement.letters[0])))
 
 
-def _account(letter: Letter, count: int, fields: list[FieldDifference]) -> LetterAccount:
+def _account(letter: Letter, count: int, fields: list[FieldDifference], last_ms: int) -> LetterAccount:
     return LetterAccount(
-        key=_name(letter), stage=letter.stage, reason=letter.reason, count=count, detail=letter.detail, fields=fields
+        key=_name(letter),
+        stage=letter.stage,
+        reason=letter.reason,
+        count=count,
+        detail=letter.detail,
+        fields=fields,
+        first_at_ms=letter.at_ms,
+        last_at_ms=last_ms,
     )
 
 

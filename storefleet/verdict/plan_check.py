@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 
 from fleetwire.errors import SettingsError
 from fleetwire.packed_times import END_OF_TIME_MS
+from storefleet.verdict.budgets import BUDGETS, LARGEST_BUDGET
 from storefleet.verdict.host_clock import NOTICED_MS
 from storefleet.verdict.machine import ClockStep, MachineRecord, Stall
 from storefleet.verdict.run_format import Phase, Plan
@@ -70,6 +71,10 @@ def _left_out(plan: Plan) -> Iterator[str]:
     if any(count < 0 for count in plan.refused_reports.values()):
         yield "counts of refused reports"
         plan.refused_reports = {}
+    allow = {name: limit for name, limit in plan.allow.items() if name in BUDGETS and 0 <= limit <= LARGEST_BUDGET}
+    if len(allow) < len(plan.allow):
+        yield "budgets that there are not"
+        plan.allow = allow
     if not 0 <= plan.started_at_ms < END_OF_TIME_MS:
         yield "the time at which it was started"
         plan.started_at_ms = 0

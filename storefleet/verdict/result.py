@@ -16,6 +16,8 @@ from storefleet.verdict.machine import Cause, MachineRecord
 VERDICT_FORMAT: Final = "storefleet-verdict"
 VERDICT_VERSION: Final = 1
 EXAMPLE_LIMIT: Final = 20
+KEY_LIMIT: Final = 5
+"""So many of a finding are shown with all that is known of each."""
 NAMED_LETTER_LIMIT: Final = 100
 
 Validity = Literal["valid", "invalid", "unknown"]
@@ -23,20 +25,21 @@ EXIT_STATUS: Final[dict[Validity, int]] = {"valid": 0, "invalid": 1, "unknown": 
 _WORST: Final[tuple[Validity, ...]] = ("invalid", "unknown", "valid")
 
 INVALID_REASONS: Final[dict[str, str]] = {
-    "lost": "events that the terminals were told are applied are missing in a view",
+    "lost": "events that are acknowledged as applied are missing in a view",
     "corrupted": "events arrived with another content than the terminals sent",
     "duplicated": "the effect of events shows more than once in a view",
     "unexpected": "a view holds what was never sent, was rejected, or should have been rejected",
     "stale": "events came later than the deadline allows",
     "rejected": "events were rejected that the ledger holds for well-formed, or under another reason than expected",
     "no_outcome": "events had their whole deadline in a healed lab, and nobody was told what became of them",
-    "late": "a view took longer than its deadline to agree after the faults were lifted",
+    "late": "a view took longer than its deadline to agree",
     "registers_differ": "registers of a state view differ from the last true state",
     "totals_differ": "totals of a view do not add up to the events that it holds",
     "dead_letters": "messages under the terminals' own names ended as dead letters, and nothing that was planted or done"
     " explains it",
     "rejected_without_letter": "events were rejected, and none of the dead letters, which were all heard, tells of them",
     "untrue_messages": "messages or documents that are no events were put there as events of the terminals",
+    "over_budget": "the run shows more than its budgets allow",
 }
 
 UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
@@ -100,7 +103,7 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     ),
     "convergence_unmeasured": (
         "a view was right at the end, but nobody measured when it became so",
-        "readings of that view after the faults were lifted",
+        "readings of that view until it agrees",
     ),
     "letters_missing": ("there is no record of the dead letters", "a run folder with its letters.jsonl"),
     "letters_unheard": (
@@ -110,6 +113,10 @@ UNKNOWN_REASONS: Final[dict[str, tuple[str, str]]] = {
     "machine_stalled": (
         "a deadline was missed while the machine itself stood still",
         "the same run on a machine with time for it",
+    ),
+    "budget_unsure": (
+        "a budget is kept by what was counted, and more may have happened than was counted",
+        "a run in which nothing escapes the count",
     ),
     "checker_failed": ("the checker itself failed", "a report of this bug with the run folder"),
 }
@@ -153,6 +160,65 @@ class Example(Struct, frozen=True, kw_only=True):
     """Hops and stages to blame in flow order; one = decided, more = one of these."""
     fields: list[FieldDifference] = field(default_factory=list)
     """Of a corrupted event, where both bodies are known; else ``expected`` and ``found`` are all that is known."""
+    last_seen: str = ""
+    """The last stage that had it (had it right), by all evidence; empty where it has no place."""
+    last_seen_step: str = ""
+    """Which of its passages, where the journey passes that stage twice."""
+    last_seen_at_ms: int = 0
+    """When, unix milliseconds; 0: nobody says."""
+    last_seen_exactly: bool = True
+    """False: it was seen there by then, and nobody says since when."""
+    first_missing: str = ""
+    """The first stage or view behind it that lacks it (has it wrong, too late or too often)."""
+    sent_at_ms: int = 0
+    """When its terminal committed it; 0: it never did, or it is no event."""
+
+
+class Suspect(Struct, frozen=True, kw_only=True):
+    """A hop or stage at a place where something went wrong, and why it rather than its neighbours."""
+
+    name: str
+    yours: bool = False
+    """It is a stage of the user's own, so that no witness of ours is in it."""
+    why: str = ""
+    """A fault that was in force on it, or how its process fared meanwhile."""
+
+
+class FindingPlace(Struct, frozen=True, kw_only=True):
+    """How many of a finding went wrong at one address."""
+
+    count: int
+    places: list[str] = field(default_factory=list)
+    """The whole span, as in :class:`PlaceAccount`; or the stage that said so."""
+    last_seen: str = ""
+    first_missing: str = ""
+    suspects: list[Suspect] = field(default_factory=list)
+    """The only place there is; of a span, those on which something points."""
+    detail: str = ""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that is wrong, as a person asks for it: what, how many, where, since when, what next."""
+
+    code: str
+    """Of INVALID_REASONS; ``never_read`` for events without an outcome for which nobody need answer."""
+    what: str
+    """In words, with the count."""
+    count: int
+    view: str = ""
+    """Whose registers, totals or time it is; empty where it is about events."""
+    from_ms: int = 0
+    until_ms: int = 0
+    """When the first and the last of them were sent, or happened; unix milliseconds, 0: nobody says."""
+    since: str = ""
+    """What happened then: "sent", "heard", ..."""
+    places: list[FindingPlace] = field(default_factory=list)
+    meanwhile: list[str] = field(default_factory=list)
+    """Faults that were in force, and processes that ended or stood still, in words."""
+    keys: list[Example] = field(default_factory=list)
+    """The first KEY_LIMIT; of each place at least one, as far as there is room."""
+    next_command: str = ""
+    """What shows more."""
 
 
 class ClassAccount(Struct, kw_only=True):
@@ -175,6 +241,9 @@ class LetterAccount(Struct, frozen=True, kw_only=True):
     detail: str = ""
     fields: list[FieldDifference] = field(default_factory=list)
     """What the message says, beside what the terminal sent, where both are known."""
+    first_at_ms: int = 0
+    last_at_ms: int = 0
+    """When it was heard for the first time, and for the last; 0: it was not heard, but found in a view's own list."""
 
 
 class PlaceAccount(Struct, frozen=True, kw_only=True):
@@ -183,6 +252,52 @@ class PlaceAccount(Struct, frozen=True, kw_only=True):
     what: str
     places: list[str]
     count: int
+    keys: list[str] = field(default_factory=list)
+    """The first KEY_LIMIT of them."""
+
+
+class BudgetAccount(Struct, frozen=True, kw_only=True):
+    """How much there was of something that may be, and how much the run's budget allows (None: as much as there is)."""
+
+    name: str
+    """A row of :data:`storefleet.verdict.budgets.BUDGETS`."""
+    words: str
+    count: int
+    allowed: int | None = None
+    known: bool = True
+    """False: there may have been more, or nobody counted."""
+    exceeded: bool = False
+    unsure: bool = False
+    """Within the budget by what was counted, and perhaps not by what was not."""
+    details: list[str] = field(default_factory=list)
+
+
+class RunAccount(Struct, frozen=True, kw_only=True):
+    """Which run this is; what is 0 or empty nobody said."""
+
+    name: str = ""
+    folder: str = ""
+    """As whoever judges it would name it on a command line here."""
+    started_at_ms: int = 0
+    ended_at_ms: int = 0
+    stores: int = 0
+    terminals: int = 0
+    seed: int = 0
+    rate_per_s: float = 0.0
+
+
+class FaultAccount(Struct, frozen=True, kw_only=True):
+    """A fault that was in force; ``effect`` is the hop's own word for whether it did something."""
+
+    name: str
+    type: str
+    hop: str
+    of: str
+    """On whom: its attributes, in words."""
+    begin_ms: int
+    end_ms: int = 0
+    """0: it was not lifted."""
+    effect: str = ""
 
 
 class BrokerAccount(Struct, frozen=True, kw_only=True):
@@ -229,6 +344,14 @@ class Verdict(Struct, kw_only=True):
     format: str = VERDICT_FORMAT
     version: int = VERDICT_VERSION
     validity: Validity
+    run: RunAccount = RunAccount()
+    findings: list[Finding] = field(default_factory=list)
+    """What is wrong, the gravest first: all that a person needs to begin with."""
+    budgets: list[BudgetAccount] = field(default_factory=list)
+    """Every row of :data:`storefleet.verdict.budgets.BUDGETS`."""
+    faults: list[FaultAccount] = field(default_factory=list)
+    restarts: dict[str, list[str]] | None = None
+    """Process -> how each of its ends was that nobody had asked for; None where nobody says."""
     sent: int = 0
     invented: int = 0
     counts: dict[str, int] = field(default_factory=dict)

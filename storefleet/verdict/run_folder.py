@@ -6,12 +6,12 @@ was not recorded (no ledger, no witnesses, no final reads) makes the verdict unk
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -23,13 +23,16 @@ from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.verdict.check import check
 from storefleet.verdict.expected_bodies import expected_bodies, planted_contents
 from storefleet.verdict.history import FOREVER_MS, History, Intervention, Ledger, Skip, StageRecord, ViewRecord
+from storefleet.verdict.incidents import incidents
 from storefleet.verdict.journey import JourneyView
+from storefleet.verdict.junit import junit
+from storefleet.verdict.lab_record import LabRecord, account_faults, lab_record
 from storefleet.verdict.ledger_file import read_ledger
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME, read_letters
 from storefleet.verdict.letters import replayable
 from storefleet.verdict.plan_check import BrokenPlan, usable
 from storefleet.verdict.reads_file import read_views
-from storefleet.verdict.result import NAMED_LETTER_LIMIT, Unknown, Verdict, unknown
+from storefleet.verdict.result import NAMED_LETTER_LIMIT, RunAccount, Unknown, Verdict, unknown
 from storefleet.verdict.run_format import (
     CHECK_PHASE,
     JUNIT_FILE_NAME,
@@ -46,7 +49,7 @@ from storefleet.verdict.run_format import (
     Reads,
 )
 from storefleet.verdict.sealing import broken_seal
-from storefleet.verdict.table import junit, plain_text
+from storefleet.verdict.table import plain_text
 from storefleet.verdict.witness_file import Patience, enter_witnesses
 from storefleet.verdict.witnesses_header import read_header
 
@@ -68,10 +71,11 @@ def judge_folder(folder: Path) -> Verdict:
     return verdict
 
 
-def judge(folder: Path) -> tuple[Verdict, Plan]:
+def judge(folder: Path, allow: Mapping[str, int] = MappingProxyType({})) -> tuple[Verdict, Plan]:
     """The verdict on a run folder and its plan, with nothing written; raises SettingsError for what is no run folder.
 
-    Whatever else is wrong with what is read makes the verdict unknown, and is named in it.
+    ``allow``: budgets that take the place of the run's own. Whatever else is wrong with what is read makes the verdict
+    unknown, and is named in it.
     """
     content = _bytes(folder)
     _require_ours(folder / PLAN_FILE_NAME, content, PLAN_FORMAT)
@@ -88,7 +92,10 @@ def judge(folder: Path) -> tuple[Verdict, Plan]:
             _log.exception("the run folder could not be read; the verdict is unknown")
             verdict = _nothing_but(unknown("checker_failed", f"while reading: {type(error).__name__}: {error}"))
         else:
+            history.allow = {**history.allow, **allow}
             verdict = check(history)
+    if not verdict.run.folder:
+        verdict.run = RunAccount(name=plan.name or folder.name, folder=shown(folder))
     verdict.views_not_judged = [view[:80] for view in plan.views_not_judged]
     verdict.refused_reports = {who: count for who, count in plan.refused_reports.items() if count > 0}
     return verdict, plan
@@ -156,9 +163,35 @@ def _read_files(folder: Path, plan: Plan, content: bytes, notes: list[Note]) -> 
                 ("evidence_missing", f"{WITNESSES_FILE_NAME} lacks {lacking:,} bytes that the lab had written")
             )
     _enter_timelines(history)
-    _enter_letters(history, folder / LETTERS_FILE_NAME, plan, reads, content)
-    _enter_bodies(history, reads, _fleet(content))
+    record = lab_record(content)
+    _enter_story(history, folder, plan, record)
+    _enter_letters(history, folder / LETTERS_FILE_NAME, plan, reads, record)
+    _enter_bodies(history, reads, record.lab.fleet)
     return history
+
+
+def _enter_story(history: History, folder: Path, plan: Plan, record: LabRecord) -> None:
+    """Which run it is, and what was done to it and happened to it, which may be the reason of what is found."""
+    history.run = RunAccount(
+        name=plan.name or folder.name,
+        folder=shown(folder),
+        started_at_ms=plan.started_at_ms,
+        ended_at_ms=history.ended_ms or 0,
+        stores=record.lab.stores,
+        terminals=record.lab.terminals,
+        seed=plan.seed,
+        rate_per_s=record.lab.rate_per_s,
+    )
+    history.faults = account_faults(record.faults)
+    history.incidents = incidents(history.faults, plan.stalls)
+    history.restarts = plan.restarts
+    history.allow = plan.allow
+
+
+def shown(folder: Path) -> str:
+    """A folder as whoever is in this one would name it."""
+    whole = folder.absolute()
+    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
 
 
 def _witnesses_are_ours(path: Path, plan: Plan, notes: list[Note]) -> bool:
@@ -204,21 +237,7 @@ def _told_until_ms(plan: Plan, reads: Reads) -> int | None:
     return min((read.asked_at_ms or read.at_ms for read in events if read.events is not None), default=None)
 
 
-class _Done(msgspec.Struct):
-    """What ``plan.json`` of a lab tells of a command or of a fault."""
-
-    at_ms: int = 0
-    begin_ms: int = 0
-    what: str = ""
-    type: str = ""
-
-
-class _WithDeeds(msgspec.Struct):
-    commands: list[_Done] = []
-    faults: list[_Done] = []
-
-
-def _enter_letters(history: History, path: Path, plan: Plan, reads: Reads, plan_content: bytes) -> None:
+def _enter_letters(history: History, path: Path, plan: Plan, reads: Reads, record: LabRecord) -> None:
     """The dead letters, and all that can explain them besides the ledger."""
     history.letters = read_letters(path)
     history.untrue_messages = plan.untrue_messages
@@ -229,10 +248,8 @@ def _enter_letters(history: History, path: Path, plan: Plan, reads: Reads, plan_
     for view, read in reads.views.items():
         rows = (msgspec.to_builtins(skip) for skip in read.skips)
         history.skips += [Skip(steps.get(view, view), **_words(row)) for row in rows if isinstance(row, dict)]
-    with contextlib.suppress(msgspec.ValidationError):  # a run that no lab has recorded tells of no deeds
-        deeds = msgspec.json.decode(plan_content, type=_WithDeeds)
-        history.interventions = [Intervention(one.what, one.at_ms) for one in deeds.commands]
-        history.interventions += [Intervention(one.type, one.begin_ms) for one in deeds.faults]
+    history.interventions = [Intervention(one.what, one.at_ms) for one in record.commands]
+    history.interventions += [Intervention(one.type, one.begin_ms) for one in record.faults]
 
 
 def _words(row: dict[str, Any]) -> dict[str, str]:
@@ -264,22 +281,6 @@ def _seen_beside(history: History, ledger: Ledger) -> set[Key]:
         for number, _ in read.others
         if number in ledger.sources[source].conflicts
     }
-
-
-class _Lab(msgspec.Struct):
-    fleet: dict[str, Any] = {}
-
-
-class _WithLab(msgspec.Struct):
-    lab: _Lab = msgspec.field(default_factory=_Lab)
-
-
-def _fleet(plan_content: bytes) -> dict[str, Any]:
-    """The fleet's values as the lab wrote them into the plan; empty where the run is no lab's."""
-    try:
-        return msgspec.json.decode(plan_content, type=_WithLab).lab.fleet
-    except msgspec.ValidationError:
-        return {}
 
 
 def _patience(history: History) -> Patience | None:
@@ -441,10 +442,11 @@ def _enter_read(record: ViewRecord, read: FinalRead | None, notes: list[Note]) -
 
 def write_verdict(folder: Path, verdict: Verdict, name: str) -> None:
     """Write the verdict's three files; raises StorageError where the folder cannot be written."""
+    report = plain_text(verdict, name)
     files = {
         VERDICT_FILE_NAME: msgspec.json.format(msgspec.json.encode(verdict), indent=2),
-        JUNIT_FILE_NAME: junit(verdict, name),
-        REPORT_FILE_NAME: plain_text(verdict, name).encode(),
+        JUNIT_FILE_NAME: junit(verdict, name, report),
+        REPORT_FILE_NAME: report.encode(),
     }
     try:
         for file_name, content in files.items():

@@ -83,6 +83,10 @@ class Plan(Struct, kw_only=True):
     """Who said it (a process, ``client``, ``stranger``) -> how many reports were refused at the lab's door."""
     broker: BrokerAccount | None = None
     """What our own broker said of itself, to stand beside what the checker finds."""
+    restarts: dict[str, list[str]] | None = None
+    """Process -> how each of its ends was that nobody had asked for; None: nobody says."""
+    allow: dict[str, int] = field(default_factory=dict)
+    """Budgets: a row of :data:`storefleet.verdict.budgets.BUDGETS` -> how many may be in a valid run."""
     sealed_at_end: bool = False
     """Whoever records this run seals its folder at the end (an older storefleet did not)."""
     seal: Seal | None = None

@@ -1,85 +1,84 @@
-"""The verdict for people: a Rich table, the same as plain text, and JUnit XML for a CI.
+"""The verdict for people, as plain text: what is printed at the end of a run is what ``report.txt`` says.
 
-Plain words: what was sent, what became of it, at which hop or stage what was lost or healed, how long each view took.
+The first lines are the findings (:mod:`storefleet.verdict.finding_text`): what, where, since when, what next. Behind them
+stand the figures: what became of all events, each view, the dead letters, what healed, what was done to the run.
 """
 
 from __future__ import annotations
 
 import io
+import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, Literal
-from xml.etree.ElementTree import Element, SubElement, tostring
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from storefleet.verdict.classify import CLASSES
+from storefleet.verdict.clock_text import clock, date_and_clock
+from storefleet.verdict.finding_text import WIDTH, finding_lines, headline
+from storefleet.verdict.lab_record import describe
 from storefleet.verdict.machine import CAUSES, figures
-from storefleet.verdict.result import Example, LetterAccount, MachineAccount, Verdict, ViewAccount
+from storefleet.verdict.result import MachineAccount, Unknown, Verdict, ViewAccount
 
 WORDS: Final[dict[str, str]] = {
     "ok": "arrived once, unaltered, in time",
-    "recovered": "arrived, though nobody confirmed it",
-    "rejected": "refused with a reason",
-    "unread": "confirmed; no view of events was read",
+    "recovered": "arrived, though nobody acknowledged it",
+    "rejected": "rejected with a reason",
+    "unread": "acknowledged as applied; no view of events was read",
     "never_read": "no outcome, not arrived",
     "stale": "arrived too late",
-    "unexpected": "arrived, though never sent or refused",
+    "unexpected": "present, although never sent, or although rejected",
     "duplicated": "counted more than once",
     "corrupted": "arrived altered",
-    "lost": "confirmed, but missing",
-    "healed": "lost on the way, made good by a re-send",
+    "lost": "acknowledged as applied, but missing",
 }
-_HEADLINES: Final = {
-    "valid": ("VALID", "bold green", "everything that was sent arrived as it should"),
-    "invalid": ("INVALID", "bold red", "something is wrong, and it is proven"),
-    "unknown": ("UNKNOWN", "bold yellow", "nothing wrong is proven, but not everything is known"),
-}
-_STYLES: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
-EXAMPLES_SHOWN: Final = 5
-LETTERS_SHOWN: Final = 20
 NOTHING: Final = "nothing"
 GUESTS: Final = "a guest's: no terminal of this fleet has that name"
+_RIGHT: Final = ("events", "letters", "took", "deadline", "how many", "allowed")
 
 
-def renderable(verdict: Verdict, name: str = "") -> RenderableType:
-    """The verdict for a Rich console."""
-    return Group(*_parts(verdict, name))
+def plain_text(verdict: Verdict, name: str = "", *, spans: bool = False) -> str:
+    """All of it, 120 columns wide. ``spans``: also every hop and stage between the ends of a place."""
+    return "\n".join([*_first_lines(verdict, name, spans=spans), *_drawn(verdict)]) + "\n"
 
 
-def plain_text(verdict: Verdict, name: str = "") -> str:
-    """The same without colours, 120 columns wide."""
-    console = Console(file=io.StringIO(), width=120, color_system=None, force_terminal=False, legacy_windows=False)
-    console.print(renderable(verdict, name))
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
-
-
-def _parts(verdict: Verdict, name: str) -> Iterator[RenderableType]:
-    word, style, meaning = _HEADLINES[verdict.validity]
-    yield Text.assemble((word, style), f"  {name}: {meaning}" if name else f"  {meaning}")
-    for wrong in verdict.invalid:
-        yield Text(f"  wrong: {wrong.text} ({wrong.detail})", style="red")
+def _first_lines(verdict: Verdict, name: str, *, spans: bool) -> Iterator[str]:
+    yield headline(verdict, name)
+    for finding in verdict.findings:
+        yield ""
+        yield from finding_lines(finding, spans=spans, faults=bool(verdict.faults))
+    if verdict.unknown:
+        yield ""
     for unsure in verdict.unknown:
-        detail = f" ({unsure.detail})" if unsure.detail else ""
-        yield Text(f"  not known: {unsure.text}{detail}; to know it: {unsure.would_make_it_known}", style="yellow")
+        yield from textwrap.wrap(_unsure(unsure), WIDTH, subsequent_indent="  ")
+
+
+def _unsure(unsure: Unknown) -> str:
+    detail = f" ({unsure.detail})" if unsure.detail else ""
+    return f"not known: {unsure.text}{detail}; to know it: {unsure.would_make_it_known}"
+
+
+def _drawn(verdict: Verdict) -> list[str]:
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
+    for part in _parts(verdict):
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def _parts(verdict: Verdict) -> Iterator[RenderableType]:
     yield _events(verdict)
-    if verdict.places:
-        yield _places(verdict)
     if verdict.views:
         yield _views(verdict)
-    examples = list(_examples(verdict))
-    if examples:
-        yield _example_table(examples)
-    altered = [example for _, example in examples if example.fields]
-    if altered:
-        yield _field_table(altered)
-    if any(name == "corrupted" and not example.fields for name, example in examples):
-        yield Text("Where only hashes are shown, that view keeps no bodies, or the plan does not make the event again.")
     if verdict.dead_letters or verdict.letters or verdict.guests:
-        yield from _dead_letters(verdict)
+        yield _dead_letters(verdict)
+    if any(one.count or one.allowed is not None for one in verdict.budgets):
+        yield _budgets(verdict)
+    yield from _story(verdict)
     yield from _remarks(verdict)
 
 
@@ -91,17 +90,10 @@ class _Table(Table):
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = _Table(
-        title="\n" + title,
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=SIMPLE_HEAD,
-        min_width=len(title),
-    )
+    table = _Table(title="\n" + title, title_justify="left", box=SIMPLE_HEAD, min_width=len(title))
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column in ("events", "letters", "took", "deadline") else "left"
-        table.add_column(column, justify=justify, no_wrap=column in ("key", "field"), overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in _RIGHT else "left"
+        table.add_column(column, justify=justify, overflow="fold")
     return table
 
 
@@ -115,29 +107,12 @@ def _events(verdict: Verdict) -> Table:
     return table
 
 
-def place_text(places: list[str]) -> str:
-    """An address in words."""
-    return places[0] if len(places) == 1 else "one of " + " > ".join(places) if places else "not known"
-
-
-def _places(verdict: Verdict) -> Table:
-    table = _table("Where", "events", "what", "hop or stage")
-    for account in verdict.places:
-        table.add_row(f"{account.count:,}", WORDS[account.what], place_text(account.places))
-    return table
-
-
 def _views(verdict: Verdict) -> Table:
-    table = _table(
-        "How long each view took to agree after the faults were lifted", "view", "verdict", "took", "deadline"
-    )
+    when = "after the faults were lifted" if verdict.faults else "at the end"
+    table = _table(f"How long each view took to agree {when}", "view", "verdict", "took", "deadline", "differences")
     for view in verdict.views:
-        table.add_row(
-            view.view,
-            Text(view.validity, style=_STYLES[view.validity]),
-            _took(view),
-            f"{view.deadline_ms / 1000:.1f} s",
-        )
+        differences = f"{view.difference_count:,}" if view.difference_count else ""
+        table.add_row(view.view, view.validity, _took(view), f"{view.deadline_ms / 1000:.1f} s", differences)
     return table
 
 
@@ -149,65 +124,43 @@ def _took(view: ViewAccount) -> str:
     return f"{view.healed_to_converged_ms / 1000:.1f} s"
 
 
-def _examples(verdict: Verdict) -> Iterator[tuple[str, Example]]:
-    for name, account in verdict.classes.items():
-        if name not in ("recovered", "rejected") or verdict.rejected_unexpectedly:
-            for example in account.examples[:EXAMPLES_SHOWN]:
-                yield name, example
-    for view in verdict.views:
-        for example in view.differences[:EXAMPLES_SHOWN]:
-            yield "differs", example
-
-
-def _example_table(examples: list[tuple[str, Example]]) -> Table:
-    table = _table("Examples", "what", "key", "view", "expected", "found", "hop or stage")
-    for name, example in examples:
-        places = place_text(example.places) if example.places else ""
-        table.add_row(name, example.name, example.view, example.expected, example.found, places)
-    return table
-
-
-def _field_table(examples: list[Example]) -> Table:
-    table = _table("Altered on the way, field by field", "key", "view", "field", "expected", "found")
-    for example in examples:
-        for number, one in enumerate(example.fields):
-            key, view = (example.name, example.view) if number == 0 else ("", "")
-            table.add_row(key, view, one.path, Text(one.expected), Text(one.found))
-    return table
-
-
-def _dead_letters(verdict: Verdict) -> Iterator[RenderableType]:
-    """What ended as a dead letter: what nothing explains by name, then the others by kind."""
+def _dead_letters(verdict: Verdict) -> Table:
+    """By kind; those that nothing explains stand by name among the findings, and all in ``verdict.json``."""
     total = sum(sum(reasons.values()) for reasons in verdict.dead_letters.values())
     title = f"Dead letters: {'at least ' if verdict.dead_letters_at_least else ''}{total:,}"
-    table = _table(title, "letters", "stage", "reason", "key", "explained by", "detail")
-    against = [letter for letter in verdict.letters if not letter.explained_by]
-    for count, *words in _letter_rows(verdict, against):
-        table.add_row(f"{count:,}", *(Text(str(word), style="red" if word == NOTHING else "") for word in words))
-    yield table
-    if altered := [letter for letter in against[:LETTERS_SHOWN] if letter.fields]:
-        yield _letter_field_table(altered)
-
-
-def _letter_rows(verdict: Verdict, against: list[LetterAccount]) -> Iterator[tuple[int, str, str, str, str, str]]:
-    for letter in against[:LETTERS_SHOWN]:
-        yield letter.count, letter.stage, letter.reason, letter.key, NOTHING, letter.detail
-    if more := against[LETTERS_SHOWN:]:
-        yield sum(letter.count for letter in more), "", "", "further ones, see verdict.json", NOTHING, ""
-    for letter in verdict.letters[len(against) :]:
-        yield letter.count, letter.stage, letter.reason, letter.key, letter.explained_by, letter.detail
+    table = _table(title, "letters", "stage", "reason", "explained by")
+    kinds: Counter[tuple[str, str, str]] = Counter()
+    for letter in verdict.letters:
+        kinds[letter.stage, letter.reason, letter.explained_by or NOTHING] += letter.count
     for stage, reasons in verdict.guests.items():
         for reason, count in reasons.items():
-            yield count, stage, reason, "", GUESTS, ""
-
-
-def _letter_field_table(letters: list[LetterAccount]) -> Table:
-    table = _table("Dead letters, field by field", "key", "stage", "field", "sent", "in the letter")
-    for letter in letters:
-        for number, one in enumerate(letter.fields):
-            key, stage = (letter.key, letter.stage) if number == 0 else ("", "")
-            table.add_row(Text(key), stage, one.path, Text(one.expected), Text(one.found))
+            kinds[stage, reason, GUESTS] += count
+    for (stage, reason, explained_by), count in kinds.items():
+        table.add_row(f"{count:,}", stage, reason, explained_by)
     return table
+
+
+def _budgets(verdict: Verdict) -> Table:
+    table = _table("What healed, and what the budgets allow", "how many", "what", "allowed", "which")
+    for one in verdict.budgets:
+        if one.count or one.allowed is not None:
+            allowed = "" if one.allowed is None else f"{one.allowed:,}"
+            table.add_row(f"{one.count:,}", one.words, allowed, "\n".join(one.details))
+    return table
+
+
+def _story(verdict: Verdict) -> Iterator[Text]:
+    """Which run it was, and what was done to it."""
+    run = verdict.run
+    yield Text("")
+    if run.terminals:
+        of = f"{run.stores:,} stores, {run.terminals:,} terminals, seed {run.seed}, {run.rate_per_s:g} events/s"
+        yield Text(f"Fleet: {of}.")
+    if run.started_at_ms:
+        ended = f", ended {clock(run.ended_at_ms)}" if run.ended_at_ms else ""
+        yield Text(f"Started {date_and_clock(run.started_at_ms)}{ended}.")
+    for fault in verdict.faults:
+        yield Text(f"Fault at {clock(fault.begin_ms)}: {describe(fault)}.")
 
 
 def _remarks(verdict: Verdict) -> Iterator[Text]:
@@ -217,11 +170,6 @@ def _remarks(verdict: Verdict) -> Iterator[Text]:
     unjudged = [view.view for view in verdict.views if view.read and not view.lateness_judged]
     if unjudged:
         yield Text(f"Lateness not judged, since nobody says when events came: {', '.join(unjudged)}.")
-    if verdict.resent:
-        text = f"Sent again: {verdict.resent:,} events; {verdict.resent_needlessly:,} of them had arrived already"
-        if verdict.resent_not_known:
-            text += f"; whether {verdict.resent_not_known:,} had been lost, a stage that died cannot say any more"
-        yield Text(f"{text}.")
     if verdict.broker is not None and (verdict.broker.dropped or verdict.broker.restarts):
         restarts = f" over {verdict.broker.restarts + 1} starts" if verdict.broker.restarts else ""
         yield Text(f"Dropped by the broker, by its own count{restarts}: {verdict.broker.dropped:,} messages.")
@@ -232,12 +180,9 @@ def _remarks(verdict: Verdict) -> Iterator[Text]:
     if verdict.refused_reports:
         counts = ", ".join(f"{who} {count:,}" for who, count in verdict.refused_reports.items())
         yield Text(f"Reports that were refused at the door: {counts}.")
-    if verdict.duplicates_absorbed:
-        counts = ", ".join(f"{stage} {count:,}" for stage, count in verdict.duplicates_absorbed.items())
-        yield Text(f"Repeats that stages noticed and absorbed: {counts}.")
     if verdict.rejected_by_reason:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in verdict.rejected_by_reason.items())
-        yield Text(f"Refused, by reason: {reasons}.")
+        yield Text(f"Rejected, by reason: {reasons}.")
 
 
 def _machine(machine: MachineAccount) -> str:
@@ -248,34 +193,7 @@ def _machine(machine: MachineAccount) -> str:
         if causes and machine.measured:
             parts.append(f"{word}: {', '.join(causes)}")
     text = "; ".join(parts) + "."
-    if machine.cpu_waited_ms is None:
+    if machine.cpu_waited_ms is None or not machine.watched_ms:
         return text
-    waited, watched = machine.cpu_waited_ms / 1000, machine.watched_ms / 1000
-    return f"{text} Some process waited for a CPU for {waited:.1f} of {watched:.1f} s; that excuses nothing."
-
-
-def junit(verdict: Verdict, name: str) -> bytes:
-    """JUnit XML: one case for the accounting, one a view; a failure is proven, an error is not known."""
-    suite = Element("testsuite", name=f"storefleet {name}".strip())
-    accounting = SubElement(suite, "testcase", classname="storefleet", name="every event accounted for")
-    for wrong in verdict.invalid:
-        SubElement(accounting, "failure", type=wrong.code, message=_xml_text(f"{wrong.text} ({wrong.detail})"))
-    for unsure in verdict.unknown:
-        SubElement(accounting, "error", type=unsure.code, message=_xml_text(f"{unsure.text} ({unsure.detail})"))
-    for view in verdict.views:
-        case = SubElement(suite, "testcase", classname="storefleet.view", name=_xml_text(view.view))
-        if view.healed_to_converged_ms is not None:
-            case.set("time", f"{view.healed_to_converged_ms / 1000:.3f}")
-        if view.validity != "valid":
-            kind = "failure" if view.validity == "invalid" else "error"
-            SubElement(case, kind, type=view.validity, message=_took(view))
-    cases = list(suite)
-    suite.set("tests", str(len(cases)))
-    suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))
-    suite.set("errors", str(sum(case.find("failure") is None and case.find("error") is not None for case in cases)))
-    return bytes(tostring(suite, encoding="utf-8", xml_declaration=True))
-
-
-def _xml_text(text: str) -> str:
-    """Text without the control characters that XML 1.0 cannot hold."""
-    return "".join(character for character in text if character >= " " or character in "\t\n")
+    share = 100 * machine.cpu_waited_ms / machine.watched_ms
+    return f"{text} CPU was contended {share:.0f} % of the time (not counted as an excuse)."

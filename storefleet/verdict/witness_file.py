@@ -95,6 +95,7 @@ class _Stage:
     changes: list[int] = field(default_factory=list)
     newest: dict[int, int] = field(default_factory=dict)
     last_ms: int = 0
+    absorbed_since_ms: int = 0
 
     @property
     def single_instance(self) -> bool:
@@ -107,6 +108,8 @@ class _Stage:
             self.changes.append(offset)
         self.newest[head.instance] = max(head.incarnation, newest or 0)
         self.last_ms = max(self.last_ms, head.at_ms)
+        if head.duplicates_absorbed and not self.absorbed_since_ms:
+            self.absorbed_since_ms = head.at_ms
         place = head.instance, head.incarnation
         known = self.incarnations.setdefault(place, _Incarnation(head))
         known.newest = head
@@ -244,6 +247,7 @@ def _enter_unions(
     enter_retries(record, takings, blanks, ledger, _taken_before_resent(lines, stage, takings, ledger))
     record.undecided_until_ms = max(record.undecided_until_ms, *blanks.values(), 0)
     record.last_report_ms = stage.last_ms
+    record.absorbed_since_ms = stage.absorbed_since_ms
     rejects: Counter[str] = Counter()
     for incarnation in stage.incarnations.values():
         record.duplicates_absorbed += incarnation.newest.duplicates_absorbed
