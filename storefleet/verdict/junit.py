@@ -1,8 +1,8 @@
 """The verdict as JUnit XML, for a CI: one test case a class of events, a view and a budget, each with one failure at most.
 
 Proven wrong is a failure; not known is an error, since nobody may take it for good; what was not judged is skipped. The
-bodies say what ``report.txt`` says. The file follows the schema that JUnit's own Ant task set, with its order of elements
-and its attributes, which the common readers and the stricter schemas of CI servers take.
+bodies say what ``report.txt`` says. Elements, their order and their attributes are those on which the schema of Ant's task
+and that of Jenkins agree (``tests/verdict/junit.xsd``): one suite at the root, its time without a zone, in UTC.
 """
 
 from __future__ import annotations
@@ -54,22 +54,17 @@ def junit(verdict: Verdict, name: str, report: str = "") -> bytes:
     cases = [*_classes(verdict), *_views(verdict), *_budgets(verdict), _evidence(verdict)]
     counts = {kind: sum(case.kind == kind for case in cases) for kind in ("failure", "error", "skipped")}
     time_s = max(0, verdict.run.ended_at_ms - verdict.run.started_at_ms) / 1000 if verdict.run.started_at_ms else 0.0
-    totals = {
-        "tests": str(len(cases)),
-        "failures": str(counts["failure"]),
-        "errors": str(counts["error"]),
-        "time": f"{time_s:.3f}",
-    }
-    root = Element("testsuites", {"name": "storefleet", **totals})
-    own = {
-        "id": "0",
-        "package": "storefleet",
-        "name": _xml_text(name) or "storefleet",
-        "hostname": "localhost",
-        "timestamp": f"{moment(verdict.run.started_at_ms):%Y-%m-%dT%H:%M:%S}",
-        "skipped": str(counts["skipped"]),
-    }
-    suite = SubElement(root, "testsuite", {**own, **totals})
+    suite = Element(
+        "testsuite",
+        name=_xml_text(name) or "storefleet",
+        timestamp=f"{moment(verdict.run.started_at_ms):%Y-%m-%dT%H:%M:%S}",
+        hostname="localhost",
+        tests=str(len(cases)),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
+        time=f"{time_s:.3f}",
+    )
     properties = SubElement(suite, "properties")
     for key, value in _properties(verdict):
         SubElement(properties, "property", name=key, value=_xml_text(value))
@@ -77,8 +72,8 @@ def junit(verdict: Verdict, name: str, report: str = "") -> bytes:
         _enter(suite, case)
     SubElement(suite, "system-out").text = _xml_text(report)
     SubElement(suite, "system-err")
-    indent(root)
-    return bytes(tostring(root, encoding="utf-8", xml_declaration=True))
+    indent(suite)
+    return bytes(tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
 def _enter(suite: Element, case: _Case) -> None:
