@@ -86,5 +86,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "unknown: ledger_unreadable": runs.ledger_unreadable,
     "unknown: nothing_sent": runs.nothing_sent,
     "unknown: checker_failed": runs.checker_failed,
+    "over_budget": runs.over_budget,
+    "unknown: budget_unsure": runs.budget_unsure,
 }
 """Name -> how to plant it; what the function returns must be reported, and nothing else."""

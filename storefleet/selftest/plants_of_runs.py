@@ -401,6 +401,20 @@ def nothing_sent(ground: Ground) -> Whole:
     return Whole(Counter([reason_line("unknown", "nothing_sent")]))
 
 
+def over_budget(ground: Ground) -> Findings:
+    """A process was started again more often than the run's budget allows."""
+    ground.set(ground.history, "allow", {"restarts": 1})
+    ground.set(ground.history, "restarts", {"parm-1": ["signal SIGKILL", "exit status 1"]})
+    return Counter([reason_line("invalid", "over_budget")])
+
+
+def budget_unsure(ground: Ground) -> Findings:
+    """Nobody counted what the run has a budget for."""
+    ground.set(ground.history, "allow", {"restarts": 1})
+    ground.set(ground.history, "restarts", None)
+    return Counter([reason_line("unknown", "budget_unsure")])
+
+
 def checker_failed(ground: Ground) -> Whole:
     """The facts are such that the checker itself fails."""
     ground.set(ground.history, "views", None)

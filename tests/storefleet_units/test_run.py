@@ -284,7 +284,7 @@ def test_a_ctrl_c_while_the_verdict_is_told(
 
     monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path))
     monkeypatch.setattr("storefleet.conductor.conduct", ended)
-    monkeypatch.setattr(cli, "tell_story", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(cli, "out", lambda text: os.kill(os.getpid(), signal.SIGINT) or print(text))
     with pytest.raises(SystemExit) as told:
         cli._run(lab_plan(), endless_script, password=None, json_output=False)
     assert told.value.code == 0

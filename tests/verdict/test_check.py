@@ -639,6 +639,8 @@ def spoil(code: str) -> History:  # noqa: C901 - a case a reason
             | "never_sealed"
         ):
             history.notes = [(code, "")]
+        case "budget_unsure":
+            history.allow = {"restarts": 0}
         case "checker_failed":
             assert sales.read is not None
             history.stages[1].taken = None  # type: ignore[assignment]

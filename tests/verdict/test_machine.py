@@ -200,7 +200,7 @@ def test_a_run_says_what_was_measured() -> None:
     report = " ".join(plain_text(verdict, "run").split())
     assert (
         "Machine: stood still for 1,240 ms (event loop 900, disk wait 340); measured: sleep, disk wait, event loop;"
-        " not measured: CPU steal. Some process waited for a CPU for 31.0 of 43.2 s; that excuses nothing." in report
+        " not measured: CPU steal. CPU was contended 72 % of the time (not counted as an excuse)." in report
     )
     history.stalls, history.machine = [], MachineRecord(measured=list(CAUSES))
     report = " ".join(plain_text(check(history), "run").split())
