@@ -22,7 +22,9 @@ from storefleet.command_output import DID_NOT_BEGIN, fail, out, out_json, say_pr
 def verdict(
     run: Annotated[Path | None, typer.Argument(help="A run folder; default: the newest in runs/.")] = None,
     allow: AllowOption = None,
-    spans: Annotated[bool, typer.Option("--spans", help="Name every hop and stage between the ends of a place.")] = False,
+    spans: Annotated[
+        bool, typer.Option("--spans", help="Name every hop and stage between the ends of a place.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Judge a run folder again, offline, from what it holds."""

@@ -24,7 +24,7 @@ class Count(NamedTuple):
 
     known: int | None
     at_most: int | None
-    details: list[str] = []
+    details: Sequence[str] = ()
 
 
 class Budget(NamedTuple):
@@ -143,7 +143,11 @@ def _within(count: Count, limit: int) -> bool:
 
 def judge_budgets(accounts: Sequence[BudgetAccount]) -> tuple[list[Invalid], list[Unknown]]:
     """What speaks against a run, and what is not known, by the budgets that were given."""
-    over = [invalid("over_budget", f"{one.name}: {one.count:,}, allowed {one.allowed:,}") for one in accounts if one.exceeded]
+    over = [
+        invalid("over_budget", f"{one.name}: {one.count:,}, allowed {one.allowed:,}")
+        for one in accounts
+        if one.exceeded
+    ]
     unsure = [
         unknown("budget_unsure", f"{one.name}: at least {one.count:,}, allowed {one.allowed:,}")
         for one in accounts
@@ -171,6 +175,6 @@ def _first(texts: Sequence[str]) -> str:
     return f"{', '.join(texts[:KEYS_SHOWN])}{more}"
 
 
-def _shortened(details: list[str]) -> list[str]:
+def _shortened(details: Sequence[str]) -> list[str]:
     rest = len(details) - DETAILS_SHOWN
-    return details if rest <= 0 else [*details[:DETAILS_SHOWN], f"and {rest:,} more, see verdict.json"]
+    return [*details] if rest <= 0 else [*details[:DETAILS_SHOWN], f"and {rest:,} more, see verdict.json"]

@@ -130,9 +130,7 @@ def _enter_budgets(verdict: Verdict, allow: Mapping[str, int]) -> None:
     verdict.unknown += unsure
 
 
-def _account_attempts(
-    history: History, verdict: Verdict, attempts: Attempts, places: list[PlaceAccount]
-) -> None:
+def _account_attempts(history: History, verdict: Verdict, attempts: Attempts, places: list[PlaceAccount]) -> None:
     verdict.resent_needlessly, verdict.resent_not_known = attempts.needless, attempts.not_known
     verdict.places = places + [
         PlaceAccount(what="healed", places=list(address), count=count, keys=attempts.keys[address])

@@ -8,6 +8,7 @@ from itertools import islice
 from fleetwire.content import HASH_BYTES
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
+from fleetwire.packed_times import unpacked_times
 from fleetwire.witness import ViewRead
 from storefleet.verdict.addresses import Places
 from storefleet.verdict.classify import Judged, rejected_unexpectedly
@@ -133,7 +134,20 @@ def _found(ledger: SourceLedger, view: ViewRecord | None, name: str, source: str
         return f"{content}, {times} times"
     if name == "unexpected" and sequence in ledger.rejected:
         return f"{content}, although rejected by {ledger.rejected[sequence][0]}"
-    return content if name != "stale" else f"{content}, too late"
+    return content if name != "stale" else _how_late(view, ledger, source, sequence)
+
+
+def _how_late(view: ViewRecord, ledger: SourceLedger, source: str, sequence: int) -> str:
+    """By the view's own times, where it says them; else that it came too late."""
+    read = (view.read or {}).get(source)
+    applied = (
+        zip(IntervalSet(read.intervals).numbers(), unpacked_times(read.applied_at_ms), strict=False) if read else ()
+    )
+    at_ms = next((at_ms for number, at_ms in applied if number == sequence), 0)
+    if not at_ms or sequence not in ledger.sequences:
+        return "too late"
+    after_ms = at_ms - ledger.times_ms[ledger.position(sequence)]
+    return f"applied by {view.view} {after_ms / 1000:.1f} s after it was sent, deadline {view.deadline_s:.1f} s"
 
 
 def _contents(read: ViewRead, sequence: int) -> str:

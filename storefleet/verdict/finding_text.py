@@ -31,7 +31,7 @@ class _Ends(NamedTuple):
 
 _ENDS: Final[dict[str, _Ends]] = {
     "corrupted": _Ends("last right at", "first wrong at"),
-    "unexpected": _Ends("not from", "first seen behind it at"),
+    "unexpected": _Ends("not seen at", "first seen at"),
     "stale": _Ends("in time at", "late at"),
 }
 _LOST: Final = _Ends()
@@ -60,13 +60,18 @@ def _briefly(finding: Finding) -> str:
     if not finding.places or finding.code == "restarts":
         return ""
     place = finding.places[0]
+    if len(place.places) == 1 and {suspect.name for suspect in place.suspects} <= {*place.places}:
+        return f", {_in(place)}"
     if place.suspects:
-        return f", {_suspects(place.suspects) if len(place.places) > 1 else _in(place)}"
+        return f", {_suspects(place.suspects)}"
     return f", {_between(place)}" if place.places else ""
 
 
 def finding_lines(finding: Finding, *, spans: bool = False, faults: bool = False) -> Iterator[str]:
-    """What, where, when, what next, and the first keys. ``spans``: every hop and stage of a place. ``faults``: the run had some."""
+    """What, where, when, what next, and the first keys.
+
+    ``spans``: every hop and stage of a place, too. ``faults``: the run had some.
+    """
     yield from textwrap.wrap(finding.what, WIDTH, subsequent_indent="  ")
     for number, place in enumerate(finding.places):
         yield from _wrapped("where" if number == 0 else "", _where(place, alone=len(finding.places) == 1))
@@ -74,8 +79,10 @@ def finding_lines(finding: Finding, *, spans: bool = False, faults: bool = False
             yield from _wrapped("", " > ".join(place.places))
     if finding.since:
         yield from _wrapped("when", _when(finding))
+    told = {suspect.why for place in finding.places for suspect in place.suspects}
     for words in finding.meanwhile:
-        yield from _wrapped("during", words)
+        if words not in told:
+            yield from _wrapped("during", words)
     if faults and finding.until_ms and not finding.meanwhile:
         yield from _wrapped("during", "no fault was in force")
     if finding.next_command:
@@ -105,8 +112,13 @@ def _where(place: FindingPlace, *, alone: bool) -> str:
 def _in(place: FindingPlace) -> str:
     """Of a place that is one stage or hop."""
     name = place.places[0]
-    yours = " (yours)" if any(suspect.yours for suspect in place.suspects) else ""
-    return f"on hop {name}" if "-" in name else f"at {name}{yours}"
+    yours = " (yours)" if any(suspect.yours and suspect.name == name for suspect in place.suspects) else ""
+    return f"{_at_place(name)}{yours}"
+
+
+def _at_place(name: str) -> str:
+    """Names of hops, and of no stage, have a dash."""
+    return f"on hop {name}" if "-" in name else f"at {name}"
 
 
 def _between(place: FindingPlace) -> str:
@@ -140,16 +152,24 @@ def _key(finding: Finding, key: Example) -> str:
 
 
 def _of_key(finding: Finding, key: Example) -> Iterator[str]:
+    if finding.code == "stale" and len(key.places) == 1:
+        yield f"held up {_at_place(key.places[0])}"
+        yield key.found
+        return
     if key.last_seen and key.first_missing and finding.code not in ("duplicated", "rejected"):
         near, far = _ENDS.get(finding.code, _LOST)
         yield f"{near} {key.last_seen}{_at(key)}, {far} {key.first_missing}"
         yield from (f"{one.path}: expected {one.expected}, found {one.found}" for one in key.fields[:FIELDS_SHOWN])
         if finding.code == "corrupted" and not key.fields:
             yield f"expected {key.expected}, found {key.found}"
+        if finding.code == "stale":
+            yield key.found
         return
     if key.fields:
         yield from (f"{one.path}: expected {one.expected}, found {one.found}" for one in key.fields[:FIELDS_SHOWN])
-    yield f"expected {key.expected}, found {key.found}" if key.expected and not key.fields and finding.view else key.found
+    yield (
+        f"expected {key.expected}, found {key.found}" if key.expected and not key.fields and finding.view else key.found
+    )
     yield f"in {key.view}" if key.view and not finding.view and finding.code != "rejected" else ""
 
 

@@ -74,7 +74,7 @@ def findings(found: Found) -> list[Finding]:
     for code in INVALID_REASONS:
         if code in codes:
             result += _MAKERS.get(code, _plain)(found, code)
-    if "no_outcome" not in codes and _members(found, "never_read"):
+    if found.verdict.unknown and "no_outcome" not in codes and _members(found, "never_read"):
         result += _of_events(found, "never_read")
     return result or list(_told(found))
 
@@ -162,7 +162,9 @@ def _shares(found: Found, code: str, members: Sets) -> list[_Share]:
         return _by_rejecter(found, members)
     shares = []
     for address, sources in found.places.by_class.get(EVENTS[code].name, {}).items():
-        here = {source: numbers.intersection(members[source]) for source, numbers in sources.items() if source in members}
+        here = {
+            source: numbers.intersection(members[source]) for source, numbers in sources.items() if source in members
+        }
         here = {source: numbers for source, numbers in here.items() if numbers}
         if here:
             shares.append(_Share(address, here))
@@ -230,7 +232,9 @@ def _suspects(history: History, address: Sequence[str], time: Time) -> list[Susp
     foreign = {stage.stage for stage in history.stages if stage.foreign}
     named: dict[str, Suspect] = {}
     for place in dict.fromkeys(address):
-        whys = [one.words for one in history.incidents if one.place == place and _overlaps(one.from_ms, one.until_ms, time)]
+        whys = [
+            one.words for one in history.incidents if one.place == place and _overlaps(one.from_ms, one.until_ms, time)
+        ]
         if whys or place in foreign or len(address) == 1:
             named[place] = Suspect(name=place, yours=place in foreign, why=whys[0] if whys else "")
     return list(named.values())
@@ -288,7 +292,7 @@ def _late(found: Found, code: str) -> Iterator[Finding]:
 
 
 def _differences(found: Found, code: str) -> Iterator[Finding]:
-    what = {"registers_differ": "registers of {} differ from the truth", "totals_differ": "totals of {} do not add up"}
+    what = {"registers_differ": "register{} of {} not as the terminals are", "totals_differ": "total{} of {} off"}
     holds = {"registers_differ": "registers", "totals_differ": "events"}[code]
     of_kind = {view.view for view in found.history.views if view.holds == holds}
     blamed = {wrong.detail.partition(":")[0] for wrong in found.verdict.invalid if wrong.code == code}
@@ -298,7 +302,7 @@ def _differences(found: Found, code: str) -> Iterator[Finding]:
             at_ms = record.read_at_ms or 0
             yield Finding(
                 code=code,
-                what=f"{view.difference_count:,} {what[code].format(view.view)}",
+                what=f"{view.difference_count:,} {what[code].format('s' * (view.difference_count != 1), view.view)}",
                 count=view.difference_count,
                 view=view.view,
                 from_ms=at_ms,
@@ -346,7 +350,8 @@ def _dead_letters(found: Found, code: str) -> Iterator[Finding]:
         until_ms=time[1],
         since="heard" if times else "",
         places=[
-            _place_of_letters(found, stage, reason, number, time) for (stage, reason), number in counts.most_common(PLACE_LIMIT)
+            _place_of_letters(found, stage, reason, number, time)
+            for (stage, reason), number in counts.most_common(PLACE_LIMIT)
         ],
         meanwhile=_meanwhile(found.history, time),
         keys=keys,

@@ -369,7 +369,7 @@ class History:
     """Stages that did not answer right before the final reads."""
     broken_lines: int = 0
     """Lines of the witnesses' file that say nothing; a lab that is killed leaves one half written."""
-    run: RunAccount = RunAccount()
+    run: RunAccount = field(default_factory=RunAccount)
     faults: list[FaultAccount] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     """What may have been the reason of something; it judges nothing."""

@@ -1,4 +1,4 @@
-"""What happened at hops and to processes that may be the reason of what a verdict finds: faults and standstills, in words."""
+"""What happened at hops and to processes, in words: faults and standstills, which may be the reason of what is found."""
 
 from __future__ import annotations
 

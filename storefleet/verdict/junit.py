@@ -126,7 +126,9 @@ def _views(verdict: Verdict) -> Iterator[_Case]:
         if view.validity == "invalid":
             yield _Case("view", view.view, "failure", "invalid", f"view {view.view} is wrong", body, time_s)
         elif view.validity == "unknown":
-            yield _Case("view", view.view, "error", "unknown", f"view {view.view} is not known to be right", body, time_s)
+            yield _Case(
+                "view", view.view, "error", "unknown", f"view {view.view} is not known to be right", body, time_s
+            )
         else:
             yield _Case("view", view.view, time_s=time_s)
     for name in verdict.views_not_judged:

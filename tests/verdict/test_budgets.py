@@ -41,7 +41,9 @@ def codes(verdict: Verdict) -> tuple[list[str], list[str]]:
 def letters(count: int, source: str = ONE) -> Letters:
     """So many letters of PARM about one source."""
     return Letters(
-        heard=[Letter(at_ms=1, stage="parm", reason="schema", source=source, sequence=number) for number in range(count)]
+        heard=[
+            Letter(at_ms=1, stage="parm", reason="schema", source=source, sequence=number) for number in range(count)
+        ]
     )
 
 

@@ -68,9 +68,7 @@ def test_what_bears_a_name_of_the_fleet_and_nothing_explains_is_invalid(one: Let
     assert codes(verdict) == (["dead_letters"], [])
     key = name or one.topic
     assert verdict.letters == [
-        LetterAccount(
-            key=key, stage="sync_stage", reason=one.reason, count=2, detail="no", first_at_ms=1, last_at_ms=1
-        )
+        LetterAccount(key=key, stage="sync_stage", reason=one.reason, count=2, detail="no", first_at_ms=1, last_at_ms=1)
     ]
     assert verdict.dead_letters == {"sync_stage": {one.reason: 2}}
     assert key in plain_text(verdict).replace("\n", "").replace(" ", "")
