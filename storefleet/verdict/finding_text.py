@@ -51,7 +51,8 @@ def headline(verdict: Verdict, name: str) -> str:
 
 def _told(finding: Finding) -> str:
     words = {"healed": "event{} healed", "restarts": "restart{}", "repeats": "repeat{} absorbed"}[finding.code]
-    where = _briefly(finding).removeprefix(",") if finding.code == "healed" else ""
+    where = _briefly(finding) if finding.code == "healed" else ""
+    where = where if where.startswith(", suspect") else where.removeprefix(",")
     return f"{finding.count:,} {words.format('s' * (finding.count != 1))}{where}"
 
 

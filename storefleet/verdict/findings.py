@@ -464,7 +464,7 @@ def _restarts(found: Found) -> Finding:
 def _repeats(found: Found) -> Iterator[Finding]:
     """What came twice, though no terminal sent it twice, and no connection broke so that a broker had to."""
     history, verdict = found.history, found.verdict
-    broken = any((verdict.restarts or {}).values()) or history.faults or history.incidents
+    broken = any((verdict.restarts or {}).values()) or history.faults
     first = next((stage for stage in history.stages if stage.duplicates_absorbed), None)
     surplus = first.duplicates_absorbed - verdict.resent - verdict.repeats_planted if first is not None else 0
     if first is None or broken or surplus <= 0:

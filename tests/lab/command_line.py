@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -208,7 +209,8 @@ class Lab:
 
     def down(self, *, status: int | None = 0) -> dict[str, Any]:
         """``storefleet down``; its exit status must be ``status`` (None: any). Returns the verdict."""
-        self.command_line.run("down", "--name", self.name, status=status)
+        shown = self.command_line.run("down", "--name", self.name, status=status)
+        assert shown.stdout.startswith(report_of(self.run_folder)), "what is printed is what report.txt says"
         return read_verdict(self.run_folder)
 
 
@@ -216,6 +218,27 @@ def read_verdict(run_folder: Path) -> dict[str, Any]:
     """``verdict.json`` of a run folder."""
     verdict: dict[str, Any] = json.loads((run_folder / "verdict.json").read_text(encoding="utf-8"))
     return verdict
+
+
+def report_of(run_folder: Path) -> str:
+    """``report.txt`` of a run folder."""
+    return (run_folder / "report.txt").read_text(encoding="utf-8")
+
+
+def assert_told_first(lab: Lab, what: str, where: str, keys: set[str], *, since: str = "sent") -> None:
+    """Within the first ten lines: what and how many, where, since when, and a command that shows the journey of one."""
+    lines = report_of(lab.run_folder).splitlines()[:10]
+    assert re.match(what, lines[0]), lines
+    told = {
+        line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in lines if re.match("  (where|when|next) ", line)
+    }
+    assert where in told["where"], lines
+    clock = r"\d\d:\d\d:\d\d\.\d{3}"
+    assert re.fullmatch(rf"{since} {clock}( to {clock})? UTC", told["when"]), lines
+    program, *words = shlex.split(told["next"])
+    assert program == "storefleet"
+    assert words[0] == "log" or words[1] in keys, lines
+    lab.command_line.run(*words)
 
 
 def places(verdict: dict[str, Any], what: str) -> list[list[str]]:

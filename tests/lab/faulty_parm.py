@@ -45,13 +45,24 @@ def alter(client: Any, waiting: Any, message: Any) -> None:
 
 def twice(client: Any, waiting: Any, message: Any) -> None:
     """Once as it is, and once under a number that the terminal never gave."""
+    publish_beside(client, message, 5_000)
+    good_on_message(client, waiting, message)
+
+
+def repeat(client: Any, waiting: Any, message: Any) -> None:
+    """The same twice."""
+    publish_beside(client, message, 0)
+    good_on_message(client, waiting, message)
+
+
+def publish_beside(client: Any, message: Any, beyond: int) -> None:
+    """The canonical event of a message, under a number so far beyond its own."""
     place = message.topic.removeprefix(f"{my_parm.ROOT}/terminal/transaction/")
     source = place.rpartition("/")[2]
     event = my_parm.canonical(json.loads(message.payload), source)
-    event |= {"sequence": event["sequence"] + 5_000, "key": f"{source}.{event['sequence'] + 5_000}"}
+    event |= {"sequence": event["sequence"] + beyond, "key": f"{source}.{event['sequence'] + beyond}"}
     topic = f"{my_parm.ROOT}/canonical/transaction/{place}"
     client.publish(topic, json.dumps(event), qos=1, properties=copied(message, event))
-    good_on_message(client, waiting, message)
 
 
 def copied(message: Any, event: dict[str, Any]) -> Any:
@@ -96,6 +107,7 @@ FAULTS = {
     "drop_once": drop_once,
     "alter": alter,
     "twice": twice,
+    "repeat": repeat,
     "delay": delay,
     "swallow": swallow,
     "hold": hold,

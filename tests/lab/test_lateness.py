@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 from fleetwire.clock import now_ms
-from tests.lab.command_line import CommandLine, Lab, places, until
+from tests.lab.command_line import CommandLine, Lab, assert_told_first, places, until
 
 DEADLINE_MS = 2_000
 STOPPED_S = 3.5
@@ -115,3 +115,8 @@ def test_a_shorter_lab_judges_lateness_too(command_line: CommandLine, without: s
     assert account["lateness_judged"]
     assert account["counts"]["stale"] == verdict["counts"]["stale"] >= len(held_up) > 0
     assert [stopped] in places(verdict, "stale")
+    keys = {f"{source}.{sequence}" for source, sequence in committed_ms(lab)}
+    first = (
+        f"INVALID  {lab.name}: {verdict['counts']['stale']} of .* events later than the deadline allows, at {stopped}"
+    )
+    assert_told_first(lab, first, f"at {stopped}: {stopped}-1 stood still for ", keys)

@@ -16,7 +16,7 @@ import pytest
 
 from fleetwire.identity import Terminal
 from fleetwire.topics import Topics
-from tests.lab.command_line import REPOSITORY, SHORT_DRAIN, CommandLine, Lab, until
+from tests.lab.command_line import REPOSITORY, SHORT_DRAIN, CommandLine, Lab, assert_told_first, until
 from tests.lab.test_lateness import late
 
 FLEET = REPOSITORY / "examples" / "one_brand.toml"
@@ -120,6 +120,8 @@ def test_a_view_that_forgets_a_store_is_named(command_line: CommandLine) -> None
     assert verdict["classes"]["lost"]["count"] == forgotten > 0
     for name, (view, places) in by_name(verdict, "lost").items():
         assert (name.startswith(store), view, places) == (True, "sales", ["views"])
+    told = f"INVALID  {lab.name}: {forgotten} of 150 events missing, although acknowledged as applied, at views"
+    assert_told_first(lab, told, "at views", {*by_name(verdict, "lost")})
     assert verdict["counts"]["ok"] == verdict["sent"] - forgotten
 
 
@@ -128,8 +130,16 @@ def journey(lab: Lab, key: str) -> bool:
     return "poseidon-1" in lab.command_line.json("trace", key, "--name", lab.name)["steps"]
 
 
-@pytest.mark.parametrize(("fault", "what", "number"), [("alter", "corrupted", 4), ("twice", "unexpected", 5_004)])
-def test_wrongs_in_parm_are_blamed_on_its_span(command_line: CommandLine, fault: str, what: str, number: int) -> None:
+@pytest.mark.parametrize(
+    ("fault", "what", "number", "said", "since"),
+    [
+        ("alter", "corrupted", 4, "altered on the way", "sent"),
+        ("twice", "unexpected", 5_004, "present, although never sent", "seen"),
+    ],
+)
+def test_wrongs_in_parm_are_blamed_on_its_span(
+    command_line: CommandLine, fault: str, what: str, number: int, said: str, since: str
+) -> None:
     """A foreign PARM that alters or invents is found in the span that it stands in: it has no witness."""
     lab = faulty_lab(command_line, fault, "--drain", SHORT_DRAIN)
     lab.burst(BURST)
@@ -140,6 +150,21 @@ def test_wrongs_in_parm_are_blamed_on_its_span(command_line: CommandLine, fault:
     assert by_name(verdict, what).keys() == found
     assert_only(verdict, what, len(found))
     assert_blamed_on_parm(verdict, what, found)
+    assert_told_first(
+        lab, f"INVALID  {lab.name}: 9 .*event.* {said}, suspect: parm ", "suspect: parm (yours)", found, since=since
+    )
+
+
+def test_what_parm_sends_twice_is_told(command_line: CommandLine) -> None:
+    """It is absorbed, so that nothing is wrong: the first lines say how much, where, since when, and whose it may be."""
+    lab = faulty_lab(command_line, "repeat")
+    lab.burst(BURST)
+    lab.until_unresolved()
+    verdict = lab.down()
+    assert (verdict["validity"], verdict["duplicates_absorbed"]) == ("valid", {"sync_stage": 9})
+    assert_told_first(
+        lab, f"VALID, with 9 repeats absorbed  {lab.name}: ", "suspect: parm (yours)", set(), since="absorbed"
+    )
 
 
 def test_delays_in_parm_are_blamed_on_its_span(command_line: CommandLine) -> None:
@@ -182,6 +207,10 @@ def test_a_parm_that_forgets_after_its_acknowledgement_is_healed(command_line: C
     healed = [account for account in verdict["places"] if account["what"] == "healed"]
     assert (verdict["validity"], sum(account["count"] for account in healed)) == ("valid", 9)
     assert all("parm" in account["places"] for account in healed)
+    keys = {key for account in healed for key in account["keys"]}
+    assert_told_first(
+        lab, f"VALID, with 9 events healed, suspect: parm .yours.  {lab.name}: ", "suspect: parm (yours)", keys
+    )
 
 
 def faulty_lab(command_line: CommandLine, fault: str, *options: object) -> Lab:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.lab.command_line import CommandLine, Lab, places, until
+from tests.lab.command_line import CommandLine, Lab, assert_told_first, places, until
 from tests.lab.test_lateness import rows
 from tests.lab.test_planted import BURST, by_name, faulty_lab, terminals
 
@@ -44,6 +44,12 @@ def test_swallowed_events(
     assert tuple([reason["code"] for reason in verdict[kind]] for kind in ("invalid", "unknown")) == reasons
     assert by_name(verdict, "never_read").keys() == victims
     assert all("parm" in address for address in places(verdict, "never_read"))
+    first = (
+        f"INVALID  {lab.name}: 9 of 90 events without an outcome, "
+        if status == 1
+        else f"UNKNOWN  {lab.name}: no failure "
+    )
+    assert_told_first(lab, first, "suspect: parm (yours)", victims)
 
 
 def test_closing_the_tills_hides_nothing_that_had_its_whole_deadline(command_line: CommandLine) -> None:
