@@ -11,6 +11,7 @@ The lab writes what stages say, and stages may be somebody else's: what cannot b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,8 @@ JOURNEYS_FILE_NAME: Final = "journeys.json"
 SIZE_LIMIT_BYTES: Final = 512 * 1024 * 1024
 """A larger file is not read: the 20,000 newest events of a hundred processes take half of it."""
 
+_log = logging.getLogger(__name__)
+
 Journeys = dict[str, dict[str, Step]]
 """Process -> key text -> what it did with the event."""
 
@@ -38,6 +41,7 @@ def read_journeys(path: Path, keys: Collection[str]) -> Journeys:
     """What the file says of these keys; nothing where there is none, or none that can be read."""
     try:
         if path.stat().st_size > SIZE_LIMIT_BYTES:
+            _log.warning("%s is larger than %d bytes, and is not read", path, SIZE_LIMIT_BYTES)
             return {}
         processes = _decode_level(path.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):

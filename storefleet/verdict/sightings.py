@@ -2,13 +2,13 @@
 
 | evidence | says |
 |---|---|
-| the ledger | when a terminal committed it; that a stage rejected it |
-| journeys | what a stage remembered of it at the final reads: its newest 20,000 events |
-| final reads | since when a view holds it |
-| witnesses | by when a stage had reported it, and until when it had not |
-| dead letters | by when the lab had heard that a stage could not use it |
-| the next party's word | of a party without reports: who handed it on has its acknowledgement (PUBACK, HTTP 201) |
-| what lies behind | evidence downstream implies passage upstream |
+| ``ledger`` | when a terminal committed it; that a stage rejected it |
+| ``journey`` | what a stage remembers of its newest 20,000 events: when it came, when and how it was handed on |
+| ``read`` | since when a view holds it, by its final read |
+| ``witness`` | by when a stage had reported it, and until when it had not |
+| ``letter`` | by when the lab had heard that a stage could not use it |
+| ``acknowledged`` | by when a party that does not report had it: by its word (PUBACK, HTTP 201) to who handed it on |
+| ``downstream`` | by when it had passed: what lies behind has it |
 
 Of several proofs the earliest counts, since each is true. A stage of somebody else's proves nothing by its own word, but by
 what lies behind it. An event that the ledger does not know was made up on the way, nobody knows where: it has passed the
@@ -41,24 +41,16 @@ from storefleet.verdict.letter_file import LETTERS_FILE_NAME, Letter, read_lette
 from storefleet.verdict.run_format import READS_FILE_NAME, WITNESSES_FILE_NAME, Plan
 from storefleet.verdict.witnessed_events import Report, witnessed_events
 
-
-class Evidence(NamedTuple):
-    """A kind of proof: where it comes from, and what is said of an event of which nothing else is known."""
-
-    source: str
-    did: str
-
-
 EVIDENCE: Final = {
-    "ledger": Evidence("the terminals' ledger", "had it"),
-    "journey": Evidence("what the stage remembered", "took it"),
-    "read": Evidence("the final read of its view", "holds it"),
-    "witness": Evidence("the stage's reports", "took it"),
-    "letter": Evidence("a dead letter that the lab heard", "could not use it"),
-    "acknowledged": Evidence("its word to who handed it on", "acknowledged it"),
-    "downstream": Evidence("what lies behind it", "passed, by what lies behind"),
+    "ledger": "had it",
+    "journey": "took it",
+    "read": "holds it",
+    "witness": "took it",
+    "letter": "could not use it",
+    "acknowledged": "acknowledged it",
+    "downstream": "passed, by what lies behind",
 }
-"""By code, the one that says most first."""
+"""Kind of proof, the one that says most first -> what the stage did, where no proof says more."""
 _RANK: Final = {code: rank for rank, code in enumerate(EVIDENCE)}
 LETTER_LIMIT: Final = 16
 """So many letters of one event are looked at: the first ones."""
@@ -87,7 +79,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     did: str = ""
     """E.g. ``committed``, ``stored``, ``applied``, ``rejected: schema``, ``dead letter: schema``."""
     evidence: str = ""
-    """A code of EVIDENCE."""
+    """A row of EVIDENCE."""
 
 
 def sightings(
@@ -279,7 +271,7 @@ def _as_one(proofs: list[Sighting]) -> Sighting:
         handed_on_ms=handed_on.handed_on_ms,
         handed_on_exact=handed_on.handed_on_exact,
         attempt=next((one.attempt for one in proofs if one.attempt), 0),
-        did=", ".join(dict.fromkeys(one.did for one in proofs if one.did)) or EVIDENCE[first.evidence].did,
+        did=", ".join(dict.fromkeys(one.did for one in proofs if one.did)) or EVIDENCE[first.evidence],
     )
 
 
@@ -312,5 +304,5 @@ def _is_silent(step: JourneyStep) -> bool:
 
 
 def _passed(step: JourneyStep, by_ms: int) -> Sighting:
-    did = EVIDENCE["downstream"].did
+    did = EVIDENCE["downstream"]
     return Sighting(step=step.step, stage=step.stage, at_ms=by_ms, exact=False, did=did, evidence="downstream")

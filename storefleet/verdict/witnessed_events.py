@@ -65,6 +65,8 @@ class _Names(_Head):
 
 
 class _Sets(_Head):
+    """All that the checker decodes: what cannot be in any of it makes the whole line say nothing."""
+
     taken: dict[str, list[Interval]] = field(default_factory=dict)
     handed_on: dict[str, list[Interval]] = field(default_factory=dict)
     first_taken_on_retry: dict[str, list[Interval]] = field(default_factory=dict)
