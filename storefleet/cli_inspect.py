@@ -16,7 +16,7 @@ from storefleet.command_options import (
     PasswordOption,
     RunsOption,
 )
-from storefleet.command_output import DID_NOT_BEGIN, fail, out, out_json, say_progress
+from storefleet.command_output import DID_NOT_BEGIN, UNKNOWN, fail, out, out_json, say_progress
 
 
 def verdict(
@@ -66,26 +66,22 @@ def trace(
     name: LabOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """One event's journey, with each stage's time and what it did."""
+    """One event's journey: every step, when it had the event and what it did, by all evidence that there is."""
     from rich.console import Console
 
-    from storefleet.journey_table import journey_table
-    from storefleet.recorded_journey import recorded_journey
+    from storefleet.journey_table import journey_table, outcome_text, stranger_text
+    from storefleet.recorded_journey import live_journey, recorded_journey
 
     if (key is None) == (not last):
         fail("trace: give either a key or --last")
-    if run is not None:
-        answer = recorded_journey(run, key)
-    else:
-        from storefleet.control_client import call_lab
-
-        answer = call_lab(name, "journey", {"last": True} if last else {"key": key})
+    journey = recorded_journey(run, key) if run is not None else live_journey(name, key)
     if json_output:
-        out_json(answer)
-    elif not answer["steps"]:
-        fail(f"trace: no stage remembers {answer['key']} (each keeps its last 20,000 events)", 3)
+        out_json(journey)
+    elif not journey.seen:
+        fail(f"trace: {stranger_text(journey)}", UNKNOWN)
     else:
-        Console().print(journey_table(answer["key"], answer["steps"]))
+        Console().print(journey_table(journey))
+        out(outcome_text(journey.outcome))
 
 
 def doctor(runs: RunsOption = Path("runs"), json_output: JsonOption = False) -> None:

@@ -34,7 +34,7 @@ from storefleet import broker as broker_module
 from storefleet import home
 from storefleet.broker import BrokerAddress
 from storefleet.broker_watch import BrokerWatch
-from storefleet.control_server import ControlServer
+from storefleet.control_server import ControlServer, Member
 from storefleet.letter_box import LetterBox
 from storefleet.observatory import Observatory
 from storefleet.observer import OBSERVED_VIEWS, Observer, endpoint, require_answer
@@ -50,6 +50,7 @@ from storefleet.verdict.run_format import WITNESSES_FILE_NAME, WitnessesHeader
 READY_TIMEOUT_S: Final = 40.0
 COMMAND_GRACE_S: Final = 1.5
 """A user's command that still runs after so long counts as started."""
+JOURNEY_TIMEOUT_S: Final = 3.0
 HEARTBEATS_MISSED: Final = 2.5
 
 _log = logging.getLogger(__name__)
@@ -493,15 +494,17 @@ class Lab:
         return await self.control.call(stage, method, params, timeout_s=timeout_s)
 
     async def journey(self, source: str, sequence: int) -> dict[str, Any]:
-        """What every connected stage remembers of one event."""
+        """What every connected stage remembers of one event; who does not answer within JOURNEY_TIMEOUT_S, nothing."""
         found: dict[str, Any] = {}
-        for member in list(self.control.members.values()):
-            try:
-                step = await member.channel.call("journey", {"source": source, "sequence": sequence}, timeout_s=3.0)
-            except ControlError:
-                continue
-            if step is not None:
-                found[f"{member.stage}-{member.instance}"] = step
+
+        async def ask(member: Member) -> None:
+            params = {"source": source, "sequence": sequence}
+            with contextlib.suppress(ControlError):
+                step = await member.channel.call("journey", params, timeout_s=JOURNEY_TIMEOUT_S)
+                if step is not None:
+                    found[f"{member.stage}-{member.instance}"] = step
+
+        await asyncio.gather(*map(ask, list(self.control.members.values())))
         return found
 
 

@@ -35,6 +35,7 @@ COUNTED_BACKLOGS: Final = {"emulator": "unresolved", "olympus_dgs": "to_store"}
 STAGE_LABELS: Final = {
     "emulator": "terminals",
     "chaos": "hops",
+    "broker": "broker",
     "parm": "PARM",
     "sync_stage": "sync stage",
     "gateway": "gateway",

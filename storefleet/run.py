@@ -47,6 +47,7 @@ from storefleet.run_record import (
     views_not_judged,
     views_of,
 )
+from storefleet.verdict.journeys_file import JOURNEYS_FILE_NAME
 from storefleet.verdict.machine import LAB_PROCESS
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_folder import judge_folder
@@ -397,7 +398,7 @@ class Run:
                 journeys[f"{member.stage}-{member.instance}"] = await member.channel.call("journeys", timeout_s=5.0)
 
         await asyncio.gather(*map(ask, list(self.lab.control.members.values())))
-        self._write("journeys.json", journeys)
+        self._write(JOURNEYS_FILE_NAME, journeys)
 
     def note_command(self, what: str, params: Params) -> None:
         """A person has told the lab something, which may explain what is seen later."""
@@ -491,7 +492,8 @@ class Run:
 
     async def _on_journey(self, params: Params) -> dict[str, Any]:
         key = self._last_key() if params.get("last") else Key.parse(str(params["key"]))
-        return {"key": str(key), "steps": await self.lab.journey(key.source, key.sequence)}
+        steps = await self.lab.journey(key.source, key.sequence)
+        return {"key": str(key), "steps": steps, "run_folder": str(self.lab.run_folder)}
 
     def _last_key(self) -> Key:
         newest = last_resolved_key(self.ledger_file)

@@ -56,7 +56,7 @@ def read_ledger(*paths: Path, told_until_row: int | None = None) -> Ledger:
     ledger = Ledger()
     for path in paths:
         try:
-            with closing(_open(path)) as database:
+            with closing(open_to_read(path)) as database:
                 _check_format(path, database)
                 _read(database, ledger, told_until_row)
         except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError, BadPayload) as error:
@@ -64,8 +64,11 @@ def read_ledger(*paths: Path, told_until_row: int | None = None) -> Ledger:
     return ledger
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """A WAL database needs its -shm file even for reading; without a WAL the file alone will do."""
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that only reads; raises sqlite3.Error.
+
+    A WAL database needs its -shm file even for reading; without a WAL the file alone will do.
+    """
     address = path.absolute().as_uri()
     database = sqlite3.connect(f"{address}?mode=ro", uri=True)
     try:

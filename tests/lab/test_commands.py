@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.lab.command_line import CommandLine, Lab, read_verdict
+from storefleet.lab import JOURNEY_TIMEOUT_S
+from tests.lab.command_line import CommandLine, Lab, read_verdict, until
 
 
 def test_a_detached_lab_answers_every_command(command_line: CommandLine) -> None:
@@ -24,12 +27,37 @@ def test_a_detached_lab_answers_every_command(command_line: CommandLine) -> None
     trace = command_line.json("trace", "--last")
     assert "poseidon-1" in trace["steps"]
     assert trace["key"] in command_line.run("trace", trace["key"]).stdout
+    until(
+        lambda: all(row["sighting"] for row in command_line.json("trace", trace["key"])["rows"]), "it came everywhere"
+    )
+    assert "applied, told " in command_line.run("trace", "--last").stdout
+    assert "no terminal of this run" in command_line.run("trace", "taco.west.s9999.r01.1", status=3).stderr
+    assert_traced_while_stages_stand_still(lab)
     assert len(command_line.run("tail", "--count", 5).stdout.splitlines()) == 5
     letters = [json.loads(line) for line in command_line.run("tail", "--count", 3, "--json").stdout.splitlines()]
     assert all(letter["topic"].startswith(f"{lab.description['topic_root']}/") for letter in letters)
     assert lab.down()["validity"] == "valid"
     command_line.until_nothing_is_left(within_s=20.0)
     assert "no lab" in command_line.run("status", status=2).stderr
+
+
+def assert_traced_while_stages_stand_still(lab: Lab) -> None:
+    """Stages that do not answer are waited for together, and their rows are there by what they reported."""
+    ((source, sequence),) = lab.ledger("SELECT id, sequence FROM event JOIN source ON number = source LIMIT 1")
+    stopped = [lab.identities()[name] for name in ("parm-1", "poseidon-1", "views-1", "olympus_dgs-1")]
+    for process in stopped:
+        process.signal(signal.SIGSTOP)
+    try:
+        begun_s = time.monotonic()
+        trace = lab.command_line.json("trace", f"{source}.{sequence}", "--name", lab.name)
+        took_s = time.monotonic() - begun_s
+    finally:
+        for process in stopped:
+            process.signal(signal.SIGCONT)
+    assert took_s < 3 * JOURNEY_TIMEOUT_S, "one after another they take four times as long"
+    assert trace["steps"].keys() == {"emulator-1", "sync_stage-1"}
+    evidence = {row["step"]: row["sighting"]["evidence"] for row in trace["rows"]}
+    assert [evidence[step] for step in ("emulator", "parm", "poseidon", "views")] == ["ledger", *["witness"] * 3]
 
 
 def test_labs_beside_each_other_share_nothing(command_line: CommandLine) -> None:
