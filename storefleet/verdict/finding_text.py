@@ -159,7 +159,9 @@ def _of_key(finding: Finding, key: Example) -> Iterator[str]:
         return
     if key.last_seen and key.first_missing and finding.code not in ("duplicated", "rejected"):
         near, far = _ENDS.get(finding.code, _LOST)
-        yield f"{near} {key.last_seen}{_at(key)}, {far} {key.first_missing}"
+        came = f" {clock(key.first_seen_at_ms)}" if finding.code == "unexpected" and key.first_seen_at_ms else ""
+        seen = "" if finding.code == "unexpected" else _at(key)
+        yield f"{near} {key.last_seen}{seen}, {far} {key.first_missing}{came}"
         yield from (f"{one.path}: expected {one.expected}, found {one.found}" for one in key.fields[:FIELDS_SHOWN])
         if finding.code == "corrupted" and not key.fields:
             yield f"expected {key.expected}, found {key.found}"

@@ -170,6 +170,8 @@ class Example(Struct, frozen=True, kw_only=True):
     """False: it was seen there by then, and nobody says since when."""
     first_missing: str = ""
     """The first stage or view behind it that lacks it (has it wrong, too late or too often)."""
+    first_seen_at_ms: int = 0
+    """When it was there nevertheless, as what nobody sent is; 0: it was not, or nobody says."""
     sent_at_ms: int = 0
     """When its terminal committed it; 0: it never did, or it is no event."""
 

@@ -49,6 +49,7 @@ from storefleet.verdict.run_format import (
     Reads,
 )
 from storefleet.verdict.sealing import broken_seal
+from storefleet.verdict.seen_times import enter_times
 from storefleet.verdict.table import plain_text
 from storefleet.verdict.witness_file import Patience, enter_witnesses
 from storefleet.verdict.witnesses_header import read_header
@@ -94,11 +95,20 @@ def judge(folder: Path, allow: Mapping[str, int] = MappingProxyType({})) -> tupl
         else:
             history.allow = {**history.allow, **allow}
             verdict = check(history)
+            _enter_times(verdict, folder, plan)
     if not verdict.run.folder:
         verdict.run = RunAccount(name=plan.name or folder.name, folder=shown(folder))
     verdict.views_not_judged = [view[:80] for view in plan.views_not_judged]
     verdict.refused_reports = {who: count for who, count in plan.refused_reports.items() if count > 0}
     return verdict, plan
+
+
+def _enter_times(verdict: Verdict, folder: Path, plan: Plan) -> None:
+    """A verdict stands without them."""
+    try:
+        enter_times(verdict, folder, plan)
+    except Exception:  # noqa: BLE001 - a run always ends with a verdict
+        _log.exception("when events were seen could not be read")
 
 
 def _nothing_but(reason: Unknown) -> Verdict:
