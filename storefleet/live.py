@@ -220,7 +220,9 @@ def render(picture: Picture) -> RenderableType:
 def _journey(picture: Picture) -> Table:
     table = Table(box=None, pad_edge=False, expand=True)
     for heading in ("stage", "events/s", "total", "behind", "lag", "restarts", "state"):
-        table.add_column(heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=True)
+        table.add_column(
+            heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=heading != "state"
+        )
     for line in picture.stages:
         name = Text(STAGE_LABELS[line.stage] + (" (yours)" if line.foreign else ""))
         if not line.connected and not line.foreign:

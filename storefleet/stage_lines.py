@@ -18,7 +18,7 @@ from storefleet.contents import Holdings
 from storefleet.ledger_outcomes import Outcomes
 from storefleet.observatory import EVENT_VIEWS, FLOW_COUNTERS
 from storefleet.plan import STAGES
-from storefleet.stage_state import Process, State, not_acknowledging, state_of
+from storefleet.stage_state import BROKER_SILENT_S, Process, State, not_acknowledging, state_of
 from storefleet.stopped_processes import StoppedProcesses
 from storefleet.under_way import UnderWay, Way, way_of
 
@@ -183,6 +183,7 @@ class StageLines:
             stopped_s=self._stopped.stopped_s("broker-1"),
             ready=None if child is not None else False,
             silent_s=time.monotonic() - watch.heard_s if watch is not None and watch.heard_s else None,
+            silent_limit_s=BROKER_SILENT_S,
         )
 
     def _is_linked(self, stage: str) -> bool | None:

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 
 SILENT_S: Final = 2.0
 """A stage reports every second."""
+BROKER_SILENT_S: Final = 2.8
+"""Mosquitto counts whole seconds: what it is to say every second comes every two."""
 IDLE_S: Final = 2.0
 
 
@@ -25,6 +27,8 @@ class Process(NamedTuple):
     """Whether it has joined the lab and said that it works; None: it need not."""
     silent_s: float | None = None
     """How old its newest report is; None: it has never reported to this lab."""
+    silent_limit_s: float = SILENT_S
+    """An older report than that means that it is silent."""
     connected: bool | None = None
     """Of a process that does not report: whether it is connected to what its hop leads to."""
 
@@ -42,7 +46,7 @@ WORDS: Final = (
     Word("gone", lambda one: one.running is False or one.connected is False),
     Word("gone", lambda one: one.running is None and one.ready is False and one.silent_s is not None),
     Word("starting", lambda one: one.ready is False),
-    Word("silent", lambda one: (one.silent_s or 0.0) > SILENT_S, lambda one: one.silent_s),
+    Word("silent", lambda one: (one.silent_s or 0.0) > one.silent_limit_s, lambda one: one.silent_s),
 )
 """In the order of precedence: of several that hold, the first is said."""
 
