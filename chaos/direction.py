@@ -26,12 +26,17 @@ _NO_SINK: Final = "no sink yet"
 
 
 class Flow:
-    """Bytes that a hop has passed on in one direction, over all its links."""
+    """What a hop has passed on in one direction, over all its links; PUBLISH packets where it counts them."""
 
-    __slots__ = ("bytes_total",)
+    __slots__ = ("bytes_total", "publishes_total")
 
     def __init__(self) -> None:
         self.bytes_total = 0
+        self.publishes_total = 0
+
+    def add_publishes(self, count: int) -> None:
+        """So many more have gone by."""
+        self.publishes_total += count
 
 
 class LinkFacts:

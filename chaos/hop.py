@@ -21,6 +21,7 @@ from chaos.descriptors import LinkBudget
 from chaos.direction import Flow
 from chaos.link import RESET_ON_CLOSE, Link
 from chaos.listener import Listener
+from chaos.mqtt_frames import FrameScanner, PublishCounter
 from chaos.noop import Noop
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.settings import read_address
@@ -41,6 +42,8 @@ class HopOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     upstream: str
     listen: str = "127.0.0.1:0"
     protocol: Literal["mqtt", "http", "bytes"] = "bytes"
+    counts_publishes: bool = False
+    """Of an mqtt hop: count the PUBLISH packets that it passes on, by direction."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -118,6 +121,10 @@ class Hop:
     def bare_client_id(self, client_id: str) -> str:
         """The client id without the lab's prefix."""
         return client_id.removeprefix(self._prefix)
+
+    def scanner(self, flow: Flow) -> FrameScanner:
+        """For one direction of a link that speaks MQTT."""
+        return PublishCounter(flow.add_publishes) if self.options.counts_publishes else FrameScanner()
 
     def attach_all(self, link: Link) -> None:
         """Put every fault of the hop on a link that has just been identified."""
@@ -304,6 +311,9 @@ class Hop:
             "upstream_failures_total": self.upstream_failures_total,
             "leases_ended_total": self.leases_ended_total,
         }
+        if self.options.counts_publishes and not self.links_opaque_total:  # else nobody could count all
+            figures["publishes_upstream_total"] = self.upstream_flow.publishes_total
+            figures["publishes_downstream_total"] = self.downstream_flow.publishes_total
         for reason, count in self.connacks.items():
             figures[f"connack_0x{reason:02x}_total" if reason >= 0 else "connack_missing_total"] = count
         return figures

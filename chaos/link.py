@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 from chaos.active_fault import ActiveFault
 from chaos.direction import Direction, LinkFacts
 from chaos.fault import Client, End
-from chaos.mqtt_frames import BadConnectError, FrameScanner, read_connack, read_connect
+from chaos.mqtt_frames import BadConnectError, read_connack, read_connect
 
 if TYPE_CHECKING:
     from chaos.hop import Hop
@@ -235,7 +235,11 @@ class Link:
             return
         if connect is None:
             return
-        self.upstream.scanner, self.downstream.scanner = FrameScanner(), FrameScanner()
+        hop = self._hop
+        self.upstream.scanner, self.downstream.scanner = (
+            hop.scanner(hop.upstream_flow),
+            hop.scanner(hop.downstream_flow),
+        )
         self.downstream.on_first = self._watch_connack
         self._hop.connects_total += 1
         self._identify(Client(self._hop.bare_client_id(connect.client_id), known=True, number=number))

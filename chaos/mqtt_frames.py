@@ -8,6 +8,7 @@ Source: MQTT 5.0, sections 2.1 (fixed header), 3.1 (CONNECT), 3.2 (CONNACK).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 CONNECT_LIMIT: Final = 64 * 1024
@@ -19,6 +20,8 @@ _INCOMPLETE: Final = 0
 _MALFORMED: Final = -1
 _CONNECT: Final = 0x10
 _CONNACK: Final = 0x20
+_PUBLISH: Final = 0x30
+_TYPE: Final = 0xF0
 
 
 class BadConnectError(ValueError):
@@ -99,6 +102,39 @@ class FrameScanner:
                 return
             position += length
         self.remaining = position - size
+
+
+class PublishCounter(FrameScanner):
+    """A scanner that tells how many PUBLISH packets have begun in every chunk, once their length is known."""
+
+    __slots__ = ("_on_publishes",)
+
+    def __init__(self, on_publishes: Callable[[int], None]) -> None:
+        super().__init__()
+        self._on_publishes = on_publishes
+
+    def advance(self, chunk: bytes) -> None:
+        """Take note of the next bytes of the stream, frame by frame."""
+        if self.remaining >= len(chunk):
+            self.remaining -= len(chunk)
+        elif not self.opaque:
+            self._count(self.header + chunk)
+
+    def _count(self, data: bytes) -> None:
+        position, size, publishes = self.remaining, len(data), 0
+        self.remaining, self.header = 0, b""
+        while position < size:
+            length = frame_length(data, position)
+            if length <= 0:
+                self.opaque = length == _MALFORMED
+                self.header = b"" if self.opaque else data[position:]
+                position = size
+                break
+            publishes += data[position] & _TYPE == _PUBLISH
+            position += length
+        self.remaining = position - size
+        if publishes:
+            self._on_publishes(publishes)
 
 
 class FrameSplitter:

@@ -5,6 +5,7 @@ A broker that starts again counts from 0 again, so what it dropped is kept by in
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -14,7 +15,9 @@ from storefleet.verdict.result import BrokerAccount
 DROPPED: Final = "$SYS/broker/publish/messages/dropped"
 CONNECTED: Final = "$SYS/broker/clients/connected"
 STORED: Final = "$SYS/broker/store/messages/count"
-TOPICS: Final = (DROPPED, CONNECTED, STORED)
+UPTIME: Final = "$SYS/broker/uptime"
+"""The one that it publishes each time, also when nothing has changed."""
+TOPICS: Final = (DROPPED, CONNECTED, STORED, UPTIME)
 
 
 class BrokerWatch:
@@ -23,6 +26,8 @@ class BrokerWatch:
     def __init__(self, incarnation: Callable[[], int], before: BrokerAccount | None = None) -> None:
         """``before``: the account of the incarnations that an earlier lab of the run has watched."""
         self._incarnation = incarnation
+        self.heard_s = 0.0
+        """When it last said anything, by the monotonic clock; 0: never yet."""
         self._dropped: dict[int, int] = {}
         self._most: dict[str, int] = {}
         if before is not None:
@@ -31,6 +36,7 @@ class BrokerWatch:
 
     def receive(self, message: Message) -> None:
         """One figure."""
+        self.heard_s = time.monotonic()
         text = message.payload[:20]
         if not text.isdigit():
             return

@@ -26,7 +26,6 @@ from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
 from storefleet.steering import steering_handlers
-from storefleet.stopped_processes import StoppedProcesses
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25
@@ -113,8 +112,7 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
     watch = MachineWatch(run.lab.observatory, run.clock.now_ms, run.lab.run_folder, run.record.machine)
     run.record.machine = watch.record
     watching = asyncio.create_task(watch.run(), name="run.machine")
-    stopped = StoppedProcesses(run.lab.observatory, run.lab.processes.children, run.clock.now_ms)
-    looking = asyncio.create_task(stopped.run(), name="run.stopped_processes")
+    looking = asyncio.create_task(run.stopped.run(), name="run.stopped_processes")
     try:
         try:
             await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))

@@ -295,12 +295,14 @@ class Lab:
     def _own_options(self, stage: str) -> dict[str, Any]:
         plan = self.plan
         if stage == "chaos":
+            foreign_hops = {STAGES[one].broker_hop for one in plan.commands}
             hops = [
                 {
                     "name": hop,
                     "listen": listen,
                     "upstream": upstream,
                     "protocol": "http" if "gateway" in hop else "mqtt",
+                    "counts_publishes": hop in foreign_hops,
                 }
                 for hop, (listen, upstream) in self._hops.items()
             ]

@@ -15,16 +15,16 @@ from storefleet.ledger_rows import query_ledger
 ROWS_A_READ: Final = 20_000
 """So many are read without a pause of the lab's loop: 30 ms."""
 
-Row = tuple[str, int, bytes]
-"""Source, number, content hash."""
+Row = tuple[str, int, bytes, int]
+"""Source, number, content hash, when it was committed: unix milliseconds."""
 
 _NEWEST: Final = "SELECT coalesce(max(rowid), 0) FROM event"
-_ROWS: Final = "SELECT source, sequence, hash FROM event WHERE rowid > ? AND rowid <= ?"
+_ROWS: Final = "SELECT source, sequence, hash, committed_at_ms FROM event WHERE rowid > ? AND rowid <= ?"
 _SOURCES: Final = "SELECT number, id FROM source"
 
 
 class _Found(NamedTuple):
-    rows: list[tuple[int, int, bytes]]
+    rows: list[tuple[int, int, bytes, int]]
     until_row: int
     newest_row: int
     names: dict[int, str]
@@ -63,7 +63,7 @@ class LedgerEvents:
             newest_row: int = query_ledger(self._ledger, _NEWEST)[0][0]
             until_row = max(seen_row, min(newest_row, seen_row + ROWS_A_READ))
             rows = query_ledger(self._ledger, _ROWS, seen_row, until_row) if until_row > seen_row else []
-            if any(number not in names for number, _, _ in rows):
+            if any(row[0] not in names for row in rows):
                 names = dict(query_ledger(self._ledger, _SOURCES))
         except StorageError as error:
             return _Found([], seen_row, seen_row, names, str(error))
@@ -76,4 +76,5 @@ class LedgerEvents:
         self.behind = found.error or (
             f"{self.unread:,} events of the ledger are not read yet" if self.unread > 0 else ""
         )
-        return [(names[number], sequence, content) for number, sequence, content in found.rows if number in names]
+        rows = found.rows
+        return [(names[one], sequence, content, at_ms) for one, sequence, content, at_ms in rows if one in names]

@@ -29,6 +29,7 @@ class Outcomes:
         self.applied: dict[str, IntervalSet] = {}
         self._ledger = ledger
         self._keeps_applied = keeps_applied
+        self._applied_news: set[str] = set()
         self._seen_row = 0
 
     def read(self) -> set[str]:
@@ -52,6 +53,7 @@ class Outcomes:
         for source, verdict, reason, first, last in rows:
             if verdict == "applied":
                 self.applied.setdefault(source, IntervalSet()).add_range(first, last)
+                self._applied_news.add(source)
                 continue
             touched.add(source)
             self.rejected.setdefault(source, IntervalSet()).add_range(first, last)
@@ -59,6 +61,11 @@ class Outcomes:
                 self.refused.setdefault(source, IntervalSet()).add_range(first, last)
         self._seen_row = until_row
         return touched
+
+    def take_applied_news(self) -> set[str]:
+        """Sources of which more was applied since the last call, with ``keeps_applied``."""
+        news, self._applied_news = self._applied_news, set()
+        return news
 
 
 def last_resolved_key(ledger: Path) -> Key | None:

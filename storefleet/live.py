@@ -1,7 +1,8 @@
 """What a person sees while a lab runs: a live picture of the journey, or plain lines where there is no terminal.
 
 Plain when standard output is no terminal, with ``CI=true`` or ``NO_COLOR``. Both say the same: the journey stage by stage
-(rate, backlog, lag), stores online by region, and how far each view is from the truth.
+(rate, backlog, lag, and how the stage is when it is not well), stores online by region, and how far each view is from the
+truth. What nobody can tell is a dash.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from storefleet.observatory import EVENT_VIEWS, FLOW_COUNTERS, REGISTER_VIEWS
+from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
 from storefleet.run_record import views_of
+from storefleet.stage_lines import StageLine
 
 if TYPE_CHECKING:
     from storefleet.contents import Comparison
@@ -29,9 +31,14 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL_S: Final = 2.0
 PANEL_WIDTH: Final = 96
+LAG_TOLD_S: Final = 1.0
+"""A plain line says no shorter one."""
+UNKNOWN: Final = "\N{EN DASH}"
+ALWAYS_TOLD: Final = ("emulator", "parm", "sync_stage", "poseidon", "views")
+"""Stages that a plain line names always; the others when something waits at them, or is wrong with them."""
 VIEW_STAGES: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **REGISTER_VIEWS}
-COUNTED_BACKLOGS: Final = {"emulator": "unresolved", "olympus_dgs": "to_store"}
-"""Stage -> its own counter of what waits; of the others it is how many committed events they have not taken."""
+SEEN_BY: Final = {"hops": "by its hop", "behind": "by those behind"}
+"""Who tells of a stage that does not report."""
 STAGE_LABELS: Final = {
     "emulator": "terminals",
     "chaos": "hops",
@@ -43,20 +50,6 @@ STAGE_LABELS: Final = {
     "olympus_dgs": "olympus-dgs",
     "views": "views",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class StageLine:
-    """One stage of the journey at a moment."""
-
-    stage: str
-    rate_per_s: float
-    total: int
-    backlog: int
-    lag_s: float
-    restarts: int
-    connected: bool
-    foreign: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +69,16 @@ class Picture:
 
 
 def take_picture(
-    lab: Lab, phase: str, faults: tuple[str, ...], compared: Mapping[str, Comparison], waiting: str = ""
+    lab: Lab,
+    phase: str,
+    faults: tuple[str, ...],
+    compared: Mapping[str, Comparison],
+    stages: tuple[StageLine, ...],
+    *,
+    waiting: str = "",
 ) -> Picture:
     """What the lab knows now; ``compared``: the views of events, beside the ledger."""
     seen = lab.observatory
-    names = ("emulator", *lab.plan.stages)
     regions = seen.stores_online()
     distances: dict[str, int] = {}
     shown = {view.view for view in views_of(lab.plan)}
@@ -90,35 +88,11 @@ def take_picture(
     return Picture(
         phase=phase,
         elapsed_s=time.time() - lab.started_s,
-        stages=tuple(_stage_line(lab, stage, compared.get(EVENT_VIEWS.get(stage, ""))) for stage in names),
+        stages=stages,
         regions=regions,
         distances=distances,
         faults=faults,
         waiting=waiting,
-    )
-
-
-def _stage_line(lab: Lab, stage: str, compared: Comparison | None) -> StageLine:
-    seen = lab.observatory
-    children = [child for name, child in lab.processes.children.items() if name.rpartition("-")[0] == stage]
-    rate = seen.rate(stage)
-    if stage in COUNTED_BACKLOGS:
-        backlog = int(seen.total(stage, COUNTED_BACKLOGS[stage]))
-    elif compared is not None:
-        backlog = compared.missing
-    elif stage in ("parm", "sync_stage", "poseidon", "views"):
-        backlog = seen.event_distance(stage)
-    else:
-        backlog = 0
-    return StageLine(
-        stage=stage,
-        rate_per_s=rate,
-        total=seen.distinct[stage] or int(seen.total(stage, FLOW_COUNTERS.get(stage, "taken_total"))),
-        backlog=backlog,
-        lag_s=backlog / rate if rate > 0 and backlog else 0.0,
-        restarts=sum(child.restarts for child in children),
-        connected=bool(lab.control.stage(stage)),
-        foreign=stage in lab.plan.commands,
     )
 
 
@@ -171,8 +145,9 @@ class PlainDisplay:
 
     def say(self, text: str) -> None:
         """A line. When nobody reads any more, or the disk is full, the run goes on: its folder tells the rest."""
+        encoding = sys.stdout.encoding or "utf-8"
         try:
-            sys.stdout.write(text + "\n")
+            sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
             sys.stdout.flush()
         except OSError:
             with Path(os.devnull).open("wb") as nowhere:
@@ -185,9 +160,7 @@ class PlainDisplay:
 def plain_line(picture: Picture) -> str:
     """A picture in one line of text."""
     stages = "  ".join(
-        f"{STAGE_LABELS[line.stage]} {line.rate_per_s:.0f}/s" + (f" ({line.backlog} behind)" if line.backlog else "")
-        for line in picture.stages
-        if line.stage in ("emulator", "parm", "sync_stage", "poseidon", "views")
+        _stage_text(line) for line in picture.stages if line.stage in ALWAYS_TOLD or line.state or line.backlog
     )
     regions = " ".join(f"{region} {_region_text(*counts)}" for region, counts in picture.regions.items())
     away = ", ".join(f"{view} {count}" for view, count in picture.distances.items() if count)
@@ -195,6 +168,23 @@ def plain_line(picture: Picture) -> str:
     waiting = f" | waiting: {picture.waiting}" if picture.waiting else ""
     where = f"stores online: {regions} | off: {away or 'nothing'}{faults}{waiting}"
     return f"[{picture.elapsed_s:5.1f} s] {picture.phase}: {stages} | {where}"
+
+
+def _stage_text(line: StageLine) -> str:
+    """``PARM 200/s``, or ``PARM 0/s (1250 behind, lag 8.2 s, stopped 8 s)``."""
+    rate = f" {_figure(line.rate_per_s, '.0f')}/s" if line.stage in ALWAYS_TOLD else ""
+    said = (
+        f"{line.backlog} behind" if line.backlog else "",
+        f"lag {line.lag_s:.1f} s" if (line.lag_s or 0.0) >= LAG_TOLD_S else "",
+        line.state,
+    )
+    beside = ", ".join(part for part in said if part)
+    return f"{STAGE_LABELS[line.stage]}{rate}" + (f" ({beside})" if beside else "")
+
+
+def _figure(value: float | None, form: str) -> str:
+    """What nobody can tell is a dash, never 0."""
+    return UNKNOWN if value is None else format(value, form)
 
 
 class LiveDisplay:
@@ -229,21 +219,31 @@ def render(picture: Picture) -> RenderableType:
 
 def _journey(picture: Picture) -> Table:
     table = Table(box=None, pad_edge=False, expand=True)
-    for heading in ("stage", "events/s", "total", "behind", "lag", "restarts"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for heading in ("stage", "events/s", "total", "behind", "lag", "restarts", "state"):
+        table.add_column(
+            heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=heading != "state"
+        )
     for line in picture.stages:
         name = Text(STAGE_LABELS[line.stage] + (" (yours)" if line.foreign else ""))
         if not line.connected and not line.foreign:
             name.stylize("red")
         table.add_row(
             name,
-            f"{line.rate_per_s:,.0f}",
-            f"{line.total:,}",
-            Text(f"{line.backlog:,}", style="yellow" if line.backlog > 50 else ""),
-            f"{line.lag_s:.1f} s" if line.lag_s >= 0.1 else "",
+            _figure(line.rate_per_s, ",.0f"),
+            _figure(line.total, ",d"),
+            Text(_figure(line.backlog, ",d"), style="yellow" if (line.backlog or 0) > 50 else ""),
+            _lag_text(line.lag_s),
             Text(str(line.restarts) if line.restarts else "", style="red"),
+            Text(line.state or SEEN_BY.get(line.seen_by, ""), style="red" if line.state else "dim"),
         )
     return table
+
+
+def _lag_text(lag_s: float | None) -> str:
+    """Empty while it is short."""
+    if lag_s is None:
+        return UNKNOWN
+    return f"{lag_s:,.1f} s" if lag_s >= 0.1 else ""
 
 
 def _regions(picture: Picture) -> Text:

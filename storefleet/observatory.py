@@ -40,13 +40,38 @@ TERMINALS: Final = "terminals"
 """Under this name the emulator tells what its terminals really are."""
 VIEW_OWNERS: Final = {TERMINALS: "emulator", **REGISTER_VIEWS, **{view: stage for stage, view in EVENT_VIEWS.items()}}
 """View -> the only stage that may tell of it."""
-STAGES_BEHIND = {"parm": ("sync_stage", "poseidon", "views"), "sync_stage": ("poseidon", "views")}
-"""Stage -> the stages of events that take from it, directly or not."""
 STALL_LIMIT = 10_000
 """So many are kept of a run: of what the lab measured of its machine, and again of all stages together."""
 CLOSED = ("OFFLINE", "PLANNED_CLOSED")
+RATE_WINDOW_S: Final = 0.5
+"""A stage that is asked just now has told of a moment only: too short to tell a rate by."""
+ASTRAY_MS: Final = 1_000
+"""A report whose own time is further from ours was written by another clock."""
 FLOW_COUNTERS = {"gateway": "documents_written", "olympus_dgs": "stored_total"}
 """Stages that handle no events but documents: the counter that shows how much they do."""
+
+
+@dataclass(slots=True)
+class RateWindow:
+    """How counters grew over the last span of at least RATE_WINDOW_S; ``began_ms``: where the next one begins."""
+
+    began_ms: int = 0
+    began: dict[str, float] = field(default_factory=dict)
+    grown: dict[str, float] = field(default_factory=dict)
+    span_s: float = 0.0
+
+    def look(self, at_ms: int, counters: dict[str, float], *, anew: bool) -> None:
+        """The newest counters; ``anew``: of another incarnation, which began with nothing."""
+        if anew:
+            self.began = {}
+        span_s = (at_ms - self.began_ms) / 1000
+        if not self.began_ms or span_s < 0:
+            self.began_ms, self.began = at_ms, counters
+        elif span_s >= RATE_WINDOW_S:
+            before = self.began
+            self.grown = {name: max(0.0, value - before.get(name, 0.0)) for name, value in counters.items()}
+            self.span_s = span_s
+            self.began_ms, self.began = at_ms, counters
 
 
 @dataclass(slots=True)
@@ -59,8 +84,12 @@ class InstanceFigures:
     counters: dict[str, float] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
     duplicates_absorbed: int = 0
-    taken_per_s: float = 0.0
     loop_stall_ms: float = 0.0
+    heard_s: float = 0.0
+    """When this lab heard them, by the monotonic clock; 0: an earlier lab did."""
+    as_of_ms: int = 0
+    """The moment that they tell of, by this host's clock."""
+    window: RateWindow = field(default_factory=RateWindow)
 
 
 class Observatory:
@@ -82,6 +111,9 @@ class Observatory:
         self.distinct: dict[str, int] = defaultdict(int)
         self.registers: dict[str, dict[str, Any]] = defaultdict(dict)
         self.held = {view: Held() for view in EVENT_VIEWS.values()}
+        self._touched: set[str] = set()
+        self.news_s: dict[tuple[str, str], float] = {}
+        """Stage, and ``taken`` or ``handed_on`` -> when there was more of it last, by the monotonic clock."""
         self._register_words: dict[str, tuple[int, int]] = {}
         """View of registers -> incarnation and epoch of what is in ``registers``."""
         self.stalls: list[Stall] = []
@@ -117,6 +149,9 @@ class Observatory:
             began_ms = snapshot.at_ms - round(snapshot.loop_stall_ms)
             self.note_stall(f"{snapshot.stage}-{snapshot.instance}", began_ms, snapshot.loop_stall_ms)
         self._take(snapshot)
+        figures, now_ms = self.instances[snapshot.stage, snapshot.instance], time.time_ns() // 1_000_000
+        figures.heard_s = time.monotonic()
+        figures.as_of_ms = max(figures.as_of_ms, snapshot.at_ms if 0 <= now_ms - snapshot.at_ms < ASTRAY_MS else now_ms)
 
     def _take(self, snapshot: Snapshot) -> None:
         self._unite(snapshot)
@@ -132,6 +167,8 @@ class Observatory:
         for view, registers in snapshot.state.items():
             if isinstance(registers, dict):
                 self.registers[view].update(registers)
+                if view == TERMINALS:
+                    self._touched.update(registers)
 
     def _begin_registers(self, view: str, word: tuple[int, int]) -> None:
         if word > self._register_words.get(view, (0, 0)):
@@ -195,18 +232,30 @@ class Observatory:
         """Sum of a counter over the newest snapshots of a stage's instances."""
         return sum(figures.counters.get(counter, 0.0) for (name, _), figures in self.instances.items() if name == stage)
 
-    def rate(self, stage: str) -> float:
-        """Events a second that a stage took, by its last two snapshots; 0 when they are old."""
+    def rate(self, stage: str, counter: str = "") -> float:
+        """Events a second that a stage took (or by how much another of its counters grows), by its last snapshots; 0 when
+        they are old."""
+        name = counter or FLOW_COUNTERS.get(stage, "taken_total")
         newest_ms = time.time_ns() // 1_000_000 - 3_000
         return sum(
-            figures.taken_per_s
-            for (name, _), figures in self.instances.items()
-            if name == stage and figures.at_ms >= newest_ms
+            figures.window.grown.get(name, 0.0) / figures.window.span_s
+            for (one, _), figures in self.instances.items()
+            if one == stage and figures.at_ms >= newest_ms and figures.window.span_s
         )
 
-    def committed(self) -> int:
-        """Events that the terminals committed and that no stage rejected."""
-        return self.distinct["emulator"] - int(self.total("emulator", "rejected_total"))
+    def take_news(self) -> set[str]:
+        """Sources of which more events came somewhere, and terminals that came or went, since the last call."""
+        news, self._touched = self._touched, set()
+        return news
+
+    def of_stage(self, stage: str) -> dict[int, InstanceFigures]:
+        """The newest figures of every instance of a stage that has ever reported."""
+        return {instance: figures for (name, instance), figures in self.instances.items() if name == stage}
+
+    def is_online(self, terminal: str) -> bool:
+        """Whether a terminal is, by the emulator's newest word."""
+        state = self.registers[TERMINALS].get(terminal)
+        return state is None or bool(state[0])
 
     def incarnation_heard(self, view: str) -> int:
         """Whose word it is, what a view of a stage holds or shows; 0: nobody's yet."""
@@ -221,14 +270,6 @@ class Observatory:
             "raw": [self.handed_on["emulator"]],
         }
         return evidence.get(view, [])
-
-    def event_distance(self, stage: str) -> int:
-        """How many committed events have not come as far as a stage: what is behind it has come through it.
-
-        For what a stage took in the last moments before it was killed, nobody else speaks.
-        """
-        passed = max(self.distinct[one] for one in (stage, *STAGES_BEHIND.get(stage, ())))
-        return max(0, self.committed() - passed)
 
     def register_distance(self, view: str) -> int:
         """How many registers of a view differ from what the terminals really are, are missing, or are nobody's."""
@@ -264,11 +305,7 @@ class Observatory:
 
     def _figure(self, snapshot: Snapshot) -> None:
         figures = self.instances.setdefault((snapshot.stage, snapshot.instance), InstanceFigures())
-        seconds = (snapshot.at_ms - figures.at_ms) / 1000
-        counter = FLOW_COUNTERS.get(snapshot.stage, "taken_total")
-        before = figures.counters.get(counter, 0.0) if figures.incarnation == snapshot.incarnation else 0.0
-        if figures.at_ms and seconds > 0.02:
-            figures.taken_per_s = max(0.0, (snapshot.counters.get(counter, 0.0) - before) / seconds)
+        figures.window.look(snapshot.at_ms, snapshot.counters, anew=figures.incarnation != snapshot.incarnation)
         figures.incarnation = snapshot.incarnation
         figures.number = snapshot.number
         figures.at_ms = snapshot.at_ms
@@ -280,8 +317,15 @@ class Observatory:
     def _unite(self, snapshot: Snapshot) -> None:
         events, handed_on = self.events[snapshot.stage], self.handed_on[snapshot.stage]
         had_room = len(events) < SOURCE_LIMIT
-        self.distinct[snapshot.stage] += _add(events, snapshot.taken)
-        _add(handed_on, snapshot.handed_on)
+        now_s = time.monotonic()
+        if gained := _add(events, snapshot.taken):
+            self.distinct[snapshot.stage] += gained
+            self.news_s[snapshot.stage, "taken"] = now_s
+        if _add(handed_on, snapshot.handed_on):
+            self.news_s[snapshot.stage, "handed_on"] = now_s
+        self._touched.update(snapshot.handed_on)
+        if snapshot.stage != "emulator":  # what it has committed comes with the ledger
+            self._touched.update(snapshot.taken)
         if had_room and len(events) >= SOURCE_LIMIT:
             _log.error(
                 "%s has told of %d sources: further ones are in %s and in no live figure",

@@ -158,6 +158,11 @@ class Observer:
             self._client.on(TopicFilter(pattern=topic), receive)
 
     @property
+    def connected(self) -> bool:
+        """Whether the broker has it now."""
+        return self._client.connected.is_set()
+
+    @property
     def untrue_messages(self) -> dict[str, int]:
         """Source, or '' -> messages for canonical events that bear no key at all, under each name that they bear."""
         return self._untrue.counts

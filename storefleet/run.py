@@ -47,6 +47,8 @@ from storefleet.run_record import (
     views_not_judged,
     views_of,
 )
+from storefleet.stage_lines import StageLines, under_way_of
+from storefleet.stopped_processes import StoppedProcesses
 from storefleet.verdict.journeys_file import JOURNEYS_FILE_NAME
 from storefleet.verdict.machine import LAB_PROCESS
 from storefleet.verdict.result import Verdict
@@ -83,13 +85,18 @@ class Run:
         """Those that the run itself waited for: each view answers for its slowest."""
         self.clock = RunClock()
         self._told_view = UNRECORDED_OUTCOMES.get(lab.plan.outcome_stage, "")
-        self.outcomes = Outcomes(self.ledger_file, keeps_applied=bool(self._told_view))
+        told_for_a_stage = lab.plan.outcome_stage in lab.plan.commands
+        self.outcomes = Outcomes(self.ledger_file, keeps_applied=bool(self._told_view) or told_for_a_stage)
         self._watchers = 0
         self.stopping = stopping
         self.interrupted = False
         self.record = self._new_record() if lab.past is None else self._go_on(lab.past)
         self._untrue_before = dict(self.record.untrue_messages)
-        self.contents = ViewContents(lab, self.ledger_file, self.outcomes, self.record.views)
+        self.stopped = StoppedProcesses(lab.observatory, lab.processes.children, self.clock.now_ms)
+        """Whoever conducts the run lets it look."""
+        under_way = under_way_of(lab, self.outcomes)
+        self.contents = ViewContents(lab, self.ledger_file, self.outcomes, self.record.views, under_way)
+        self._stages = StageLines(lab, self.outcomes, under_way, self.stopped, self.contents.read_again)
         lab.client_handlers.update(
             {
                 "status": self._on_status,
@@ -256,7 +263,8 @@ class Run:
     def picture(self, *, maximum_age_s: float = 0.0) -> Picture:
         """What people are shown now; views are compared with the ledger again where that is older."""
         compared = self.contents.look(maximum_age_s=maximum_age_s)
-        return take_picture(self.lab, self.phase, tuple(self.faults.values()), compared, self.waiting)
+        faults, stages = tuple(self.faults.values()), self._stages.lines()
+        return take_picture(self.lab, self.phase, faults, compared, stages, waiting=self.waiting)
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop trading and wait until every event has its outcome; False when the time was not enough."""

@@ -28,6 +28,7 @@ class StoppedProcesses:
         self._children = children
         self._now_ms = now_ms
         self._since_ms: dict[str, int] = {}
+        self._began_ms: dict[str, int] = {}
 
     async def run(self) -> None:
         """Look at every process several times a second."""
@@ -47,6 +48,12 @@ class StoppedProcesses:
                     self._observatory.note_stall(name, since_ms, now_ms - since_ms)
         for name in stopped - self._since_ms.keys():
             self._since_ms[name] = now_ms
+        self._began_ms = {name: self._began_ms.get(name, now_ms) for name in stopped}
+
+    def stopped_s(self, name: str) -> float | None:
+        """For how long a process has been stopped, seconds; None while it is not."""
+        began_ms = self._began_ms.get(name)
+        return None if began_ms is None else (self._now_ms() - began_ms) / 1000
 
 
 def _state(child: Child) -> str:

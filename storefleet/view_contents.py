@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,7 @@ from storefleet.gateway_read import UNREADABLE
 from storefleet.ledger_events import LedgerEvents, Row
 from storefleet.ledger_outcomes import Outcomes
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
+from storefleet.under_way import UnderWay
 from storefleet.verdict.journey import JourneyView
 
 if TYPE_CHECKING:
@@ -44,8 +45,12 @@ _log = logging.getLogger(__name__)
 class ViewContents:
     """``comparisons``: by view of events that can be compared by content, as of the last look."""
 
-    def __init__(self, lab: Lab, ledger: Path, outcomes: Outcomes, views: Sequence[JourneyView]) -> None:
+    def __init__(
+        self, lab: Lab, ledger: Path, outcomes: Outcomes, views: Sequence[JourneyView], under_way: UnderWay
+    ) -> None:
+        """``under_way`` is told of every event of the ledger, and of what is said of it there."""
         self._lab = lab
+        self._under_way = under_way
         self._outcomes = outcomes
         self._ledger = LedgerContents(outcomes.rejected, outcomes.refused)
         self._events = LedgerEvents(ledger)
@@ -57,6 +62,8 @@ class ViewContents:
         names = [view.view for view in views if view.holds == "events" and view.view in held]
         self._comparisons = {name: Comparison(self._ledger, held[name]) for name in names}
         self._looked_s = 0.0
+        self.read_again: dict[str, int] = {}
+        """View -> events that it has once had, and must read again; as of the last look."""
 
     # -- the ledger ----------------------------------------------------------------------------------------------
 
@@ -78,9 +85,11 @@ class ViewContents:
             found.setdefault(source, IntervalSet()).update(numbers)
         return found
 
-    def _take(self, rows: Iterable[Row]) -> None:
-        touched = self._ledger.add(rows)
+    def _take(self, rows: Sequence[Row]) -> None:
+        touched = self._ledger.add((source, sequence, content) for source, sequence, content, _ in rows)
+        self._under_way.add((source, sequence, at_ms) for source, sequence, _, at_ms in rows)
         rejected = self._outcomes.read()
+        self._under_way.touch(rejected | self._outcomes.take_applied_news() | self._lab.observatory.take_news())
         self._ledger.note_rejections(rejected)
         for comparison in self._comparisons.values():
             comparison.touch(touched | rejected)
@@ -167,21 +176,21 @@ class ViewContents:
 
     async def refresh(self) -> None:
         """Before a look that is to be of now: what stages say within a moment, and all of the ledger."""
-        stages = {STAGE_OF[view] for view in self._comparisons if view in STAGE_OF}
+        stages = {stage for stage, _ in self._lab.control.members}
         calls = (self._lab.stage_call(stage, "snapshot_now", timeout_s=FRESH_TIMEOUT_S) for stage in stages)
         await asyncio.gather(*(_quietly(call) for call in calls))
         await self.catch_up()
 
     def look(self, *, maximum_age_s: float = 0.0) -> dict[str, Comparison]:
-        """The views of events that say what they hold, compared not longer ago than that."""
+        """The views of events that say what they hold, compared not longer ago than that; the ledger is read in any case."""
         told = {view: one for view, one in self._comparisons.items() if view in STAGE_OF}
+        self.read()
         now_s = time.monotonic()
-        if now_s - self._looked_s >= maximum_age_s:
+        if now_s - self._looked_s >= maximum_age_s and not self._events.behind:
             self._looked_s = now_s
-            self.read()
-            if not self._events.behind:
-                for comparison in told.values():
-                    comparison.look()
+            for view, comparison in told.items():
+                comparison.look()
+                self.read_again[view] = max(0, comparison.missing - self._under_way.lacking(STAGE_OF[view]))
         return told
 
 

@@ -81,8 +81,8 @@ class HopBench:
     """One hop and shortcuts to its control methods."""
 
     def __init__(self, upstream: str, protocol: str, options: dict[str, object]) -> None:
-        listen = options.pop("listen", "127.0.0.1:0")
-        hops = [{"name": HOP, "upstream": upstream, "protocol": protocol, "listen": listen}]
+        own = {name: options.pop(name) for name in ("listen", "counts_publishes") if name in options}
+        hops = [{"name": HOP, "upstream": upstream, "protocol": protocol, **own}]
         self.stage = Hops(StageSettings(stage="chaos", options=json.dumps({"hops": hops, **options})))
         self.port = 0
         self._writers: list[asyncio.StreamWriter] = []

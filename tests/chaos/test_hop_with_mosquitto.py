@@ -8,7 +8,7 @@ from collections.abc import Callable
 import aiomqtt
 
 from tests.broker import Broker
-from tests.chaos.peers import HopBench, until
+from tests.chaos.peers import HOP, HopBench, until
 
 WEST, EAST = "taco.west.s0001.r01", "taco.east.s0001.r01"
 
@@ -77,3 +77,31 @@ async def test_a_refused_connect_is_counted_by_reason(
                 raise AssertionError("the broker let us in")
         except aiomqtt.MqttError:
             assert hop.count(counter) == 1
+
+
+async def test_publishes_are_counted_by_direction_where_that_is_asked_for(
+    broker: Broker, make_hop: Callable[..., HopBench]
+) -> None:
+    """What clients publish, and what they get, QoS 0 and 1; of a hop that was not asked there is no such figure."""
+    upstream = f"{broker.host}:{broker.port}"
+    counting = await make_hop(upstream, protocol="mqtt", counts_publishes=True).start()
+    other = await make_hop(upstream, protocol="mqtt").start()
+    log: list[str] = []
+    async with (
+        aiomqtt.Client("127.0.0.1", counting.port, identifier=EAST, timeout=40) as east,
+        aiomqtt.Client("127.0.0.1", other.port, identifier=WEST, timeout=40) as west,
+    ):
+        await east.subscribe("sales/#", qos=1)
+        for number in range(3):
+            await east.publish("stock/east", str(number), qos=number % 2)
+        for number in range(5):
+            await west.publish("sales/west", f"{number}" * 100, qos=1)
+        async with asyncio.timeout(40):
+            async for message in east.messages:
+                log.append(message.payload[:1].decode())
+                if len(log) == 5:
+                    break
+    assert log == list("01234")
+    figures = [{name: value for name, value in (await hop.call("links"))[HOP].items() if "publishes" in name}
+               for hop in (counting, other)]  # fmt: skip
+    assert figures == [{"publishes_upstream_total": 3, "publishes_downstream_total": 5}, {}]

@@ -15,6 +15,7 @@ from chaos.mqtt_frames import (
     Connect,
     FrameScanner,
     FrameSplitter,
+    PublishCounter,
     frame_length,
     read_connack,
     read_connect,
@@ -97,6 +98,33 @@ def test_splitter_passes_any_bytes(data: bytes, places: list[int]) -> None:
         out += b"".join(piece.data for piece in splitter.split(chunk))
     assert out + splitter.rest() == data
     assert scanner.opaque == splitter.opaque
+
+
+PUBACK = b"\x40\x02\x00\x01"
+
+
+@given(
+    st.lists(st.one_of(BODIES.map(lambda bodies: publish_frame(bodies[0])), st.just(PUBACK))), st.lists(st.integers(0))
+)
+def test_publishes_are_counted_once_however_they_are_cut(frames: list[bytes], places: list[int]) -> None:
+    """Each PUBLISH packet once, nothing else, and the scanner knows as much of the stream as any."""
+    told: list[int] = []
+    counter, scanner = PublishCounter(told.append), FrameScanner()
+    for chunk in cut(b"".join(frames), places):
+        counter.advance(chunk)
+        scanner.advance(chunk)
+        assert (counter.remaining, counter.header, counter.opaque) == (scanner.remaining, scanner.header, False)
+    assert sum(told) == sum(frame[0] == 0x30 for frame in frames)
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
+def test_a_counter_follows_any_bytes(data: bytes, places: list[int]) -> None:
+    """What is no MQTT is opaque to it at the same place as to any scanner."""
+    counter, scanner = PublishCounter(lambda _: None), FrameScanner()
+    for chunk in cut(data, places):
+        counter.advance(chunk)
+        scanner.advance(chunk)
+        assert counter.opaque == scanner.opaque
 
 
 def test_splitter_does_not_gather_a_huge_packet() -> None:

@@ -30,7 +30,9 @@ async def throttle(run: Run, stage: str, measured: dict[str, float]) -> None:
             for one in ("parm", "sync_stage"):
                 key = f"{one}.{figure}"
                 measured[key] = max(measured.get(key, 0), counter(run, one, figure))
-        behind = {one: seen.event_distance(one) for one in ("parm", "sync_stage", "poseidon", "views")}
+        behind = {
+            one: seen.distinct["emulator"] - seen.distinct[one] for one in ("parm", "sync_stage", "poseidon", "views")
+        }
         for one, distance in behind.items():
             measured[f"{one}.behind"] = max(measured.get(f"{one}.behind", 0), distance)
         unresolved = counter(run, "emulator", "unresolved")

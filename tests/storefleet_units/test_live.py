@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from storefleet import live
-from storefleet.live import LiveDisplay, Picture, PlainDisplay, Silent, StageLine, display, plain_line, render
+from storefleet.live import UNKNOWN, LiveDisplay, Picture, PlainDisplay, Silent, StageLine, display, plain_line, render
 
 
 def line(stage: str, **changes: Any) -> StageLine:
@@ -35,8 +35,10 @@ BROKEN = Picture(
     elapsed_s=100.0,
     stages=(
         line("emulator", backlog=12),
-        line("parm", backlog=1_250, lag_s=6.25, restarts=2, connected=False),
-        line("views", foreign=True, connected=False),
+        line("chaos", rate_per_s=None, total=None),
+        line("broker", rate_per_s=None, total=None, state="silent 3 s"),
+        line("parm", backlog=1_250, lag_s=6.25, restarts=2, connected=False, state="stopped 6 s"),
+        line("views", rate_per_s=None, total=None, backlog=None, lag_s=None, foreign=True, connected=False, seen_by=""),
     ),
     regions={},
     distances={"orders": 17, "store_board": 2, "sales": 0},
@@ -60,9 +62,10 @@ def test_a_calm_line() -> None:
 
 
 def test_a_broken_line() -> None:
-    """With faults the line says who is behind, which views are off by how much, and which faults are in force."""
+    """The line says who is behind and since when, how a stage is that is not well, which views are off, and the faults."""
     assert plain_line(BROKEN) == (
-        "[100.0 s] faults on: terminals 0/s (12 behind)  PARM 0/s (1250 behind)  views 0/s"
+        "[100.0 s] faults on: terminals 0/s (12 behind)  broker (silent 3 s)"
+        f"  PARM 0/s (1250 behind, lag 6.2 s, stopped 6 s)  views {UNKNOWN}/s"
         " | stores online:  | off: orders 17, store_board 2 | fault: partition, latency"
     )
 
@@ -81,12 +84,43 @@ def test_a_calm_panel() -> None:
 
 
 def test_a_broken_panel() -> None:
-    """Backlog, lag and restarts stand in a stage's row, a user's own stage is marked, and faults are named."""
+    """Backlog, lag, restarts and state stand in a stage's row, a user's own is marked; what nobody knows is a dash."""
     lines = drawn(BROKEN)
-    parm = next(one for one in lines if "PARM" in one)
-    assert parm.split()[1:-1] == ["PARM", "0", "0", "1,250", "6.2", "s", "2"]
-    assert any("views (yours)" in one for one in lines)
+    rows = {" ".join(one.split()[1:-1]) for one in lines}
+    assert "PARM 0 0 1,250 6.2 s 2 stopped 6 s" in rows
+    assert f"broker {UNKNOWN} {UNKNOWN} 0 silent 3 s" in rows
+    assert f"views (yours) {UNKNOWN} {UNKNOWN} {UNKNOWN} {UNKNOWN}" in rows
     assert any("fault in force: partition, latency" in one for one in lines)
+
+
+@pytest.mark.parametrize(("seen_by", "said"), [("hops", "by its hop"), ("behind", "by those behind")])
+def test_who_tells_of_a_stage_that_does_not_report(seen_by: str, said: str) -> None:
+    """It is said in its row, unless something worse is."""
+    for state, shown in (("", said), ("gone", "gone")):
+        stages = (line("parm", foreign=True, total=7, seen_by=seen_by, state=state),)
+        picture = Picture(phase="x", elapsed_s=0.0, stages=stages, regions={}, distances={}, faults=())
+        assert any(" ".join(row.split()[1:-1]) == f"PARM (yours) 0 7 0 {shown}" for row in drawn(picture))
+
+
+def test_a_long_row_keeps_its_figures() -> None:
+    """No figure is cut off, however great; a long state goes on in the next line."""
+    row = line(
+        "olympus_dgs", rate_per_s=12_345.0, total=123_456_789, backlog=1_234_567, lag_s=123_456.7, restarts=123,
+        foreign=True, state="1 of 2 not acknowledging 12345 s",
+    )  # fmt: skip
+    picture = Picture(phase="x", elapsed_s=0.0, stages=(row,), regions={}, distances={}, faults=())
+    shown = " ".join(word for one in drawn(picture)[2:] for word in one.split()[1:-1])
+    assert shown.startswith(
+        "olympus-dgs (yours) 12,345 123,456,789 1,234,567 123,456.7 s 123 1 of 2 not acknowledging 12345 s"
+    )
+
+
+def test_a_plain_line_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where output has no dash, something stands for it, and the run goes on."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    PlainDisplay().say(f"views {UNKNOWN}/s")
+    assert written.getvalue() == b"views ?/s\n"
 
 
 def test_every_stage_has_a_label() -> None:

@@ -126,17 +126,6 @@ def test_old_rates_are_nothing(observatory: Observatory) -> None:
     assert observatory.rate("views") == 0.0
 
 
-def test_distances_of_event_views(observatory: Observatory) -> None:
-    """A view is as far off as committed events that nobody rejected are not in it; never less than nothing."""
-    observatory.receive(snapshot("emulator", taken={TILL: [(1, 10)]}, counters={"rejected_total": 2.0}))
-    observatory.receive(snapshot("poseidon", taken={TILL: [(1, 5)]}))
-    assert observatory.committed() == 8
-    assert observatory.event_distance("poseidon") == 3
-    assert observatory.event_distance("views") == 8
-    observatory.receive(snapshot("poseidon", taken={TILL: [(1, 9)]}))
-    assert observatory.event_distance("poseidon") == 0
-
-
 def test_what_proves_a_view(observatory: Observatory) -> None:
     """Whatever lies downstream of a view proves it too, and the proof is live: it grows with the snapshots."""
     gateway = observatory.evidence("gateway")
@@ -344,14 +333,42 @@ def test_a_later_lab_knows_what_the_file_holds(observatory: Observatory, tmp_pat
     assert json.loads(last)["incarnation"] == 2
 
 
-def test_what_is_behind_a_stage_has_come_through_it(observatory: Observatory) -> None:
-    """What PARM took just before it was killed, it never told: no backlog of it, as soon as one behind it has it."""
-    observatory.receive(snapshot("emulator", taken={TILL: [(1, 10)]}))
-    observatory.receive(snapshot("parm", taken={TILL: [(1, 6)]}))
-    assert observatory.event_distance("parm") == 4
-    observatory.receive(snapshot("views", taken={TILL: [(1, 9)]}))
-    assert [observatory.event_distance(stage) for stage in ("parm", "sync_stage", "views")] == [1, 1, 1]
-    assert observatory.event_distance("poseidon") == 10
+def test_news_are_of_what_has_come_further(observatory: Observatory) -> None:
+    """Each source once, of a terminal also when it comes or goes; not what terminals commit: that is in the ledger."""
+    observatory.receive(snapshot("emulator", taken={TILL: [(1, 9)], FAR: [(1, 1)]}, handed_on={TILL: [(1, 8)]}))
+    assert observatory.take_news() == {TILL}
+    observatory.receive(snapshot("parm", taken={TILL: [(1, 8)], TILL_2: [(1, 1)]}, handed_on={TILL: [(1, 7)]}))
+    observatory.receive(snapshot("emulator", state={"terminals": {FAR: [False, 1, 1]}}))
+    assert observatory.take_news() == {TILL, TILL_2, FAR}
+    assert observatory.take_news() == set()
+    assert [observatory.is_online(terminal) for terminal in (TILL, FAR)] == [True, False]
+
+
+def test_when_there_was_more_last(observatory: Observatory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that tells nothing new is no sign that anything goes on."""
+    now_s = [10.0]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    observatory.receive(snapshot("parm", taken={TILL: [(1, 2)]}, handed_on={TILL: [(1, 1)]}))
+    now_s[0] = 11.0
+    observatory.receive(snapshot("parm", taken={TILL: [(1, 3)]}, handed_on={TILL: [(1, 1)]}))
+    assert observatory.news_s == {("parm", "taken"): 11.0, ("parm", "handed_on"): 10.0}
+    now_s[0] = 12.0
+    observatory.receive(snapshot("parm", taken={TILL: [(1, 3)]}))
+    assert observatory.news_s == {("parm", "taken"): 11.0, ("parm", "handed_on"): 10.0}
+    assert observatory.instances["parm", 1].heard_s == 12.0
+
+
+def test_the_moment_of_a_report(observatory: Observatory) -> None:
+    """A report is of the time that it says, unless that was told by another clock; it never goes back."""
+    now = now_ms()
+    for said_ms, known in ((now - 60_000, range(now, now + 5_000)), (now + 60_000, range(now, now + 5_000))):
+        observatory.receive(snapshot("parm", said_ms))
+        assert observatory.instances["parm", 1].as_of_ms in known
+    observatory.receive(snapshot("views", now - 5))
+    assert observatory.instances["views", 1].as_of_ms in (now - 5, *range(now, now + 5_000))
+    before = observatory.instances["views", 1].as_of_ms
+    observatory.receive(snapshot("views", now - 500))
+    assert observatory.instances["views", 1].as_of_ms >= before
 
 
 HEADER = WitnessesHeader(run="lab-x", started_at_ms=5)

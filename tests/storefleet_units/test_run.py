@@ -50,6 +50,7 @@ class AnsweringLab:
         self.past = None
         self.started_s = 1.0
         self.journal = SimpleNamespace(exits={})
+        self.processes = SimpleNamespace(children={})
         self.ready = asyncio.Event()
         self.broker_watch = None
         self.control = SimpleNamespace(

@@ -46,10 +46,13 @@ def test_a_stop_is_noted_piece_by_piece(tmp_path: Path, sleeper: subprocess.Pope
         watch.look()
         return [(stall.at_ms, stall.duration_ms) for stall in observatory.stalls]
 
-    assert look(10_000) == []
+    assert (look(10_000), watch.stopped_s("broker-1")) == ([], None)
     assert look(10_200, signal.SIGSTOP) == []
     assert look(10_600, signal.SIGCONT) == [], "shorter than counts"
     assert look(11_000, signal.SIGSTOP) == []
     assert look(12_100) == [(11_000, 1_100)]
+    now_ms[0] = 12_350
+    assert watch.stopped_s("broker-1") == 1.35, "since it was seen to be, however it is noted"
     assert look(12_700, signal.SIGCONT) == [(11_000, 1_100), (12_100, 600)]
+    assert watch.stopped_s("broker-1") is None
     observatory.close()
