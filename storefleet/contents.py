@@ -238,6 +238,16 @@ class Comparison:
         self.missing += sign * off.missing
         self._wrong += sign * (off.strangers + off.differs)
 
+    def oldest_missing(self) -> dict[str, int]:
+        """Source that is off, as of the last ``look`` -> the first of its events that is missing; 0: it is off otherwise."""
+        return {source: self._first_missing(source) if off.missing else 0 for source, off in self.off.items()}
+
+    def _first_missing(self, source: str) -> int:
+        held, due = self.held.intervals.get(source, []), self.ledger.due(source)
+        if held and held[0][0] == 1 and held[0][1] + 1 in due:
+            return held[0][1] + 1
+        return next(due.difference(IntervalSet(held)).numbers(), 0)
+
     @property
     def distance(self) -> int:
         """Events missing, events too many, and one for every source whose content differs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,20 @@ def describe(fault: FaultRecord) -> str:
     """One fault in one line: what, where, how long, and whether it took effect by the hop's own word."""
     attributes = " ".join(f"{name} {value}" for name, value in fault.attributes.items())
     seconds = f" for {(fault.end_ms - fault.begin_ms) / 1000:.1f} s" if fault.end_ms else ", not lifted"
-    return f"{fault.type} of {attributes or 'everything'} on {fault.hop}{seconds}{_effect(fault.evidence)}"
+    itself = ", ended by itself" if fault.ended_by_itself else ""
+    return f"{fault.type} of {attributes or 'everything'} on {fault.hop}{seconds}{itself}{_effect(fault.evidence)}"
+
+
+def plain_command(what: str, params: Mapping[str, Any]) -> str:
+    """What a person told the lab, in a line: ``trade rate_per_s 50``."""
+    return " ".join([what, *(f"{name} {value}" for name, value in params.items())])
 
 
 def _effect(evidence: Any) -> str:
-    found = [one for one in evidence or () if isinstance(one, dict) and "found" in one]
+    rows = evidence if isinstance(evidence, list) else ()
+    found = [one for one in rows if isinstance(one, dict) and "found" in one]
     if not found:
         return ""
-    connections = sum(int(one.get("links_affected_total", 0)) for one in found)
+    counts = (one.get("links_affected_total", 0) for one in found)
+    connections = sum(count for count in counts if isinstance(count, int))
     return f"; {found[0]['found']}: {connections:,} connections felt it"
