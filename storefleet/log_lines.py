@@ -36,7 +36,7 @@ def happenings_of(folder: Path) -> Told:
     """What happened in the run of a folder, in order; raises SettingsError when it is no run folder."""
     plan, content = read_plan(folder)
     if found := read_log(folder / LOG_FILE_NAME):
-        return Told(found, derived=False)
+        return Told(_in_order(found), derived=False)
     try:
         record = msgspec.json.decode(content, type=RunRecord)
     except msgspec.ValidationError:  # no lab has recorded it
@@ -44,7 +44,12 @@ def happenings_of(folder: Path) -> Told:
     found = [*_of_processes(folder), *(_of_record(record) if record is not None else ())]
     found += [Happening(at_ms=phase.from_ms, kind="phase", who=LAB_PROCESS, text=phase.name) for phase in plan.phases]
     possible = [cleaned(one) for one in found if 0 < one.at_ms < END_OF_TIME_MS]
-    return Told(sorted(possible, key=lambda one: one.at_ms), derived=True)
+    return Told(_in_order(possible), derived=True)
+
+
+def _in_order(happenings: list[Happening]) -> list[Happening]:
+    """By time: what lasts is written down when it is noticed, with the time at which it began."""
+    return sorted(happenings, key=lambda one: one.at_ms)
 
 
 def _of_processes(folder: Path) -> Iterator[Happening]:

@@ -51,7 +51,7 @@ class MachineWatch:
         proc: Path = PROC,
         note: Note = unnoted,
     ) -> None:
-        """``folder``: whose disk is probed. ``proc``: where Linux tells its figures. ``note`` hears of a clock that is set."""
+        """``folder``: whose disk is probed. ``proc``: where Linux tells its figures. ``note``: hears when a clock is set."""
         self._note_happening = note
         self._observatory = observatory
         self._now_ms = now_ms
