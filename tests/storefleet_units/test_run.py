@@ -29,8 +29,10 @@ from storefleet.observatory import Observatory
 from storefleet.plan import LabPlan
 from storefleet.run import Run, endless_script
 from storefleet.run_clock import RunClock
+from storefleet.run_log import RunLog
 from storefleet.run_record import RunRecord
 from storefleet.steering import steering_handlers
+from storefleet.verdict.log_file import LOG_FILE_NAME, LogHeader, read_log
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_format import READS_FILE_NAME
 from tests.storefleet_units.plans import lab_plan
@@ -47,6 +49,9 @@ class AnsweringLab:
         self.run_folder = folder
         self.client_handlers: dict[str, Handler] = {}
         self.observatory = Observatory(folder / "witnesses.jsonl")
+        self.log = RunLog(folder / LOG_FILE_NAME, LogHeader())
+        self.letters = None
+        self.processes = SimpleNamespace(children={})
         self.past = None
         self.started_s = 1.0
         self.journal = SimpleNamespace(exits={})
