@@ -94,7 +94,14 @@ def is_about_trouble(happening: Happening) -> bool:
     return kind.trouble or bool(kind.ends and KINDS[kind.ends].trouble)
 
 
-_decode_header = msgspec.json.Decoder(LogHeader).decode
+class _Head(Struct):
+    """What a first line must say of itself."""
+
+    format: str
+    version: int
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
 _decode = msgspec.json.Decoder(Happening).decode
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -103,8 +110,8 @@ def read_log(path: Path) -> list[Happening]:
     """What the log tells, as it was written; [] where there is none, or none of ours. What cannot be is skipped."""
     try:
         with path.open("rb") as file:
-            header = _decode_header(file.readline(LINE_LIMIT_BYTES))
-            if header.format != LOG_FORMAT or header.version > LOG_VERSION:
+            head = _decode_head(file.readline(LINE_LIMIT_BYTES))
+            if head.format != LOG_FORMAT or head.version > LOG_VERSION:
                 return []
             return list(_happenings(file))
     except (OSError, *_UNREADABLE):

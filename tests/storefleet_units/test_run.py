@@ -134,6 +134,8 @@ async def test_what_people_tell_the_lab_is_recorded(lab: AnsweringLab, monkeypat
         ("close", {"bytes": 5_012}),
     ]
     assert written.commands[0].at_ms > 0
+    told = read_log(lab.run_folder / LOG_FILE_NAME)
+    assert [one.text[:16] for one in told if one.kind == "command"] == ["burst events 5", "close store xxxx"]
     monkeypatch.setattr(run_module, "COMMAND_LIMIT", 2)
     run.note_command("burst", {})
     assert (len(run.record.commands), run.record.commands_unkept) == (2, 1)
