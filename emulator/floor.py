@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emulator.business_day import Business
@@ -35,6 +35,8 @@ class Floor:
     open_session: Callable[[Terminal], Session]
     heartbeat_interval_s: float
     accept_puback: bool
+    deaf: dict[int, str] = field(default_factory=dict)
+    """Terminals by number whose subscription the broker refuses now -> their id: no outcome reaches them."""
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to one of the stage's counters."""

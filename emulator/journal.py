@@ -31,6 +31,8 @@ class Journal:
         self.ledger = ledger
         self.batch = Batch()
         self.full = False
+        self.refusal = ""
+        """Why the disk did not take the batch the last time; empty: it did."""
         self.commit_failures = 0
         self._tills: dict[int, Till] = {}
         self._after: list[Callable[[], None]] = []
@@ -69,7 +71,7 @@ class Journal:
         except StorageError as error:
             self._failed(error)
             return False
-        self.full = False
+        self.full, self.refusal = False, ""
         self.batch = Batch()
         self._tills.clear()
         self._run_what_waited()
@@ -92,7 +94,7 @@ class Journal:
         self.ledger.close()
 
     def _failed(self, error: StorageError) -> None:
-        self.full = True
+        self.full, self.refusal = True, str(error)
         self.commit_failures += 1
         now_s = time.monotonic()
         if now_s - self._logged_s >= _LOG_EVERY_S:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from emulator.journal import Journal
@@ -10,6 +10,7 @@ from emulator.life import Life
 from emulator.terminal import Terminal
 from emulator.trading import Trading
 from fleetwire.mqtt import SessionGroup
+from fleetwire.troubles import SUBSCRIPTION_REFUSED, tell_storage
 from fleetwire.witness import Witness
 
 _SHORTEST_MEASURE_S = 0.5
@@ -24,6 +25,8 @@ class RunningFleet:
     journal: Journal
     trading: Trading
     witness: Witness
+    deaf: Mapping[int, str]
+    """See :class:`emulator.floor.Floor`."""
     measured_s: float
     measured_total: float = 0.0
 
@@ -51,6 +54,16 @@ class RunningFleet:
         counters["skipped_total"] = pacer.skipped
         counters["offered_rate"] = pacer.rate_per_s
         self._measure_rate(counters)
+        self._tell_troubles()
+
+    def _tell_troubles(self) -> None:
+        tell_storage(self.witness, "ledger", self.journal.refusal)
+        if not self.deaf:
+            self.witness.end_trouble(SUBSCRIPTION_REFUSED)
+            return
+        count, first = len(self.deaf), next(iter(self.deaf.values()))
+        detail = f"{count:,} terminals, first {first}" if count > 1 else f"1 terminal, {first}"
+        self.witness.begin_trouble(SUBSCRIPTION_REFUSED, detail)
 
     def _measure_rate(self, counters: dict[str, float]) -> None:
         now_s, committed = self.group.now_s(), counters["committed_total"]

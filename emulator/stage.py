@@ -126,6 +126,7 @@ class Emulator:
             journal=journal,
             trading=Trading(terminals, journal, Pacer(0.0, group.now_s()), seed, group.now_s),
             witness=self.witness,
+            deaf=floor.deaf,
             measured_s=group.now_s(),
         )
 

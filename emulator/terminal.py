@@ -211,6 +211,7 @@ class Terminal:
 
     def _went_offline(self, reason: str) -> None:
         was_online, self.online = self.online, False
+        self._floor.deaf.pop(self.number, None)
         if was_online:
             self._register(online=False, reason=reason)
         elif reason == "planned_close":
@@ -257,6 +258,9 @@ class Terminal:
         """A refused subscription means that outcomes cannot arrive: counted, and healed by whoever refuses it."""
         if any(code >= _FAILURE_CODES for code in reason_codes):
             self._floor.count("subscriptions_refused_total")
+            self._floor.deaf[self.number] = self.id
+        else:
+            self._floor.deaf.pop(self.number, None)
 
     def on_message(self, session: Session, message: Message) -> None:
         """A command; what cannot be read is counted and dropped."""

@@ -44,11 +44,13 @@ _log = logging.getLogger(__name__)
 class AttemptRecord:
     """Opening raises StorageError; a write that fails later is logged, and the work is done all the same.
 
-    ``unclean``: the last process that had this file open did not close it.
+    ``unclean``: the last process that had this file open did not close it. ``refusal``: why the last write failed; empty
+    when it did not.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.refusal = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)
@@ -63,8 +65,10 @@ class AttemptRecord:
         try:
             (deaths,) = self._database.execute(_BEGIN, (name,)).fetchone()
         except sqlite3.Error as error:
+            self.refusal = str(error)
             _log.warning("%s: %s; going on without the record", self._path, error)
             return True
+        self.refusal = ""
         return bool(deaths < DEATHS_ALLOWED)
 
     def end(self, name: bytes) -> None:
@@ -96,7 +100,10 @@ class AttemptRecord:
         try:
             self._database.execute(statement, values)
         except sqlite3.Error as error:
+            self.refusal = str(error)
             _log.warning("%s: %s", self._path, error)
+        else:
+            self.refusal = ""
 
 
 def message_name(topic: str, properties: Sequence[tuple[str, str]], payload: bytes) -> bytes:

@@ -15,6 +15,7 @@ import msgspec
 
 from fleetwire.intervals import Interval
 from fleetwire.packed_times import END_OF_TIME_MS
+from fleetwire.troubles import CODE_CHARACTERS, DETAIL_CHARACTERS, TROUBLES_LIMIT
 from fleetwire.witness import SET_NAMES, Holding, Snapshot
 
 Report = TypeVar("Report")
@@ -51,7 +52,17 @@ def possible_in_all(report: Snapshot) -> Snapshot:
         require_ordered(getattr(report, name), name)
     for view, holding in report.holdings.items():
         _require_holding(holding, f"holdings of {view[:SOURCE_CHARACTERS]}")
+    _require_troubles(report.troubles)
     return report
+
+
+def _require_troubles(troubles: Mapping[str, str]) -> None:
+    if len(troubles) > TROUBLES_LIMIT:
+        raise Impossible(f"more than {TROUBLES_LIMIT} troubles at once")
+    if troubles and not 0 < min(map(len, troubles)) <= max(map(len, troubles)) <= CODE_CHARACTERS:
+        raise Impossible(f"troubles: a code is empty, or longer than {CODE_CHARACTERS} characters")
+    if any(len(detail) > DETAIL_CHARACTERS for detail in troubles.values()):
+        raise Impossible(f"troubles: particulars of more than {DETAIL_CHARACTERS} characters")
 
 
 def _require_holding(holding: Holding, what: str) -> None:

@@ -88,6 +88,11 @@ class StageSessions:
             self._on_forgotten()
         self._connected_before = True
 
+    @property
+    def lack(self) -> str:
+        """Why one of the two has no connection now; empty: both have one."""
+        return self.inbound.lack or self.outbound.lack
+
     async def close(self) -> None:
         """Say good-bye and disconnect; unacknowledged messages stay with the broker."""
         if self._tasks:

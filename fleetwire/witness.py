@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 
 from fleetwire.intervals import Interval, IntervalSet
+from fleetwire.troubles import DETAIL_CHARACTERS, TROUBLES
 
 if TYPE_CHECKING:
     from fleetwire.held_events import HeldEvents
@@ -68,6 +69,8 @@ class Snapshot(Struct, kw_only=True):
     holdings: dict[str, Holding] = field(default_factory=dict)
     """By view of events: what it holds now, of the sources that changed since the last snapshot. Of a view of registers
     (``state``) its epoch alone."""
+    troubles: dict[str, str] = field(default_factory=dict)
+    """All that is wrong with the stage now: code (:data:`fleetwire.troubles.TROUBLES`) -> the particulars, one line."""
 
 
 class Holding(Struct, kw_only=True):
@@ -155,6 +158,8 @@ class Witness:
         self._state_changed: dict[str, set[str]] = {}
         self._register_epochs: dict[str, int] = {}
         self._held: dict[str, HeldEvents] = {}
+        self._troubles: dict[str, dict[str, str]] = {}
+        """Code -> part of the stage that it concerns -> the particulars."""
         self._journeys: OrderedDict[tuple[str, int], Step] = OrderedDict()
 
     def report_held(self, view: str, held: HeldEvents) -> None:
@@ -249,6 +254,19 @@ class Witness:
         self._state.pop(view, None)
         self._state_changed.pop(view, None)
 
+    def begin_trouble(self, code: str, detail: str, part: str = "") -> None:
+        """This is wrong from now on with a part of the stage ('' for all of it); every snapshot tells of it."""
+        assert code in TROUBLES, f"{code!r} is no trouble of fleetwire.troubles"
+        self._troubles.setdefault(code, {})[part] = detail
+
+    def end_trouble(self, code: str, part: str = "") -> None:
+        """It is right again, or was all the time."""
+        parts = self._troubles.get(code)
+        if parts is not None:
+            parts.pop(part, None)
+            if not parts:
+                del self._troubles[code]
+
     def journey(self, source: str, sequence: int) -> Step | None:
         """What happened to one event here, if it is recent."""
         return self._journeys.get((source, sequence))
@@ -282,6 +300,7 @@ class Witness:
             state=self._state_report(full=full),
             loop_stall_ms=round(loop_stall_ms, 1),
             holdings=holdings,
+            troubles={code: "; ".join(parts.values())[:DETAIL_CHARACTERS] for code, parts in self._troubles.items()},
         )
         if not full:
             self._changed = set()

@@ -26,6 +26,7 @@ from fleetwire.mqtt import TopicFilter
 from fleetwire.settings import PREFIX, StageSettings
 from fleetwire.stage_sessions import SESSION_EXPIRY_S, StageSessions
 from fleetwire.topics import Topics
+from fleetwire.troubles import NOT_CONNECTED, Absence, tell_storage
 from fleetwire.witness import Witness
 from parm_stub.applied import Applied
 from parm_stub.register_publisher import RegisterPublisher
@@ -58,6 +59,7 @@ class Parm:
         self._topics = Topics(settings.topic_root)
         self._transform = transform or self._packaged_transform()
         self._watching: asyncio.Task[None] | None = None
+        self._session = Absence(self.witness, NOT_CONNECTED, "broker")
 
     async def start(self) -> Mapping[str, str]:
         """Connect, read the registers, then take events; raises FleetError when the settings cannot work."""
@@ -122,6 +124,8 @@ class Parm:
             dead_letters_total=sum(self.witness.rejects.values()),
             **self._registers.counters(),
         )
+        tell_storage(self.witness, FILE_NAME, self._attempts.refusal)
+        self._session.see(present=not self._sessions.lack, detail=self._sessions.lack)
 
     def handlers(self) -> Mapping[str, Handler]:
         """No control methods of its own."""

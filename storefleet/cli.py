@@ -21,6 +21,7 @@ import typer
 
 from fleetwire.errors import FleetError, SettingsError
 from storefleet.cli_inspect import bench, clean, doctor, selftest, show_verdict, trace, verdict
+from storefleet.cli_log import log
 from storefleet.cli_steer import rebuild, trade
 from storefleet.command_options import (
     AllowOption,
@@ -465,5 +466,7 @@ def tail(
         raise SystemExit(0) from None
 
 
-for _command in (demo, up, wait, down, status, trade, rebuild, verdict, trace, tail, doctor, clean, bench, selftest):
+for _command in (
+    demo, up, wait, down, status, log, trade, rebuild, verdict, trace, tail, doctor, clean, bench, selftest,
+):  # fmt: skip
     app.command()(_command)

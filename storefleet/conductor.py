@@ -21,6 +21,7 @@ from typing import Final
 from fleetwire.errors import FleetError, SettingsError
 from storefleet.lab import Lab
 from storefleet.live import Display, Silent
+from storefleet.log_watch import LogWatch
 from storefleet.machine_watch import MachineWatch
 from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
@@ -109,10 +110,13 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
     run.enter("starting")
     painter = asyncio.create_task(_paint(run), name="run.display")
     keeper = asyncio.create_task(_keep_record(run), name="run.record")
-    watch = MachineWatch(run.lab.observatory, run.clock.now_ms, run.lab.run_folder, run.record.machine)
+    watch = MachineWatch(
+        run.lab.observatory, run.clock.now_ms, run.lab.run_folder, run.record.machine, note=run.lab.log.note
+    )
     run.record.machine = watch.record
     watching = asyncio.create_task(watch.run(), name="run.machine")
     looking = asyncio.create_task(run.stopped.run(), name="run.stopped_processes")
+    logging_changes = asyncio.create_task(LogWatch(run).run(), name="run.log_watch")
     try:
         try:
             await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
@@ -128,6 +132,7 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
         keeper.cancel()
         watching.cancel()
         looking.cancel()
+        logging_changes.cancel()
         run.display.close()
     await _tidy_broker(run.lab)
     return verdict

@@ -238,6 +238,23 @@ class Comparison:
         self.missing += sign * off.missing
         self._wrong += sign * (off.strangers + off.differs)
 
+    def oldest_missing(self) -> dict[str, int]:
+        """Source that was off at the last ``look`` and still is -> the first of its events that is missing; 0: it holds what
+        it must not, or something else."""
+        found = {}
+        for source, off in self.off.items():
+            first = self._first_missing(source)
+            if first or off.strangers or off.differs:
+                found[source] = first
+        return found
+
+    def _first_missing(self, source: str) -> int:
+        """0: none is."""
+        held, due = self.held.intervals.get(source, []), self.ledger.due(source)
+        if held and held[0][0] == 1 and held[0][1] + 1 in due:
+            return held[0][1] + 1
+        return next(due.difference(IntervalSet(held)).numbers(), 0)
+
     @property
     def distance(self) -> int:
         """Events missing, events too many, and one for every source whose content differs."""

@@ -13,16 +13,30 @@ from typing import Any, Final
 
 import msgspec
 
-from fleetwire import documents, envelope, events, identity, ledger_format, outcomes, reasons, settings, topics, witness
+from fleetwire import (
+    documents,
+    envelope,
+    events,
+    identity,
+    ledger_format,
+    outcomes,
+    reasons,
+    settings,
+    topics,
+    troubles,
+    witness,
+)
 from fleetwire.documents import DeviceDocument, TransactionDocument
 from fleetwire.events import EVENT_TYPES, CanonicalEvent, Heartbeat, StoreStatus, TerminalState
 from fleetwire.outcomes import Ask, Outcome, Rejection
 from fleetwire.settings import PREFIX, VARIABLES
+from fleetwire.troubles import TROUBLES
 from fleetwire.witness import Holding, Snapshot, Step, ViewRead
 from storefleet.limits_table import LIMITS
 from storefleet.plan import JOURNEY, STAGES, TERMINALS_HOP
-from storefleet.verdict import letter_file, run_format
+from storefleet.verdict import letter_file, log_file, run_format
 from storefleet.verdict.letter_file import Beyond, End, Gap, Header, Letter
+from storefleet.verdict.log_file import KINDS, Happening, LogHeader
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS
 from storefleet.verdict.run_format import FinalRead, Plan
 from storefleet.verdict.seal import FileMark, Seal, TableMark
@@ -58,6 +72,8 @@ def _parts() -> Iterator[str]:
     yield _stages()
     yield _section("Witnesses", witness)
     yield from map(_shape, (Snapshot, Holding, ViewRead, Step))
+    yield _section("Troubles of a stage", troubles)
+    yield _table(("trouble", "in words"), ((f"`{code}`", words) for code, words in TROUBLES.items()))
     yield "## Limits\n\nWhat comes over the network is bounded; what is given up for a bound is counted or said.\n"
     limits = ((limit.what, f"{limit.number:,}", limit.beyond, limit.told) for limit in LIMITS)
     yield _table(("limit", "number", "beyond it", "told by"), limits)
@@ -67,6 +83,10 @@ def _parts() -> Iterator[str]:
     yield from map(_shape, (Plan, Seal, FileMark, TableMark, FinalRead))
     yield _section("Dead letters of a run", letter_file)
     yield from map(_shape, (Header, Letter, Gap, Beyond, End))
+    yield _section("The log of a run", log_file)
+    yield from map(_shape, (LogHeader, Happening))
+    kinds = ((f"`{kind}`", row.words, "yes" if row.trouble else "") for kind, row in KINDS.items())
+    yield _table(("kind", "in words", "bad news"), kinds)
     yield "## The verdict\n"
     yield "Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped at once.\n"
     yield _table(("invalid because", "meaning"), ((f"`{code}`", text) for code, text in INVALID_REASONS.items()))

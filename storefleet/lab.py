@@ -35,6 +35,7 @@ from storefleet import home
 from storefleet.broker import BrokerAddress
 from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer, Member
+from storefleet.last_words import last_words
 from storefleet.letter_box import LetterBox
 from storefleet.observatory import Observatory
 from storefleet.observer import OBSERVED_VIEWS, Observer, endpoint, require_answer
@@ -43,8 +44,11 @@ from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, L
 from storefleet.ports import Ports, port_answers
 from storefleet.process_journal import ProcessJournal
 from storefleet.processes import Child, Processes, record_text
+from storefleet.run_clock import RunClock
+from storefleet.run_log import RunLog
 from storefleet.stage_credentials import credential_file
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME
+from storefleet.verdict.log_file import LOG_FILE_NAME, LogHeader
 from storefleet.verdict.run_format import WITNESSES_FILE_NAME, WitnessesHeader
 
 READY_TIMEOUT_S: Final = 40.0
@@ -69,11 +73,15 @@ class Lab:
         self.folder = home.make_lab_folder(plan.name, record_text(()))
         self.journal = past.journal if past is not None else ProcessJournal(run_folder)
         """Whoever conducts the lab closes it, once nothing of the run is written any more: only then may it go on."""
-        self.processes = Processes(self.folder, self.journal)
         self.started_s = (past.record.started_at_ms if past is not None else now_ms()) / 1000
         """When the run began, whichever lab began it: business time runs from then on."""
-        header = WitnessesHeader(run=plan.name, started_at_ms=round(self.started_s * 1000))
-        self.observatory = Observatory(run_folder / WITNESSES_FILE_NAME, header)
+        started_at_ms = round(self.started_s * 1000)
+        log_header = LogHeader(run=plan.name, started_at_ms=started_at_ms)
+        self.log = RunLog(run_folder / LOG_FILE_NAME, log_header, RunClock().now_ms)
+        """Whoever conducts the lab ends it, once nothing happens any more."""
+        self.processes = Processes(self.folder, self.journal, self.log.note, self._secrets_of)
+        header = WitnessesHeader(run=plan.name, started_at_ms=started_at_ms)
+        self.observatory = Observatory(run_folder / WITNESSES_FILE_NAME, header, self.log.note)
         self.client_handlers: dict[str, Handler] = {}
         """What commands may call; filled by whoever conducts the lab (see storefleet.run)."""
         self.control = ControlServer(
@@ -81,6 +89,7 @@ class Lab:
         )
         if past is not None:
             self.control.refused_reports.update(past.record.refused_reports)
+        self.letters: LetterBox | None = None
         self.observer: Observer | None = None
         self.broker_watch: BrokerWatch | None = None
         """What our own broker says of itself; None for somebody else's."""
@@ -152,11 +161,16 @@ class Lab:
             await self._start_stage("chaos", 1)
             await self._until_ready("chaos")
         begun_ms = round(self.started_s * 1000) if self.past is not None else None
-        letters = LetterBox(self.run_folder / LETTERS_FILE_NAME, Topics(self.plan.topic_root), missed_since_ms=begun_ms)
+        self.letters = LetterBox(
+            self.run_folder / LETTERS_FILE_NAME,
+            Topics(self.plan.topic_root),
+            missed_since_ms=begun_ms,
+            note=self.log.note,
+        )
         self.observer = await Observer.open(
             self.plan,
             self.broker_endpoint,
-            letters,
+            self.letters,
             username=self.username,
             password=self.password,
             missed_some=self.past is not None,
@@ -464,7 +478,7 @@ class Lab:
         await asyncio.sleep(COMMAND_GRACE_S)
         for name, child in self.processes.children.items():
             if name.rpartition("-")[0] == stage and (child.restarts or not child.running):
-                raise FleetError(f"{name} ended at once ({child.last_exit}): {self.last_log_line(name)}")
+                raise FleetError(f"{name} ended at once: {child.last_exit}")
 
     async def _until_external_ready(self, stage: str) -> None:
         """Somebody else runs it: the gateway is there when its port answers, PARM when a canonical event is heard, any
@@ -483,11 +497,13 @@ class Lab:
 
     def last_log_line(self, name: str) -> str:
         """What a process said last; for an error message."""
-        try:
-            lines = self._log_file(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        except OSError:
-            return "no log"
-        return lines[-1][:300] if lines else "it said nothing"
+        return last_words(self._log_file(name), secrets=self._secrets_of(name)) or "it said nothing"
+
+    def _secrets_of(self, name: str) -> list[str]:
+        """What a process knows and its last words must not tell."""
+        stage, _, instance = name.rpartition("-")
+        credentials = [self.control.credentials.of(stage, int(instance))] if instance.isdecimal() else []
+        return [self._password or "", self.control.token, *credentials]
 
     # -- what commands may ask -----------------------------------------------------------------------------------
 

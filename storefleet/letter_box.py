@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from fleetwire.events import CanonicalEvent
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS, Key
 from fleetwire.mqtt import Message
 from fleetwire.topics import Topics
+from storefleet.run_log import Note, unnoted
 from storefleet.verdict.letter_file import (
     BODY_BYTES,
     BODY_LIMIT,
@@ -34,6 +36,7 @@ from storefleet.verdict.letter_file import (
     Header,
     Letter,
 )
+from storefleet.verdict.machine import LAB_PROCESS
 
 WORD_CHARACTERS: Final = 64
 TOPIC_CHARACTERS: Final = 300
@@ -44,11 +47,27 @@ _log = logging.getLogger(__name__)
 _decode_event = msgspec.json.Decoder(CanonicalEvent).decode
 
 
+@dataclass(slots=True)
+class Counted:
+    """Letters of one stage and reason; ``first``: the key of the first of them, or its source."""
+
+    first: str
+    letters: int = 1
+
+
 class LetterBox:
     """Give ``receive`` the dead letters; ``begin_gap`` and ``end_gap`` say when some may have been missed."""
 
-    def __init__(self, path: Path, topics: Topics, *, missed_since_ms: int | None = None) -> None:
-        """``missed_since_ms``: an earlier lab of this run began then; what came since it last heard of any is missed."""
+    def __init__(self, path: Path, topics: Topics, *, missed_since_ms: int | None = None, note: Note = unnoted) -> None:
+        """``missed_since_ms``: an earlier lab of this run began then; what came since it last heard of any is missed.
+
+        ``note`` hears of the first letter of each kind.
+        """
+        self.kinds: dict[tuple[str, str], Counted] = {}
+        """Stage and reason -> how many letters this lab has heard, and whose was the first; the first KINDS_COUNTED."""
+        self.refusal = ""
+        """Why the disk took no letter the last time; empty: it took it."""
+        self._note = note
         self._topics = topics
         self._canonical = topics.all_of("canonical", "transaction").removesuffix("#")
         self._path = path
@@ -70,6 +89,7 @@ class LetterBox:
         if message.retain:
             return
         letter = self._read(message)
+        self._count_kind(letter)
         if self._written >= LETTER_LIMIT:
             self._say_full()
             self._count(letter)
@@ -79,10 +99,21 @@ class LetterBox:
         else:
             self._count(letter)
 
+    def _count_kind(self, letter: Letter) -> None:
+        kind = letter.stage, letter.reason
+        known = self.kinds.get(kind)
+        if known is not None:
+            known.letters += 1
+        elif len(self.kinds) < KINDS_COUNTED:
+            first = letter.source if letter.sequence is None else f"{letter.source}.{letter.sequence}"
+            self.kinds[kind] = Counted(first)
+            self._note("dead_letter", letter.stage, f"{letter.reason}: {first}: {letter.detail}")
+
     def begin_gap(self) -> None:
         """From now on letters may be missed."""
         if self._gap_from_ms is None:
             self._gap_from_ms = now_ms()
+            self._note("heard_in_part", LAB_PROCESS, "the lab is away from the broker: dead letters may be missed")
 
     def end_gap(self) -> None:
         """From now on all are heard again."""
@@ -159,6 +190,7 @@ class LetterBox:
             reason = "no space left on device"
         except OSError as error:
             complete, reason = False, error.strerror or str(error)
+        self.refusal = "" if complete else reason
         if not complete:
             self._file.truncate(end)
             if not self._full:

@@ -8,7 +8,7 @@ from consumers.feed import fold_file, lines
 from consumers.sync_stage import stage as sync_stage
 from consumers.sync_stage import status_writer, suspects
 from consumers.views import view
-from fleetwire import control, dead_letters, gateway_client, outcomes, witness
+from fleetwire import control, dead_letters, gateway_client, outcomes, troubles, witness
 from parm_stub import applied, register_publisher, store_status
 from parm_stub import stage as parm
 from storefleet import (
@@ -20,10 +20,11 @@ from storefleet import (
     observatory,
     observer,
     remembered,
+    run_log,
     run_record,
     served,
 )
-from storefleet.verdict import letter_file, result
+from storefleet.verdict import letter_file, log_file, result
 
 
 class Limit(NamedTuple):
@@ -121,6 +122,10 @@ LIMITS: Final = (
     Limit("of them with their payload", letter_file.BODY_LIMIT, "written down without it"),
     Limit("bytes of the payload of such a letter", letter_file.BODY_BYTES, "cut"),
     Limit("messages with a dead letter that a verdict names", result.NAMED_LETTER_LIMIT, "counted"),
+    Limit("happenings in the log of a run", log_file.HAPPENING_LIMIT, "counted", "`unkept` in the log"),
+    Limit("of one kind and party", run_log.KIND_LIMIT, "counted", "`unkept` in the log"),
+    Limit("happenings that wait while the disk has no room", run_log.WAITING_LIMIT, "counted", "`unkept` in the log"),
+    Limit("troubles that a stage tells at once", troubles.TROUBLES_LIMIT, "its report is refused", "`refused_reports`"),
     Limit("commands that a run records", run_record.COMMAND_LIMIT, "not recorded", "`commands_unkept`"),
     Limit(
         "events whose contents a running lab compares, of the ledger and of the gateway each",

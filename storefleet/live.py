@@ -24,6 +24,7 @@ from rich.text import Text
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
 from storefleet.run_record import views_of
 from storefleet.stage_lines import StageLine
+from storefleet.troubles_shown import troubles_of
 
 if TYPE_CHECKING:
     from storefleet.contents import Comparison
@@ -36,6 +37,8 @@ LAG_TOLD_S: Final = 1.0
 UNKNOWN: Final = "\N{EN DASH}"
 ALWAYS_TOLD: Final = ("emulator", "parm", "sync_stage", "poseidon", "views")
 """Stages that a plain line names always; the others when something waits at them, or is wrong with them."""
+TROUBLE_CHARACTERS: Final = 100
+"""Of the worst trouble in a plain line."""
 VIEW_STAGES: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **REGISTER_VIEWS}
 SEEN_BY: Final = {"hops": "by its hop", "behind": "by those behind"}
 """Who tells of a stage that does not report."""
@@ -66,6 +69,8 @@ class Picture:
     faults: tuple[str, ...]
     waiting: str = ""
     """What the end of the run waits for, and for how long at most."""
+    troubles: tuple[str, ...] = ()
+    """What is wrong now, or was lately, the worst first."""
 
 
 def take_picture(
@@ -93,6 +98,7 @@ def take_picture(
         distances=distances,
         faults=faults,
         waiting=waiting,
+        troubles=troubles_of(lab),
     )
 
 
@@ -166,7 +172,9 @@ def plain_line(picture: Picture) -> str:
     away = ", ".join(f"{view} {count}" for view, count in picture.distances.items() if count)
     faults = f" | fault: {', '.join(picture.faults)}" if picture.faults else ""
     waiting = f" | waiting: {picture.waiting}" if picture.waiting else ""
-    where = f"stores online: {regions} | off: {away or 'nothing'}{faults}{waiting}"
+    more = f" and {len(picture.troubles) - 1} more" if len(picture.troubles) > 1 else ""
+    troubles = f" | trouble: {picture.troubles[0][:TROUBLE_CHARACTERS]}{more}" if picture.troubles else ""
+    where = f"stores online: {regions} | off: {away or 'nothing'}{faults}{troubles}{waiting}"
     return f"[{picture.elapsed_s:5.1f} s] {picture.phase}: {stages} | {where}"
 
 
@@ -213,7 +221,8 @@ def render(picture: Picture) -> RenderableType:
     title = f"{picture.phase}   {picture.elapsed_s:.0f} s"
     faults = Text("fault in force: " + ", ".join(picture.faults), style="bold red") if picture.faults else Text("")
     waiting = Text(f"waiting: {picture.waiting}" if picture.waiting else "", style="yellow")
-    picture_parts = Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults, waiting)
+    troubles = [Text(f"! {trouble}", style="red") for trouble in picture.troubles]
+    picture_parts = Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults, *troubles, waiting)
     return Panel(picture_parts, title=title, width=PANEL_WIDTH)
 
 

@@ -26,6 +26,7 @@ from storefleet.disk_probe import DiskProbe
 from storefleet.machine_figures import CpuTimes, cpu_times, stood_still_ms, waited_us
 from storefleet.observatory import Observatory
 from storefleet.run_clock import slept_s
+from storefleet.run_log import Note, unnoted
 from storefleet.verdict.host_clock import SMALLEST_STEP_MS
 from storefleet.verdict.machine import CAUSES, LAB_PROCESS, Cause, ClockStep, MachineRecord
 
@@ -48,8 +49,10 @@ class MachineWatch:
         record: MachineRecord | None = None,
         *,
         proc: Path = PROC,
+        note: Note = unnoted,
     ) -> None:
-        """``folder``: whose disk is probed. ``proc``: where Linux tells its figures."""
+        """``folder``: whose disk is probed. ``proc``: where Linux tells its figures. ``note``: hears when a clock is set."""
+        self._note_happening = note
         self._observatory = observatory
         self._now_ms = now_ms
         self._proc = proc
@@ -97,6 +100,7 @@ class MachineWatch:
             return
         self._ahead_ms = ahead_ms
         self._note_step(step_ms)
+        self._note_happening("clock_step", LAB_PROCESS, f"by {step_ms / 1000:+.1f} s")
 
     def _note_step(self, step_ms: int) -> None:
         if len(self.record.clock_steps) < STEP_LIMIT:

@@ -25,6 +25,9 @@ from fleetwire.intervals import IntervalSet
 from fleetwire.possible import Impossible, possible_in_all
 from fleetwire.witness import SOURCE_LIMIT, Snapshot
 from storefleet.contents import Held
+from storefleet.current_troubles import CurrentTroubles
+from storefleet.run_log import Note, unnoted
+from storefleet.standstills import Standstills
 from storefleet.verdict.machine import LAB_PROCESS, Cause, Stall
 from storefleet.verdict.run_format import WitnessesHeader
 from storefleet.verdict.witnesses_header import header_line, is_header, read_header
@@ -98,13 +101,17 @@ class Observatory:
 
     STALL_FLOOR_MS = 500.0
 
-    def __init__(self, witnesses_file: Path, header: WitnessesHeader | None = None) -> None:
-        """``header`` is written where the file is new."""
+    def __init__(self, witnesses_file: Path, header: WitnessesHeader | None = None, note: Note = unnoted) -> None:
+        """``header`` is written where the file is new; ``note`` hears of standstills and troubles."""
         self._path = witnesses_file
         self._file = witnesses_file.open("ab", buffering=0)
         self._ended = False
         self.unwritten = 0
         """Snapshots that the disk had no room for."""
+        self.refusal = ""
+        """Why it had none for the last one; empty: it had."""
+        self.troubles = CurrentTroubles(note)
+        self.standstills = Standstills(note)
         self.instances: dict[tuple[str, int], InstanceFigures] = {}
         self.events: dict[str, dict[str, IntervalSet]] = defaultdict(dict)
         self.handed_on: dict[str, dict[str, IntervalSet]] = defaultdict(dict)
@@ -148,18 +155,21 @@ class Observatory:
         if snapshot.loop_stall_ms >= self.STALL_FLOOR_MS:
             began_ms = snapshot.at_ms - round(snapshot.loop_stall_ms)
             self.note_stall(f"{snapshot.stage}-{snapshot.instance}", began_ms, snapshot.loop_stall_ms)
-        self._take(snapshot)
+        newest = self._take(snapshot)
         figures, now_ms = self.instances[snapshot.stage, snapshot.instance], time.time_ns() // 1_000_000
         figures.heard_s = time.monotonic()
         figures.as_of_ms = max(figures.as_of_ms, snapshot.at_ms if 0 <= now_ms - snapshot.at_ms < ASTRAY_MS else now_ms)
+        if newest:
+            self.troubles.tell(f"{snapshot.stage}-{snapshot.instance}", snapshot.troubles)
 
-    def _take(self, snapshot: Snapshot) -> None:
+    def _take(self, snapshot: Snapshot) -> bool:
+        """False where a newer one of this instance came first."""
         self._unite(snapshot)
         late = self._overtaken(snapshot)
         if (view := EVENT_VIEWS.get(snapshot.stage)) and view in snapshot.holdings:
             self.held[view].hear(snapshot.incarnation, snapshot.holdings[view], late=late)
         if late:
-            return
+            return False
         self._figure(snapshot)
         for view, holding in snapshot.holdings.items():
             if REGISTER_VIEWS.get(view) == snapshot.stage:
@@ -169,6 +179,7 @@ class Observatory:
                 self.registers[view].update(registers)
                 if view == TERMINALS:
                     self._touched.update(registers)
+        return True
 
     def _begin_registers(self, view: str, word: tuple[int, int]) -> None:
         if word > self._register_words.get(view, (0, 0)):
@@ -183,11 +194,17 @@ class Observatory:
         return (snapshot.incarnation, snapshot.number) < (figures.incarnation, figures.number)
 
     def note_stall(self, process: str, at_ms: int, duration_ms: float, cause: Cause = "event_loop") -> None:
-        """Remember that a process stood still; at most STALL_LIMIT are kept of the machine, and of stages."""
-        of_machine = process == LAB_PROCESS
+        """Remember that a process stood still, and tell the log."""
+        stall = Stall(process, at_ms, duration_ms, cause)
+        self.keep_stall(stall)
+        self.standstills.hear(stall)
+
+    def keep_stall(self, stall: Stall) -> None:
+        """Remember it; at most STALL_LIMIT are kept of the machine, and of stages."""
+        of_machine = stall.process == LAB_PROCESS
         self._stalls_kept[of_machine] += 1
         if self._stalls_kept[of_machine] <= STALL_LIMIT:
-            self.stalls.append(Stall(process, at_ms, duration_ms, cause))
+            self.stalls.append(stall)
         elif self._stalls_kept[of_machine] == STALL_LIMIT + 1:
             whose = "the machine" if of_machine else "stages"
             _log.warning(
@@ -205,8 +222,10 @@ class Observatory:
         except OSError as error:
             complete, reason = False, error.strerror or str(error)
         if complete:
+            self.refusal = ""
             return
         self._file.truncate(end)
+        self.refusal = reason
         self.unwritten += 1
         if self.unwritten == 1:
             _log.error(

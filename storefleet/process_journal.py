@@ -8,6 +8,7 @@ by the next one and says nothing.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 from collections import defaultdict
@@ -23,6 +24,9 @@ from fleetwire.clock import now_ms
 from fleetwire.errors import SettingsError
 
 JOURNAL_FILE_NAME: Final = "processes.jsonl"
+READ_LIMIT: Final = 20_000
+LINE_LIMIT_BYTES: Final = 8_192
+"""So many lines, and of each so much, are read of somebody's run folder."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +102,21 @@ class ProcessJournal:
         self._torn = not complete
         if not complete:
             _log.error("%s: %s: make room on this disk", self._file.name, reason)
+
+
+def read_journal(folder: Path) -> list[JournalLine]:
+    """What the journal of a run tells, whoever has it open; [] where there is none. Torn lines are skipped."""
+    lines: list[JournalLine] = []
+    try:
+        with (folder / JOURNAL_FILE_NAME).open("rb") as file:
+            for _ in range(READ_LIMIT):
+                if not (text := file.readline(LINE_LIMIT_BYTES)):
+                    break
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    lines.append(_decode(text))
+    except OSError:
+        return []
+    return lines
 
 
 def _locked(folder: Path) -> FileIO:

@@ -23,10 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleetwire.clock import now_ms
 from fleetwire.errors import SettingsError
 from storefleet import home
+from storefleet.last_words import last_words
 from storefleet.process_identity import ProcessIdentity, end_all, identify
 from storefleet.process_journal import ProcessJournal
+from storefleet.run_log import Note, unnoted
 from storefleet.verdict.machine import LAB_PROCESS
 
 RESTART_DELAY_MINIMUM_S: Final = 0.2
@@ -55,6 +58,11 @@ class Child:
     starts: int = 0
     """How often this lab started it."""
     last_exit: str = ""
+    """How it ended the last time unasked: its signal, or its exit status and last words."""
+    started_at_ms: int = 0
+    """When this lab started it the last time."""
+    log_begins: int = 0
+    """How long its log file was then, in bytes."""
     identity: ProcessIdentity | None = None
     process: asyncio.subprocess.Process | None = None
     wanted: bool = True
@@ -73,8 +81,17 @@ class Child:
 class Processes:
     """All processes of one lab. Use ``async with``: leaving it ends every process."""
 
-    def __init__(self, lab_folder: Path, journal: ProcessJournal) -> None:
+    def __init__(
+        self,
+        lab_folder: Path,
+        journal: ProcessJournal,
+        note: Note = unnoted,
+        secrets_of: Callable[[str], Iterable[str]] = lambda _: (),
+    ) -> None:
+        """``note`` hears of starts and ends; ``secrets_of`` a process, which its last words must not tell."""
         self.children: dict[str, Child] = {}
+        self._note = note
+        self._secrets_of = secrets_of
         self._journal = journal
         self._record = lab_folder / "processes.json"
         self._supervisors: dict[str, asyncio.Task[None]] = {}
@@ -91,6 +108,7 @@ class Processes:
         )
         self._write_record()
         self._journal.start(LAB_PROCESS)
+        self._note("start", LAB_PROCESS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -115,6 +133,7 @@ class Processes:
     async def stop(self, names: Sequence[str], *, timeout_s: float) -> None:
         """SIGTERM the named ones, in this order, all at once; what still runs after ``timeout_s`` is killed."""
         stopping = [self.children[name] for name in names if name in self.children]
+        running = [child for child in stopping if child.running]
         for child in stopping:
             child.wanted = False
             self._send(child, signal.SIGCONT)
@@ -131,6 +150,8 @@ class Processes:
                 if child.process is not None:
                     await child.process.wait()
             await self._end_supervisor(child)
+        for child in running:
+            self._note("stop", child.name, _how_it_stopped(child))
 
     def kill(self, name: str) -> None:
         """kill -9; the supervisor starts it again."""
@@ -161,6 +182,7 @@ class Processes:
         child.starts += 1
         environment = {**os.environ, **child.environment(child.incarnation)}
         with child.log_file.open("ab") as log, _gate() as (gate, opener):
+            child.log_begins, child.started_at_ms = log.tell(), now_ms()
             starting = asyncio.ensure_future(
                 asyncio.create_subprocess_exec(
                     *BEHIND_A_GATE,
@@ -183,6 +205,10 @@ class Processes:
             self._write_record()
             with contextlib.suppress(BrokenPipeError):  # ended by somebody; its supervisor will say so
                 os.write(opener, b"\n")
+        if child.starts > 1:
+            self._note("restart", child.name, f"after {child.last_exit}" if child.last_exit else "")
+        else:
+            self._note("start", child.name)
 
     async def _supervise(self, child: Child) -> None:
         delay_s = RESTART_DELAY_MINIMUM_S
@@ -193,8 +219,9 @@ class Processes:
             self._send(child, signal.SIGKILL)  # what it started itself must not live on beside its next incarnation
             if not child.wanted:
                 return
-            child.last_exit = _exit_text(code)
+            child.last_exit = self._reason(child, code)
             self._journal.end(child.name, child.last_exit)
+            self._note("end", child.name, child.last_exit)
             if loop.time() - started_s > STEADY_AFTER_S:
                 delay_s = RESTART_DELAY_MINIMUM_S
             _log.warning("%s ended (%s); starting it again in %.1f s", child.name, child.last_exit, delay_s)
@@ -214,6 +241,13 @@ class Processes:
                 _log.warning("%s cannot be started again: %s; the next try is in %.1f s", child.name, reason, delay_s)
             else:
                 return delay_s
+
+    def _reason(self, child: Child, code: int) -> str:
+        """A signal says all; what exits by itself says why in its log."""
+        said = ""
+        if code >= 0:
+            said = last_words(child.log_file, since_bytes=child.log_begins, secrets=self._secrets_of(child.name))
+        return f"{_exit_text(code)}: {said}" if said else _exit_text(code)
 
     def _send(self, child: Child, number: signal.Signals) -> None:
         if child.identity is not None and child.identity.started:
@@ -295,6 +329,12 @@ def reap(lab_folder: Path) -> list[str]:
 def survivors(lab_folder: Path) -> list[str]:
     """What of a dead lab still runs by name, although it was killed: it waits in the kernel, as for a disk."""
     return [name for name, identity in recorded(lab_folder).items() if name != LAB_PROCESS and identity.alive()]
+
+
+def _how_it_stopped(child: Child) -> str:
+    """Nothing more to say of what ended in order."""
+    code = child.process.returncode if child.process is not None else None
+    return "" if not code else _exit_text(code)
 
 
 def _exit_text(code: int) -> str:

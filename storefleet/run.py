@@ -47,6 +47,7 @@ from storefleet.run_record import (
     views_not_judged,
     views_of,
 )
+from storefleet.run_story import describe, plain_command
 from storefleet.stage_lines import StageLines, under_way_of
 from storefleet.stopped_processes import StoppedProcesses
 from storefleet.verdict.journeys_file import JOURNEYS_FILE_NAME
@@ -88,6 +89,8 @@ class Run:
         told_for_a_stage = lab.plan.outcome_stage in lab.plan.commands
         self.outcomes = Outcomes(self.ledger_file, keeps_applied=bool(self._told_view) or told_for_a_stage)
         self._watchers = 0
+        self.refusals: dict[str, str] = {}
+        """File of the run that could not be written the last time -> why."""
         self.stopping = stopping
         self.interrupted = False
         self.record = self._new_record() if lab.past is None else self._go_on(lab.past)
@@ -127,10 +130,14 @@ class Run:
         """The record of a run whose lab died, which is part of its story."""
         seen, record, now_ms = self.lab.observatory, past.record, self.clock.now_ms()
         heard_ms = max((figures.at_ms for figures in seen.instances.values()), default=0)
+        in_force = [fault for fault in record.faults if not fault.end_ms]
         gone_ms = go_on(record, known_ms=max(heard_ms, past.journal.newest_ms), now_ms=now_ms)
         past.journal.end(LAB_PROCESS, f"{gone_ms / 1000:.1f} s of absence")
+        self.lab.log.note("lab_gone", LAB_PROCESS, f"for {gone_ms / 1000:.1f} s", now_ms)
+        for fault in in_force:
+            self.lab.log.note("fault_off", fault.hop, describe(fault), now_ms)
         for stall in record.stalls:
-            seen.note_stall(*msgspec.structs.astuple(stall))
+            seen.keep_stall(stall)
         self.recoveries += [recovery_of(recovery, record.views) for recovery in record.recoveries]
         record.seal = None
         record.interrupted = record.aborted = False  # that lab died before it had read what it wanted to judge
@@ -142,6 +149,7 @@ class Run:
         """Begin a phase."""
         self.record.enter(phase, self.clock.now_ms())
         self.phase = phase
+        self.lab.log.note("phase", LAB_PROCESS, phase)
         self.write_record()
 
     async def add_fault(self, hop: str, name: str, kind: str, attributes: dict[str, Any], lease_s: float) -> None:
@@ -156,6 +164,7 @@ class Run:
             raise
         self.write_record()
         self.faults[name] = f"{kind} of {' '.join(f'{key} {value}' for key, value in attributes.items())} on {hop}"
+        self.lab.log.note("fault_on", hop, f"{self.faults[name]}, for at most {lease_s:g} s", entry.begin_ms)
 
     async def remove_fault(self, hop: str, name: str) -> None:
         """Heal a hop, and note what evidence there is that it was broken; raises ControlError.
@@ -177,6 +186,7 @@ class Run:
                 entry.end_ms = self.clock.now_ms()
                 entry.evidence = evidence
                 entry.ended_by_itself = not lifted
+                self.lab.log.note("fault_off", hop, describe(entry), entry.end_ms)
                 if not lifted:
                     _log.warning("fault %s on %s ended by itself before it was lifted", name, hop)
         self.write_record()
@@ -349,6 +359,7 @@ class Run:
 
     async def _judge(self) -> Verdict:
         """The verdict; whoever is stopped meanwhile waits for it: a thread cannot be stopped, and it is the verdict."""
+        self.lab.log.end()
         judging = asyncio.create_task(asyncio.to_thread(self._seal_and_judge), name="run.check")
         try:
             return await asyncio.shield(judging)
@@ -364,6 +375,7 @@ class Run:
         self.enter(CHECK_PHASE)
         if not (self.lab.run_folder / READS_FILE_NAME).exists():
             self._write(READS_FILE_NAME, Reads())
+        self.lab.log.end()
         with contextlib.suppress(SettingsError):  # a full disk has been logged already
             self._seal_and_judge()
 
@@ -410,6 +422,7 @@ class Run:
 
     def note_command(self, what: str, params: Params) -> None:
         """A person has told the lab something, which may explain what is seen later."""
+        self.lab.log.note("command", LAB_PROCESS, plain_command(what, params))
         record = self.record
         if len(record.commands) >= COMMAND_LIMIT:
             record.commands_unkept += 1
@@ -431,7 +444,9 @@ class Run:
         try:
             written.write_bytes(msgspec.json.encode(value))
             written.replace(self.lab.run_folder / name)
+            self.refusals.pop(name, None)
         except OSError as error:
+            self.refusals[name] = error.strerror or str(error)
             with contextlib.suppress(OSError):  # a disk that refuses to write may refuse this as well
                 written.unlink(missing_ok=True)
             _log.error("cannot write %s into %s: %s", name, self.lab.run_folder, error.strerror)
@@ -473,6 +488,8 @@ class Run:
             "waiting_for": self.lab.waiting_for,
             "picture": msgspec.to_builtins(picture),
             **health_of(self.lab),
+            "troubles": list(picture.troubles),
+            "happenings": msgspec.to_builtins(list(self.lab.log.recent)),
             "run_folder": str(self.lab.run_folder),
         }
 

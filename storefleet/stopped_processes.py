@@ -28,7 +28,11 @@ class StoppedProcesses:
         self._children = children
         self._now_ms = now_ms
         self._since_ms: dict[str, int] = {}
-        self._began_ms: dict[str, int] = {}
+        """Process -> when the piece began that is not noted yet."""
+        self._stopped_ms: dict[str, int] = {}
+        """Process -> when the whole stop began."""
+        self._told: set[str] = set()
+        """Those whose stop has lasted so long that the log has been told."""
 
     async def run(self) -> None:
         """Look at every process several times a second."""
@@ -40,6 +44,7 @@ class StoppedProcesses:
         """Take notice of who is stopped now, and who is not any more."""
         stopped = {name for name, child in self._children.items() if _state(child) in STOPPED}
         now_ms = self._now_ms()
+        self._tell_the_log(stopped, now_ms)
         for name, since_ms in list(self._since_ms.items()):
             over = name not in stopped
             if over or now_ms - since_ms >= PIECE_MS:
@@ -48,12 +53,24 @@ class StoppedProcesses:
                     self._observatory.note_stall(name, since_ms, now_ms - since_ms)
         for name in stopped - self._since_ms.keys():
             self._since_ms[name] = now_ms
-        self._began_ms = {name: self._began_ms.get(name, now_ms) for name in stopped}
 
     def stopped_s(self, name: str) -> float | None:
         """For how long a process has been stopped, seconds; None while it is not."""
-        began_ms = self._began_ms.get(name)
+        began_ms = self._stopped_ms.get(name)
         return None if began_ms is None else (self._now_ms() - began_ms) / 1000
+
+    def _tell_the_log(self, stopped: set[str], now_ms: int) -> None:
+        standstills = self._observatory.standstills
+        for name in stopped - self._told:
+            since_ms = self._stopped_ms.setdefault(name, now_ms)
+            if now_ms - since_ms >= Observatory.STALL_FLOOR_MS:
+                self._told.add(name)
+                standstills.stopped(name, since_ms)
+        for name in self._stopped_ms.keys() - stopped:
+            del self._stopped_ms[name]
+            if name in self._told:
+                self._told.remove(name)
+                standstills.running(name, now_ms)
 
 
 def _state(child: Child) -> str:

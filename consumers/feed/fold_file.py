@@ -121,6 +121,8 @@ class FoldFile(Generic[Item]):
         self.skipped: Counter[str] = Counter()
         self.applied_total = 0
         self.unkept_total = 0
+        self.refusal = ""
+        """Why the last transaction could not be kept; empty: it was."""
         self.begun_at_ms = 0
         """Since when the fold holds what it holds: its file was made, or it was emptied; 0: not known."""
         try:
@@ -299,11 +301,13 @@ class FoldFile(Generic[Item]):
             self._roll_back()
             # What is no fault of the data: a full disk, a file that cannot be written or is damaged.
             if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+                self.refusal = str(error)
                 raise StorageError(f"{self.path}: {error}; nothing of this batch was kept") from error
             raise
         except BaseException:
             self._roll_back()
             raise
+        self.refusal = ""
         return result
 
     def _roll_back(self) -> None:

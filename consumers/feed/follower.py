@@ -59,6 +59,8 @@ class Follower:
         self.file = file
         self.backlog = 0
         self.connected = False
+        self.failure = ""
+        """What ended the feed the last time that it failed."""
         self.reconnects_total = 0
         self.failures_total = 0
         self._url = f"{url.rstrip('/')}/_changes"
@@ -165,6 +167,7 @@ class Follower:
 
     def _failed(self, what: str) -> None:
         self.failures_total += 1
+        self.failure = what
         if self._failures == 0:
             _log.warning("fold %s: %s; trying again from %s", self.file.fold.name, what, self.file.checkpoint)
         self._failures += 1

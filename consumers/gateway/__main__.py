@@ -23,6 +23,7 @@ from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.packed_times import packed_times
 from fleetwire.settings import StageSettings
+from fleetwire.troubles import tell_storage
 from fleetwire.witness import Witness
 
 FILE_NAME = "gateway.sqlite"
@@ -62,6 +63,7 @@ class GatewayStage:
         """Brings the witness's counters up to date."""
         if self._store is not None:
             self.witness.counters.update(self._store.figures())
+            tell_storage(self.witness, "", self._store.refusal)
 
     def handlers(self) -> Mapping[str, Handler]:
         """``stored_times``."""

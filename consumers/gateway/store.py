@@ -76,11 +76,15 @@ _PUT_LOCAL = "INSERT OR REPLACE INTO local_document (id, generation, body) VALUE
 
 
 class DocumentStore:
-    """The DocumentDatabase of `consumers.gateway.database` on SQLite. All methods run on the loop's own thread."""
+    """The DocumentDatabase of `consumers.gateway.database` on SQLite. All methods run on the loop's own thread.
+
+    `refusal` says why the last write was refused; it is empty when it was not.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Takes over a connection in autocommit mode (isolation_level None) and creates what is missing in it."""
         self.counters = Counters()
+        self.refusal = ""
         self.wakeups = Wakeups()
         self.opened_us = time.time_ns() // 1000
         self._connection = connection
@@ -131,9 +135,11 @@ class DocumentStore:
                 self._connection.executemany(_DELETE, [(sequence,) for sequence in batch.replaced])
                 self._connection.executemany(_INSERT, batch.rows.values())
                 local_outcomes = [self._write_local(edit) for edit in local_edits]
-        except StorageError:
+        except StorageError as error:
             self.counters.writes_unavailable += 1
+            self.refusal = str(error)
             raise
+        self.refusal = ""
         self.update_sequence = batch.sequence
         self._count(outcomes)
         if batch.rows:

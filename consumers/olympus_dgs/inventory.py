@@ -61,6 +61,8 @@ class Inventory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.refusal = ""
+        """Why the last transaction could not be kept; empty: it was."""
         with self._as_storage_error():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
@@ -122,15 +124,20 @@ class Inventory:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._as_storage_error():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        try:
+            with self._as_storage_error():
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+        except StorageError as error:
+            self.refusal = str(error)
+            raise
+        self.refusal = ""
 
     @contextlib.contextmanager
     def _as_storage_error(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ from fleetwire.in_hand import InHand
 from fleetwire.mqtt import Message, MqttError, TopicFilter
 from fleetwire.settings import StageSettings
 from fleetwire.topics import Topics
+from fleetwire.troubles import GATEWAY_REFUSES, NOT_CONNECTED, Absence, tell_storage
 from fleetwire.witness import Witness
 
 FILE_NAME: Final = "olympus_dgs.sqlite"
@@ -53,6 +54,8 @@ class OlympusStage:
         self._http = HttpEndpoint("olympus_dgs", routes(self._opened, self._health), settings.listen_address)
         self._tasks: list[asyncio.Task[None]] = []
         self._emptied_total = 0
+        self._storing = Absence(self.witness, GATEWAY_REFUSES, "gateway")
+        self._session = Absence(self.witness, NOT_CONNECTED, "broker")
 
     async def start(self) -> Mapping[str, str]:
         """Open the inventory, subscribe, serve; raises SettingsError or StorageError."""
@@ -99,6 +102,9 @@ class OlympusStage:
             emptied_total=self._emptied_total,
             broker_connected=self._client.connected.is_set(),
         )
+        tell_storage(self.witness, FILE_NAME, self._inventory.refusal)
+        self._storing.see(present=not self._writer.refusal, detail=self._writer.refusal)
+        self._session.see(present=self._client.connected.is_set(), detail=self._client.lack)
         # The last snapshot is taken when the file is closed already, and a file may fail at any time.
         with contextlib.suppress(StorageError):
             self.witness.counters["to_store"] = self._inventory.to_store_count

@@ -44,6 +44,8 @@ class InventoryWriter:
         self.conflicts_total = 0
         self.refused_total = 0
         self.retries_total = 0
+        self.refusal = ""
+        """Why the gateway takes nothing now; empty: it took the last, or was not asked."""
         self._inventory = inventory
         self._gateway = gateway
         self._on_taken = on_taken
@@ -82,6 +84,8 @@ class InventoryWriter:
                 if asyncio.iscoroutine(result):
                     await result
             except (GatewayError, StorageError) as error:
+                if isinstance(error, GatewayError):
+                    self.refusal = str(error)
                 if self._failures == 0:
                     _log.warning("%s; trying again", error)
                 self._failures += 1
@@ -89,7 +93,7 @@ class InventoryWriter:
                 span_s = min(RETRY_CAP_S, RETRY_BASE_S * 2 ** min(self._failures, _LARGEST_EXPONENT))
                 await asyncio.sleep(random.uniform(RETRY_BASE_S / 2, span_s))
             else:
-                self._failures = 0
+                self._failures, self.refusal = 0, ""
                 return
 
     def _take(self, batch: Sequence[tuple[DeviceDocument, Done]]) -> None:

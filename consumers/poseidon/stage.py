@@ -32,6 +32,7 @@ from fleetwire.host_presence import HostPresence
 from fleetwire.mqtt import MqttError
 from fleetwire.settings import StageSettings
 from fleetwire.topics import Topics
+from fleetwire.troubles import NOT_CONNECTED, Absence, tell_storage
 from fleetwire.witness import Witness
 
 FILE_NAME: Final = "poseidon.sqlite"
@@ -62,6 +63,8 @@ class PoseidonStage:
         self._http: HttpEndpoint | None = None
         self._reads: Reads | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._feed = Absence(self.witness, NOT_CONNECTED, "feed")
+        self._session = Absence(self.witness, NOT_CONNECTED, "broker")
 
     async def start(self) -> Mapping[str, str]:
         """Open the file, begin to follow and to serve; raises SettingsError or StorageError."""
@@ -117,6 +120,9 @@ class PoseidonStage:
             outcomes_refused_total=self._answerer.refused,
             dead_letters_total=sum(self.witness.rejects.values()),
         )
+        tell_storage(self.witness, FILE_NAME, self._file.refusal)
+        self._feed.see(present=self._follower.connected, detail=f"no feed of the gateway: {self._follower.failure}")
+        self._session.see(present=self._client.connected.is_set(), detail=self._client.lack)
 
     def handlers(self) -> Mapping[str, Handler]:
         """``final_read`` and ``applied_times``."""

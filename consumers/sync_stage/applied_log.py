@@ -32,6 +32,8 @@ class AppliedLog:
     def __init__(self, folder: Path) -> None:
         self.sets: dict[str, IntervalSet] = {}
         self._unsaved: set[str] = set()
+        self.refusal = ""
+        """Why the last commit failed; empty: it did not."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(folder / FILE_NAME, isolation_level=None)
@@ -57,7 +59,9 @@ class AppliedLog:
         except sqlite3.Error as error:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
+            self.refusal = str(error)
             raise StorageError(f"{FILE_NAME}: {error}") from error
+        self.refusal = ""
         self._unsaved.clear()
 
     def close(self) -> None:

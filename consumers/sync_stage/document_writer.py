@@ -103,6 +103,8 @@ class DocumentWriter:
         self._added = asyncio.Event()
         self._suspect_is_next = False
         self._setbacks = 0
+        self.refusal = ""
+        """Why the gateway takes nothing now; empty: it took the last, or was not asked."""
         self._lives: deque[int] = deque(maxlen=LIVES_KNOWN)
         # Nothing is cut off at first, but whoever answers then is known before anything is written.
         self._cut_off: Request | None = Request([], alone=False)
@@ -144,9 +146,13 @@ class DocumentWriter:
             settled = await self._write_next()
         except GatewayError as error:
             self.counters.gateway_errors += 1
+            self.refusal = str(error)
             _log.warning("%d documents wait: %s", len(self), error)
             settled = False
-        self._setbacks = 0 if settled else self._setbacks + 1
+        if settled:
+            self._setbacks, self.refusal = 0, ""
+        else:
+            self._setbacks += 1
         return settled
 
     async def _judge(self, cut_off: Request) -> None:

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from consumers.sync_stage import applied_log
 from consumers.sync_stage.applied_log import AppliedLog
 from consumers.sync_stage.canonical_documents import prepare, read_status
 from consumers.sync_stage.document_writer import DocumentWriter
@@ -39,6 +40,7 @@ from fleetwire.partition import is_responsible
 from fleetwire.settings import PREFIX, StageSettings
 from fleetwire.stage_sessions import SESSION_EXPIRY_S, StageSessions
 from fleetwire.topics import Topics
+from fleetwire.troubles import GATEWAY_REFUSES, NOT_CONNECTED, Absence, tell_storage
 from fleetwire.witness import Witness
 
 BACKLOG_LIMIT: Final = 2_000
@@ -66,6 +68,8 @@ class SyncStage:
         self._settings = settings
         self._options = read_options(settings)
         self._topics = Topics(settings.topic_root)
+        self._storing = Absence(self.witness, GATEWAY_REFUSES, "gateway")
+        self._session = Absence(self.witness, NOT_CONNECTED, "broker")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> Mapping[str, str]:
@@ -131,6 +135,11 @@ class SyncStage:
             statuses_total=self._statuses.written,
             dead_letters_total=sum(self.witness.rejects.values()),
         )
+        tell_storage(self.witness, FILE_NAME, self._attempts.refusal)
+        if self._applied is not None:
+            tell_storage(self.witness, applied_log.FILE_NAME, self._applied.refusal)
+        self._storing.see(present=not self._documents.refusal, detail=self._documents.refusal)
+        self._session.see(present=not self._sessions.lack, detail=self._sessions.lack)
 
     def handlers(self) -> Mapping[str, Handler]:
         """No control methods of its own."""

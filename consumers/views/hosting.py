@@ -16,6 +16,8 @@ from consumers.feed.follower import Follower
 from consumers.feed.lines import Unusable
 from consumers.views.view import Selection, View
 from fleetwire.errors import StorageError
+from fleetwire.troubles import NOT_CONNECTED, Absence, tell_storage
+from fleetwire.witness import Witness
 
 RETRY_S: Final = 2.0
 
@@ -48,6 +50,7 @@ class HostedView:
         self._error = ""
         self._file: FoldFile[Any] | None = None
         self._follower: Follower | None = None
+        self._feed: Absence | None = None
 
     async def run(self) -> None:
         """Open the file and follow; returns never."""
@@ -115,6 +118,15 @@ class HostedView:
             skipped=dict(file.skipped) if file else {},
             error=self._error,
         )
+
+    def tell_troubles(self, witness: Witness) -> None:
+        """What is wrong with its file and its feed, if anything is."""
+        file, follower = self._file, self._follower
+        tell_storage(witness, self.view.name, file.refusal if file is not None else self._error)
+        if follower is not None:
+            self._feed = self._feed or Absence(witness, NOT_CONNECTED, self.view.name)
+            detail = f"{self.view.name} has no feed of the gateway: {follower.failure}"
+            self._feed.see(present=follower.connected, detail=detail)
 
     def counters(self) -> dict[str, float]:
         """Figures for the witness, with the view's name in front."""

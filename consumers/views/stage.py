@@ -71,6 +71,7 @@ class ViewsStage:
         """Bring the counters up to date."""
         for hosted in self._hosted:
             self.witness.counters.update(hosted.counters())
+            hosted.tell_troubles(self.witness)
 
     def handlers(self) -> Mapping[str, Handler]:
         """``final_read`` and ``rebuild``."""

@@ -162,6 +162,11 @@ class StageClient:
         return self._group.statistics
 
     @property
+    def lack(self) -> str:
+        """Why there is no connection now; empty while there is one."""
+        return "" if self.connected.is_set() else str(self._last_error or f"{self._who}: not connected yet")
+
+    @property
     def paused(self) -> bool:
         """Whether it reads nothing, because ``backlog_limit`` messages are held."""
         return self._paused

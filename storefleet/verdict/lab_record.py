@@ -33,6 +33,7 @@ class LabFault(Struct, frozen=True, kw_only=True):
     begin_ms: int = 0
     end_ms: int = 0
     evidence: Any = None
+    ended_by_itself: bool = False
 
 
 class LabShape(Struct, frozen=True, kw_only=True):
@@ -91,6 +92,7 @@ def account_faults(faults: Iterable[LabFault]) -> list[FaultAccount]:
             of=" ".join(f"{name} {value}" for name, value in fault.attributes.items()) or "everything",
             begin_ms=fault.begin_ms,
             end_ms=fault.end_ms,
+            ended_by_itself=fault.ended_by_itself,
             effect=_effect(fault.evidence),
         )
         for fault in faults
@@ -110,4 +112,6 @@ def _effect(evidence: object) -> str:
 def describe(fault: FaultAccount) -> str:
     """One fault in one line: what, on whom, where, how long, and whether it took effect by the hop's own word."""
     seconds = f" for {(fault.end_ms - fault.begin_ms) / 1000:.1f} s" if fault.end_ms else ", not lifted"
-    return f"{fault.type} of {fault.of} on {fault.hop}{seconds}" + (f"; {fault.effect}" if fault.effect else "")
+    itself = ", ended by itself" if fault.ended_by_itself else ""
+    effect = f"; {fault.effect}" if fault.effect else ""
+    return f"{fault.type} of {fault.of} on {fault.hop}{seconds}{itself}{effect}"

@@ -299,6 +299,8 @@ class FaultAccount(Struct, frozen=True, kw_only=True):
     begin_ms: int
     end_ms: int = 0
     """0: it was not lifted."""
+    ended_by_itself: bool = False
+    """Nobody lifted it: its lease was over, or its process died."""
     effect: str = ""
 
 

@@ -6,6 +6,7 @@
 | ``ledger.sqlite`` | :mod:`fleetwire.ledger_format` |
 | ``witnesses.jsonl`` | a :class:`WitnessesHeader`, then one :class:`fleetwire.witness.Snapshot` a line, as they arrived |
 | ``letters.jsonl`` | :mod:`storefleet.verdict.letter_file`: every dead letter that was heard |
+| ``log.jsonl`` | :mod:`storefleet.verdict.log_file`: what happened, in order |
 | ``reads.json`` | :class:`Reads`: the final read of every view |
 | ``verdict.json``, ``junit.xml``, ``report.txt`` | what the checker made of it |
 """

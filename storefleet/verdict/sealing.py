@@ -18,10 +18,11 @@ from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.verdict.history import Ledger
 from storefleet.verdict.ledger_file import read_ledger
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME
+from storefleet.verdict.log_file import LOG_FILE_NAME
 from storefleet.verdict.run_format import READS_FILE_NAME, WITNESSES_FILE_NAME, Plan
 from storefleet.verdict.seal import DIGEST_BYTES, FileMark, Seal, differences, plan_marks
 
-FILES: Final = (READS_FILE_NAME, WITNESSES_FILE_NAME, LETTERS_FILE_NAME)
+FILES: Final = (READS_FILE_NAME, WITNESSES_FILE_NAME, LETTERS_FILE_NAME, LOG_FILE_NAME)
 WHOLE_BYTES: Final = 8 * 1024 * 1024
 """A million events leave 420 MB: to digest all of it would take a tenth of the judge's time."""
 BLOCK_BYTES: Final = 64 * 1024

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.command_line import CommandLine, until
+from storefleet.verdict.log_file import LOG_FILE_NAME, read_log
+from tests.lab.command_line import CommandLine, Lab, until
 
 ALARM = "make room on this disk; tills and stages commit nothing until there is"
 """Said by who writes the snapshots down; the journal of processes asks for room, too, when it has to write."""
@@ -33,6 +34,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def trouble_of(lab: Lab, words: str) -> bool:
+    """Whether the status tells of this trouble."""
+    return any(trouble.startswith(words) for trouble in lab.status()["troubles"])
+
+
 def log_of(command_line: CommandLine) -> str:
     """What the detached lab has said."""
     return (command_line.folder / "storefleet-lab.log").read_text(encoding="utf-8")
@@ -44,6 +50,7 @@ def test_it_goes_on_when_there_is_room_again(command_line: CommandLine, small_di
     lab = command_line.up(rate="300/s")
     until(lambda: ALARM in log_of(command_line), "the lab has noticed the full disk")
     assert str(lab.run_folder) in log_of(command_line)
+    until(lambda: trouble_of(lab, "witnesses.jsonl: disk full since "), "status says so", deadline_s=3.0)
     before = lab.stage("emulator")["total"]
     (small_disk / "filler").unlink()
     until(lambda: lab.stage("emulator")["total"] > before + 100, "the tills trade again")
@@ -52,6 +59,8 @@ def test_it_goes_on_when_there_is_room_again(command_line: CommandLine, small_di
     assert verdict["validity"] == "valid"
     assert log_of(command_line).count(ALARM) == 1
     assert "Traceback" not in log_of(command_line)
+    told = [one for one in read_log(lab.run_folder / LOG_FILE_NAME) if one.who == "witnesses.jsonl"]
+    assert [one.kind for one in told][:2] == ["trouble_on", "trouble_off"], "the log had to wait for the disk, too"
 
 
 def test_it_ends_unknown_when_there_never_is(command_line: CommandLine, small_disk: Path) -> None:

@@ -56,6 +56,11 @@ async def call(emulator: Emulator, method: str, **params: object) -> dict[str, i
     return result
 
 
+def troubles_of(emulator: Emulator) -> dict[str, str]:
+    """What is wrong with it, as its next snapshot tells."""
+    return emulator.witness.snapshot("emulator", 1, 1, full=False, loop_stall_ms=0.0).troubles
+
+
 async def until(condition: Callable[[], object], what: str) -> None:
     """Wait until the condition holds; fail by name after DEADLINE_S."""
     deadline_s = time.monotonic() + DEADLINE_S

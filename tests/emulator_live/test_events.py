@@ -12,7 +12,7 @@ import pytest
 from emulator import outbox
 from fleetwire.outcomes import WINDOW
 from tests.broker import Broker
-from tests.emulator_live.lab import answering, call, rows, running, settings_for, until, until_drained
+from tests.emulator_live.lab import answering, call, rows, running, settings_for, troubles_of, until, until_drained
 
 
 @pytest.fixture
@@ -199,10 +199,13 @@ async def test_a_full_disk_stops_sales_and_nothing_else(broker: Broker, tmp_path
         await until(lambda: emulator.running.journal.full, "the disk is full")
         emulator.measure()
         assert emulator.witness.counters["commit_failures_total"] >= 1
+        assert "database or disk is full" in troubles_of(emulator)["disk_full"]
         committed = emulator.witness.counters["committed_total"]
         assert len(answerer.keys) <= committed
         connection.execute("PRAGMA max_page_count = 1000000")
         await until(lambda: emulator.witness.counters["committed_total"] > committed + 100, "sales go on")
+        emulator.measure()
+        assert troubles_of(emulator) == {}
         await call(emulator, "pause_trading")
         await until_drained(emulator)
     assert rows(tmp_path, "SELECT source FROM event GROUP BY source HAVING count(*) <> max(sequence)") == []

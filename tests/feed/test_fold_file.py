@@ -97,9 +97,10 @@ def test_a_full_database_keeps_nothing_of_the_batch_and_the_checkpoint_stays(tmp
         file.commit(big, [], "500")
     assert state(path) == ([], "0", {})
     assert fold.told == []
-    assert file.checkpoint == "0"
+    assert (file.checkpoint, file.refusal) == ("0", "database or disk is full")
     file.connection.execute("PRAGMA max_page_count = 100000")
     file.commit(big, [], "500")
+    assert file.refusal == ""
     assert len(state(path)[0]) == 500
 
 

@@ -32,6 +32,7 @@ def test_what_a_witness_writes_passes(numbers: set[int], full: bool) -> None:
         witness.hand_on(TILL, number)
     witness.reject("schema", TILL, 1)
     witness.register("store_board", TILL, "OPEN")
+    witness.begin_trouble("disk_full", "no room")
     told = witness.snapshot("parm", 1, 1, full=full, loop_stall_ms=0.5)
     report = msgspec.json.decode(msgspec.json.encode(told), type=Snapshot)
     assert possible_in_all(report) == possible(report) == told
@@ -76,6 +77,11 @@ def test_an_interval_that_cannot_be(name: str, intervals: list[list[int]]) -> No
         {"counters": {"lag_ms": 1e300}},
         {"counters": {f"c{number}": 1.0 for number in range(1_001)}},
         {"state": {f"v{number}": {} for number in range(1_001)}},
+        {"troubles": {f"t{number}": "" for number in range(51)}},
+        {"troubles": {"x" * 65: "no room"}},
+        {"troubles": {"": "no room"}},
+        {"troubles": {"disk_full": "x" * 301}},
+        {"troubles": {"disk_full": 28}},
     ],
     ids=str,
 )

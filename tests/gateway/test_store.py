@@ -29,8 +29,10 @@ async def test_a_full_disk_is_503_until_there_is_room(gateway: RunningGateway) -
     assert "database or disk is full" in refused.json()["reason"]
     assert [entry["id"] for entry in (await gateway.changes())["results"]] == ["d0"]
     assert (await gateway.client.get("/fleet/d1")).status_code == 404
+    assert "database or disk is full (SQLITE_FULL)" in gateway.store.refusal
     gateway.connection.execute("PRAGMA max_page_count = 1000000")
     assert (await gateway.client.post("/fleet/_bulk_docs", json=batch)).status_code == 201
+    assert gateway.store.refusal == ""
     entries = (await gateway.changes())["results"]
     assert [entry["seq"] for entry in entries] == list(range(1, 12))
     assert gateway.store.figures() == {

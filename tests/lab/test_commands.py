@@ -36,9 +36,17 @@ def test_a_detached_lab_answers_every_command(command_line: CommandLine) -> None
     assert len(command_line.run("tail", "--count", 5).stdout.splitlines()) == 5
     letters = [json.loads(line) for line in command_line.run("tail", "--count", 3, "--json").stdout.splitlines()]
     assert all(letter["topic"].startswith(f"{lab.description['topic_root']}/") for letter in letters)
+    live = command_line.run("log").stdout.splitlines()
+    assert live[0] == f"run folder: {lab.run_folder}"
+    assert any(line.endswith("lab                phase: trading") for line in live), live
+    assert [one["kind"] for one in lab.status()["happenings"][:2]] == ["start", "phase"]
     assert lab.down()["validity"] == "valid"
     command_line.until_nothing_is_left(within_s=20.0)
     assert "no lab" in command_line.run("status", status=2).stderr
+    past = command_line.run("log").stdout.splitlines()
+    assert set(live[1:]) <= set(past), "a log is only written on"
+    assert past[-1].endswith("lab                phase: check")
+    assert "give either" in command_line.run("log", lab.run_folder, "--name", "lab", status=2).stderr
 
 
 def assert_traced_while_stages_stand_still(lab: Lab) -> None:

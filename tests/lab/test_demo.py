@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+from storefleet.verdict.log_file import LOG_FILE_NAME, read_log
 from tests.lab.command_line import DEADLINE_S, CommandLine, read_verdict, until
 
 DEMO = ("demo", "--stores", 4, "--rate", "40/s", "--runs", "runs")
@@ -53,6 +54,21 @@ def assert_readable(folder: Path) -> None:
     assert (verdict["validity"], verdict["counts"]["ok"], verdict["sent"]) == ("valid", count, count)
     assert "VALID" in (folder / "report.txt").read_text(encoding="utf-8")
     assert_machine_watched(folder)
+    assert_logged(folder)
+
+
+def assert_logged(folder: Path) -> None:
+    """The log has every phase and process, and the fault from its beginning to its end, with what it did."""
+    log = read_log(folder / LOG_FILE_NAME)
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    assert [one.text for one in log if one.kind == "phase"] == [phase["name"] for phase in plan["phases"]]
+    assert {one.who for one in log if one.kind == "start"} == {"lab", *(f"{stage}-1" for stage in STAGES)}
+    on, off = (one for one in log if one.who == "terminals-broker")
+    (fault,) = plan["faults"]
+    assert (on.kind, on.at_ms, off.kind, off.at_ms) == ("fault_on", fault["begin_ms"], "fault_off", fault["end_ms"])
+    assert on.text == "partition of region west on terminals-broker, for at most 30 s"
+    assert "confirmed: " in off.text
+    assert LOG_FILE_NAME in plan["seal"]["files"]
 
 
 def assert_machine_watched(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What ``status`` says of a lab in which a stage stands still: asked three seconds later, who, how long, and what waits there."""
+"""What ``status`` says while a stage stands still: asked three seconds later, who, how long, and what waits there."""
 
 from __future__ import annotations
 

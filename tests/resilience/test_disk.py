@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from storefleet.run import Run
-from tests.resilience.laboratory import counter, plan_of, play, until, until_traded
+from storefleet.verdict.log_file import LOG_FILE_NAME, read_log
+from tests.resilience.laboratory import Played, counter, plan_of, play, until, until_traded
 
 SIZE_MB = 12
 ENOUGH_MB = 64
@@ -49,13 +50,25 @@ def seconds(log: str, words: str) -> list[str]:
     return [line[11:19] for line in log.splitlines() if words in line]
 
 
-async def full_for_a_while(run: Run, disk: Path, refused: Callable[[], float]) -> None:
-    """Fill the disk under load until writes are refused and a few seconds have passed; then make room."""
+async def full_for_a_while(run: Run, disk: Path, process: str, refused: Callable[[], float]) -> None:
+    """Fill the disk under load until writes are refused, which is shown within 3 s, and a few seconds have passed; then
+    make room."""
     await until_traded(run, 100)
     ballast = fill(disk)
-    await until(lambda: refused() > 3, "writes are refused")
+    await until(lambda: refused() > 0, "writes are refused")
+    full = f"{process}: disk full since "
+    await until(lambda: any(one.startswith(full) for one in run.picture().troubles), full, deadline_s=3.0)
+    await until(lambda: refused() > 3, "writes are refused again and again")
     await asyncio.sleep(2.0)
     ballast.unlink()
+
+
+def assert_full_and_over(played: Played, process: str) -> None:
+    """The log tells that the disk under it was full, and that it was not any more; nothing is wrong in the end."""
+    told = [one for one in read_log(played.folder / LOG_FILE_NAME) if one.who == process and "trouble" in one.kind]
+    assert [one.kind for one in told] == ["trouble_on", "trouble_off"], told
+    assert told[0].text.startswith("disk full: ")
+    assert told[1].text.startswith("disk full; it lasted ")
 
 
 async def test_a_full_disk_under_the_gateway_loses_nothing(tmp_path: Path, small_disk: Path) -> None:
@@ -68,7 +81,7 @@ async def test_a_full_disk_under_the_gateway_loses_nothing(tmp_path: Path, small
 
     async def script(run: Run) -> None:
         nonlocal refused
-        await full_for_a_while(run, small_disk, lambda: counter(run, "gateway", "writes_unavailable"))
+        await full_for_a_while(run, small_disk, "gateway-1", lambda: counter(run, "gateway", "writes_unavailable"))
         stored = counter(run, "sync_stage", "handed_on_total")
         await until(lambda: counter(run, "sync_stage", "handed_on_total") > stored + 100, "it goes on by itself")
         refused = counter(run, "gateway", "writes_unavailable")
@@ -81,6 +94,7 @@ async def test_a_full_disk_under_the_gateway_loses_nothing(tmp_path: Path, small
     assert said, "the gateway says what is the matter"
     assert len(said) <= len(set(said)) + 1, "once a second"
     assert "gateway-1" not in played.run.record.restarts
+    assert_full_and_over(played, "gateway-1")
 
 
 async def test_a_full_disk_under_the_ledger_stops_the_tills_and_nothing_else(tmp_path: Path, small_disk: Path) -> None:
@@ -92,7 +106,7 @@ async def test_a_full_disk_under_the_ledger_stops_the_tills_and_nothing_else(tmp
 
     async def script(run: Run) -> None:
         nonlocal failures
-        await full_for_a_while(run, small_disk, lambda: counter(run, "emulator", "commit_failures_total"))
+        await full_for_a_while(run, small_disk, "emulator-1", lambda: counter(run, "emulator", "commit_failures_total"))
         await until_traded(run, 100)
         failures = counter(run, "emulator", "commit_failures_total")
         await run.wait_recovery(30.0)
@@ -104,3 +118,4 @@ async def test_a_full_disk_under_the_ledger_stops_the_tills_and_nothing_else(tmp
     assert said, "the fleet says what is the matter"
     assert len(said) <= len(set(said)) + 1, "once a second"
     assert "emulator-1" not in played.run.record.restarts
+    assert_full_and_over(played, "emulator-1")

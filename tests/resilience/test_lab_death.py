@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storefleet.process_identity import ProcessIdentity
+from storefleet.verdict.log_file import LOG_FILE_NAME, read_log
 from tests.lab.command_line import DEADLINE_S, CommandLine, Lab, read_verdict, until
 
 PAUSE_S = 5.0
@@ -94,6 +95,11 @@ def test_a_killed_lab_goes_on_where_it_was(command_line: CommandLine) -> None:
         died[name] for name in ("started_at_ms", "seed", "name")
     ]
     assert len(ended["restarts"]["lab"]) == 1
+    log = read_log(lab.run_folder / LOG_FILE_NAME)
+    gone_for = ended["restarts"]["lab"][0].removesuffix(" of absence")
+    assert [(one.who, one.text) for one in log if one.kind == "lab_gone"] == [("lab", f"for {gone_for}")]
+    told = ["lab gone" if one.kind == "lab_gone" else one.text for one in log if one.kind in ("phase", "lab_gone")]
+    assert told == phases(lab.run_folder), "one log, from the first lab's beginning to the second one's end"
     assert "restarted: lab after" in command_line.run("verdict", lab.run_folder).stdout
     command_line.until_nothing_is_left(within_s=20.0)
 

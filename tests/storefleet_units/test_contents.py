@@ -73,6 +73,21 @@ def test_a_view_that_holds_everything_is_not_off() -> None:
     assert world.view.agrees(world.ledger.committed)
 
 
+def test_the_oldest_that_is_missing() -> None:
+    """By source; a hole before what lies beyond it, 0 for what is wrong otherwise, and nothing that came since the look."""
+    world = World(till=6, other=3)
+    world.off()
+    assert world.view.oldest_missing() == {TILL: 1, OTHER: 1}
+    world.hold(TILL, 1, 2, 4)
+    world.hold(OTHER, 1, 2, 3, altered=2)
+    world.off()
+    assert world.view.oldest_missing() == {TILL: 3, OTHER: 0}
+    world.hold(TILL, 1, 2, 3, 4)
+    assert world.view.oldest_missing() == {TILL: 5, OTHER: 0}
+    world.hold(TILL, 1, 2, 3, 4, 5, 6)
+    assert world.view.oldest_missing() == {OTHER: 0}
+
+
 def test_one_missing_and_one_too_many_do_not_cancel_out() -> None:
     """The totals are equal, and the view is two off."""
     world = World(till=5)

@@ -11,8 +11,9 @@ import pytest
 from fleetwire.mqtt import Message
 from fleetwire.topics import Topics
 from storefleet import letter_box as module
-from storefleet.letter_box import LetterBox
+from storefleet.letter_box import Counted, LetterBox
 from storefleet.verdict.letter_file import Letter, Letters, read_letters
+from tests.storefleet_units.noted import Noted
 from tests.storefleet_units.test_observer import TILL, canonical, message_of
 
 TOPICS = Topics("storefleet/test")
@@ -138,6 +139,24 @@ def test_a_lab_that_goes_on_writes_behind_what_the_one_before_has_left(tmp_path:
     assert ([one.reason for one in letters.heard], letters.complete) == (["schema", "totals"], False)
 
 
+def test_the_first_of_each_kind_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With whose it was; all are counted by kind, as many kinds as are told apart; and that the lab was away."""
+    monkeypatch.setattr(module, "KINDS_COUNTED", 2)
+    noted = Noted()
+    box = LetterBox(tmp_path / "letters.jsonl", TOPICS, note=noted.note)
+    for reason, sequence in (("schema", 4), ("schema", 5), ("totals", 6), ("oversized", 7)):
+        box.receive(dead(reason=reason, key=f"{TILL.id}.{sequence}", detail="no"))
+    box.begin_gap()
+    box.begin_gap()
+    assert noted.told() == [
+        ("dead_letter", "parm", f"schema: {TILL.id}.4: no"),
+        ("dead_letter", "parm", f"totals: {TILL.id}.6: no"),
+        ("heard_in_part", "lab", "the lab is away from the broker: dead letters may be missed"),
+    ]
+    assert box.kinds == {("parm", "schema"): Counted(f"{TILL.id}.4", 2), ("parm", "totals"): Counted(f"{TILL.id}.6", 1)}
+    box.close()
+
+
 def test_a_run_that_had_no_record_is_not_complete_from_now_on(tmp_path: Path) -> None:
     """A lab of an older version began it."""
     box = LetterBox(tmp_path / "letters.jsonl", TOPICS, missed_since_ms=1)
@@ -171,8 +190,10 @@ def test_a_full_disk_costs_lines_not_letters(tmp_path: Path, caplog: pytest.LogC
     box._file = disk  # type: ignore[assignment]
     box.receive(dead())
     box.receive(dead())
+    assert box.refusal == "No space left on device"
     disk.full = False
     box.receive(dead(reason="totals"))
+    assert box.refusal == ""
     box.finish()
     box.close()
     letters = letters_of(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,6 +122,18 @@ def test_a_plain_line_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
     PlainDisplay().say(f"views {UNKNOWN}/s")
     assert written.getvalue() == b"views ?/s\n"
+
+
+def test_troubles_stand_in_both() -> None:
+    """The panel has a line each; the plain line the worst, shortened, and how many more there are."""
+    full = "gateway-1: disk full since 20:16:01: " + "x" * 100
+    one, two = replace(CALM, troubles=(full,)), replace(CALM, troubles=(full, "dead letters: parm schema 81"))
+    assert plain_line(one).endswith(f" | off: nothing | trouble: {full[:100]}")
+    assert plain_line(two).endswith(f" | trouble: {full[:100]} and 1 more")
+    lines = drawn(two)
+    assert max(map(len, lines)) == live.PANEL_WIDTH
+    assert any("! gateway-1: disk full since 20:16:01" in one for one in lines)
+    assert any("! dead letters: parm schema 81" in one for one in lines)
 
 
 def test_every_stage_has_a_label() -> None:

@@ -23,6 +23,7 @@ from storefleet.observatory import Observatory
 from storefleet.run_clock import RunClock, slept_s
 from storefleet.verdict.machine import ClockStep, MachineRecord, Stall
 from tests.lab.command_line import REPOSITORY
+from tests.storefleet_units.noted import Noted
 from tests.storefleet_units.test_machine_figures import PRESSURE, STAT
 
 DEADLINE_S = 30.0
@@ -252,11 +253,13 @@ def test_a_step_of_the_hosts_clock_is_noted_with_its_moment(
     """Each once, ahead and back, by what the host's clock shows then; the next lab begins where the host's clock is."""
     clock, host_ms = RunClock(), [1_000_000]
     monkeypatch.setattr(machine_watch, "now_ms", lambda: host_ms[0])
-    watch = MachineWatch(observatory, lambda: 1_000_000, tmp_path)
+    noted = Noted()
+    watch = MachineWatch(observatory, lambda: 1_000_000, tmp_path, note=noted.note)
     for moved_ms in (0, 199, 60_000, 0, -90_000):
         host_ms[0] += moved_ms
         watch._look_at_host_clock()
     assert watch.record.clock_steps == [ClockStep(1_060_199, 60_199), ClockStep(970_199, -90_000)]
+    assert noted.told() == [("clock_step", "lab", "by +60.2 s"), ("clock_step", "lab", "by -90.0 s")]
     later = MachineWatch(observatory, clock.now_ms, tmp_path, watch.record)
     assert later.record.clock_steps[2:] == [ClockStep(970_199, 29_801)]
 

@@ -19,6 +19,7 @@ from storefleet.observatory import Observatory
 from storefleet.verdict.machine import Stall
 from storefleet.verdict.run_format import WitnessesHeader
 from storefleet.verdict.witnesses_header import read_header
+from tests.storefleet_units.noted import Noted
 
 TILL = "taco.west.s0001.r01"
 TILL_2 = "taco.west.s0001.r02"
@@ -430,3 +431,26 @@ def test_terminals_have_a_shape(observatory: Observatory, state: object) -> None
         observatory.receive(snapshot("emulator") | {"state": {"terminals": state}})
     observatory.receive(snapshot("emulator") | {"state": {"terminals": {TILL: [True, 1, 1]}}})
     assert observatory.board_truth() == {"taco.west.s0001": ["OPEN"]}
+
+
+def test_troubles_are_told_as_they_are_now(tmp_path: Path) -> None:
+    """Each instance has its own; a late report changes nothing; what an earlier lab has written is not told again."""
+    noted, file = Noted(), tmp_path / "witnesses.jsonl"
+    found = Observatory(file, HEADER, noted.note)
+    found.receive(snapshot("gateway", number=2, troubles={"disk_full": "no room"}))
+    found.receive(snapshot("gateway", number=1))
+    found.receive(snapshot("gateway", instance=2, number=1))
+    assert [(one.who, one.code, one.detail) for one in found.troubles.all()] == [("gateway-1", "disk_full", "no room")]
+    found.receive(snapshot("gateway", incarnation=2, number=1))
+    assert found.troubles.all() == []
+    assert [kind for kind, *_ in noted.rows] == ["trouble_on", "trouble_off"]
+    found.receive(snapshot("gateway", incarnation=2, number=2, loop_stall_ms=600.0, at_ms=10_000))
+    assert noted.rows[-1] == ("standstill", "gateway-1", "0.6 s (event loop)", 9_400)
+    found.close()
+    later = Noted()
+    again = Observatory(file, HEADER, later.note)
+    again.recall()
+    for stall in found.stalls:
+        again.keep_stall(stall)
+    assert (again.troubles.all(), later.rows, again.stalls) == ([], [], found.stalls)
+    again.close()

@@ -14,6 +14,7 @@ from storefleet import processes
 from storefleet.process_identity import identify
 from storefleet.process_journal import ProcessJournal
 from storefleet.processes import BEHIND_A_GATE, Child, Processes
+from tests.storefleet_units.noted import Noted
 
 DEADLINE_S = 60.0
 
@@ -70,6 +71,34 @@ async def test_none_is_started_again_once_the_start_has_failed(
             await until(lambda: not child.running)
             await asyncio.wait_for(driver._supervisors["one-1"], DEADLINE_S)
             assert caplog.text == told
+
+
+async def test_why_a_process_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal, or the exit status and the last words of that life, without its secrets; each end and start is told."""
+    monkeypatch.setattr(processes, "RESTART_DELAY_MINIMUM_S", 0.01)
+    monkeypatch.setattr(processes, "RESTART_DELAY_MAXIMUM_S", 0.01)
+    lives = ("echo begin >&2; kill -9 $$", "exit 3", "echo not authorized: hush-hush >&2; exit 2", "exec sleep 600")
+    noted, folder = Noted(), tmp_path / "lives"
+    folder.mkdir()
+    for number, life in enumerate(lives, start=1):
+        (folder / str(number)).write_text(life, encoding="utf-8")
+    with contextlib.closing(ProcessJournal(tmp_path)) as journal:
+        async with Processes(tmp_path, journal, noted.note, lambda name: ["hush-hush", name]) as driver:
+            command = ("sh", "-c", f'. {folder}/"$LIFE"')
+            child = Child(
+                name="one-1", command=command, environment=lambda life: {"LIFE": str(life)}, log_file=tmp_path / "log"
+            )
+            await driver.start(child)
+            await until(lambda: child.incarnation == len(lives) and child.running)
+        reasons = ["signal SIGKILL", "exit status 3", "exit status 2: not authorized: ***"]
+        assert journal.exits["one-1"] == reasons
+    ends = [[("end", "one-1", reason), ("restart", "one-1", f"after {reason}")] for reason in reasons]
+    assert noted.told() == [
+        ("start", "lab", ""),
+        ("start", "one-1", ""),
+        *(happening for pair in ends for happening in pair),
+        ("stop", "one-1", "signal SIGTERM"),
+    ]
 
 
 async def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:

@@ -29,8 +29,10 @@ from storefleet.observatory import Observatory
 from storefleet.plan import LabPlan
 from storefleet.run import Run, endless_script
 from storefleet.run_clock import RunClock
+from storefleet.run_log import RunLog
 from storefleet.run_record import RunRecord
 from storefleet.steering import steering_handlers
+from storefleet.verdict.log_file import LOG_FILE_NAME, LogHeader, read_log
 from storefleet.verdict.result import Verdict
 from storefleet.verdict.run_format import READS_FILE_NAME
 from tests.storefleet_units.plans import lab_plan
@@ -47,6 +49,9 @@ class AnsweringLab:
         self.run_folder = folder
         self.client_handlers: dict[str, Handler] = {}
         self.observatory = Observatory(folder / "witnesses.jsonl")
+        self.log = RunLog(folder / LOG_FILE_NAME, LogHeader())
+        self.letters = None
+        self.processes = SimpleNamespace(children={})
         self.past = None
         self.started_s = 1.0
         self.journal = SimpleNamespace(exits={})
@@ -130,6 +135,8 @@ async def test_what_people_tell_the_lab_is_recorded(lab: AnsweringLab, monkeypat
         ("close", {"bytes": 5_012}),
     ]
     assert written.commands[0].at_ms > 0
+    told = read_log(lab.run_folder / LOG_FILE_NAME)
+    assert [one.text[:16] for one in told if one.kind == "command"] == ["burst events 5", "close store xxxx"]
     monkeypatch.setattr(run_module, "COMMAND_LIMIT", 2)
     run.note_command("burst", {})
     assert (len(run.record.commands), run.record.commands_unkept) == (2, 1)

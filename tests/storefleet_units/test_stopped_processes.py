@@ -16,6 +16,7 @@ from storefleet.process_identity import identify
 from storefleet.processes import Child
 from storefleet.stopped_processes import StoppedProcesses
 from tests.lab.command_line import until
+from tests.storefleet_units.noted import Noted
 
 
 @pytest.fixture
@@ -27,9 +28,10 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_stop_is_noted_piece_by_piece(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    """Each full second of a stop at once, and the rest when it is over; a short one not at all."""
+    """Each full second of a stop at once, and the rest when it is over; a short one not at all. The log has it once."""
     now_ms = [10_000]
-    observatory = Observatory(tmp_path / "witnesses.jsonl")
+    noted = Noted()
+    observatory = Observatory(tmp_path / "witnesses.jsonl", note=noted.note)
     child = Child(name="broker-1", command=["x"], environment=lambda _: {}, log_file=tmp_path / "log")
     child.identity = identify(sleeper.pid)
     watch = StoppedProcesses(observatory, {"broker-1": child}, lambda: now_ms[0])
@@ -55,4 +57,5 @@ def test_a_stop_is_noted_piece_by_piece(tmp_path: Path, sleeper: subprocess.Pope
     assert watch.stopped_s("broker-1") == 1.35, "since it was seen to be, however it is noted"
     assert look(12_700, signal.SIGCONT) == [(11_000, 1_100), (12_100, 600)]
     assert watch.stopped_s("broker-1") is None
+    assert noted.rows == [("stopped", "broker-1", "", 11_000), ("running", "broker-1", "after 1.7 s", 12_700)]
     observatory.close()

@@ -108,6 +108,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "other reads": (of_another_run("reads.json"), "reads.json is not the one that this run left"),
     "other letters": (replaced("letters.jsonl", b"begun_at_ms", b"begun_at_Ms"), "as many bytes, 100, but others"),
     "no letters": (lambda folder: (folder / "letters.jsonl").unlink(), "letters.jsonl is gone: 100 bytes"),
+    "a log": (lambda folder: (folder / "log.jsonl").write_bytes(b"{}"), "log.jsonl was not there when the run ended"),
     "a witness edited": (replaced("witnesses.jsonl", b"taken_total", b"Taken_total"), "witnesses.jsonl is not"),
     "a view": (amended("plan.json", without_view), "plan.json is not the one that this run left: views"),
     "letters not expected": (amended("plan.json", lambda plan: plan.pop("letters")), "this run left: letters"),
