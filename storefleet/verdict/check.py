@@ -26,6 +26,7 @@ from storefleet.verdict.letters import judge_letters
 from storefleet.verdict.machine import Standstill, total_ms
 from storefleet.verdict.missing_evidence import ledger_gaps, missing_evidence
 from storefleet.verdict.result import (
+    TROUBLE_LIMIT,
     ClassAccount,
     Invalid,
     MachineAccount,
@@ -55,6 +56,7 @@ def check(history: History) -> Verdict:
 def _check(history: History) -> Verdict:
     history = _with_what_was_dropped(_without_broken_reads(history))
     verdict = Verdict(validity="unknown", run=history.run, faults=history.faults, restarts=history.restarts)
+    verdict.troubles = [one.words for one in history.incidents if one.kind == "trouble"][:TROUBLE_LIMIT]
     if history.ledger is None:  # without the truth nothing that was found is wrong, and nothing right
         verdict.unknown = list(_unknowns(replace(history, views=[]), Judged(Classes(), {})))
         return verdict

@@ -61,6 +61,8 @@ def _briefly(finding: Finding) -> str:
     if not finding.places or finding.code == "restarts":
         return ""
     place = finding.places[0]
+    if not place.places:
+        return ""
     if len(place.places) == 1 and {suspect.name for suspect in place.suspects} <= {*place.places}:
         return f", {_in(place)}"
     if place.suspects:
@@ -97,7 +99,7 @@ def _wrapped(word: str, text: str) -> list[str]:
 
 
 def _where(place: FindingPlace, *, alone: bool) -> str:
-    count = "" if alone else f"{place.count:,} "
+    count = "" if alone or not place.count else f"{place.count:,} "
     if place.detail and len(place.places) <= 1 and not place.last_seen:
         text = place.detail if not place.suspects or place.places == [place.suspects[0].name] else ""
         text = text or f"{place.detail}; suspect: {_named(place.suspects)}"

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from fleetwire.intervals import IntervalSet
 from storefleet.verdict.addresses import Places
 from storefleet.verdict.blame import Address, Attempts
@@ -392,12 +394,25 @@ def _plain(found: Found, code: str) -> Iterator[Finding]:
             yield Finding(code=code, what=f"{wrong.text}: {wrong.detail}", count=1, next_command=_log(found.history))
 
 
+def _over_budget(found: Found, code: str) -> Iterator[Finding]:
+    """One for each budget that is exceeded, with what is known of what it counts."""
+    told = {finding.code: finding for finding in _told(found)}
+    for one in found.verdict.budgets:
+        if one.exceeded:
+            what = f"{one.count:,} {one.words}, allowed {one.allowed:,}"
+            details = [FindingPlace(count=0, detail=detail) for detail in one.details[:PLACE_LIMIT]]
+            plain = Finding(code=code, what=what, count=one.count, places=details, next_command=_log(found.history))
+            known = told.get(one.name)
+            yield plain if known is None else replace(known, code=code, what=what, count=one.count)
+
+
 _MAKERS: Final[dict[str, Callable[[Found, str], Iterator[Finding]]]] = {
     **dict.fromkeys((name for name in EVENTS if name in INVALID_REASONS), _of_events),
     "late": _late,
     "registers_differ": _differences,
     "totals_differ": _differences,
     "dead_letters": _dead_letters,
+    "over_budget": _over_budget,
 }
 
 
@@ -448,14 +463,18 @@ def _restarts(found: Found) -> Finding:
     restarts = found.verdict.restarts or {}
     count = sum(map(len, restarts.values()))
     places = [
-        FindingPlace(count=len(exits), places=[name], detail=f"{name}: {exits[-1]}")
+        FindingPlace(count=len(exits), detail=f"{name}: {exits[-1]}")
         for name, exits in sorted(restarts.items())
         if exits
     ]
+    times = [one.from_ms for one in found.history.incidents if one.kind == "end"]
     return Finding(
         code="restarts",
         what=f"{count:,} restart{'s' * (count != 1)}: a process ended that nobody had asked to",
         count=count,
+        from_ms=min(times, default=0),
+        until_ms=max(times, default=0),
+        since="ended" if times else "",
         places=places[:PLACE_LIMIT],
         next_command=_log(found.history),
     )

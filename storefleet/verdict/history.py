@@ -322,6 +322,8 @@ class Incident:
     until_ms: int
     """FOREVER_MS: it was not over at the end."""
     words: str
+    kind: str = ""
+    """``fault``, ``standstill``, ``end`` of a process, or ``trouble``."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,6 +19,7 @@ EXAMPLE_LIMIT: Final = 20
 KEY_LIMIT: Final = 5
 """So many of a finding are shown with all that is known of each."""
 NAMED_LETTER_LIMIT: Final = 100
+TROUBLE_LIMIT: Final = 20
 
 Validity = Literal["valid", "invalid", "unknown"]
 EXIT_STATUS: Final[dict[Validity, int]] = {"valid": 0, "invalid": 1, "unknown": 3}
@@ -190,6 +191,7 @@ class FindingPlace(Struct, frozen=True, kw_only=True):
     """How many of a finding went wrong at one address."""
 
     count: int
+    """0: the detail says it."""
     places: list[str] = field(default_factory=list)
     """The whole span, as in :class:`PlaceAccount`; or the stage that said so."""
     last_seen: str = ""
@@ -356,6 +358,8 @@ class Verdict(Struct, kw_only=True):
     faults: list[FaultAccount] = field(default_factory=list)
     restarts: dict[str, list[str]] | None = None
     """Process -> how each of its ends was that nobody had asked for; None where nobody says."""
+    troubles: list[str] = field(default_factory=list)
+    """What stages, or the lab, said was wrong with them, in words: a full disk, a refused subscription; the first 20."""
     sent: int = 0
     invented: int = 0
     counts: dict[str, int] = field(default_factory=dict)

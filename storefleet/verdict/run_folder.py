@@ -30,6 +30,7 @@ from storefleet.verdict.lab_record import LabRecord, account_faults, lab_record
 from storefleet.verdict.ledger_file import read_ledger
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME, read_letters
 from storefleet.verdict.letters import replayable
+from storefleet.verdict.log_file import LOG_FILE_NAME, read_log
 from storefleet.verdict.plan_check import BrokenPlan, usable
 from storefleet.verdict.reads_file import read_views
 from storefleet.verdict.result import NAMED_LETTER_LIMIT, RunAccount, Unknown, Verdict, unknown
@@ -193,7 +194,7 @@ def _enter_story(history: History, folder: Path, plan: Plan, record: LabRecord) 
         rate_per_s=record.lab.rate_per_s,
     )
     history.faults = account_faults(record.faults)
-    history.incidents = incidents(history.faults, plan.stalls)
+    history.incidents = incidents(history.faults, plan.stalls, read_log(folder / LOG_FILE_NAME))
     history.restarts = plan.restarts
     history.allow = plan.allow
 

@@ -161,6 +161,8 @@ def _story(verdict: Verdict) -> Iterator[Text]:
         yield Text(f"Started {date_and_clock(run.started_at_ms)}{ended}.")
     for fault in verdict.faults:
         yield Text(f"Fault at {clock(fault.begin_ms)}: {describe(fault)}.")
+    for words in verdict.troubles:
+        yield Text(f"Trouble: {words}.")
 
 
 def _remarks(verdict: Verdict) -> Iterator[Text]:

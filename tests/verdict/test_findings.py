@@ -15,6 +15,7 @@ from storefleet.verdict.history import FOREVER_MS, History, Incident
 from storefleet.verdict.incidents import incidents
 from storefleet.verdict.lab_record import describe
 from storefleet.verdict.letter_file import Letter, Letters
+from storefleet.verdict.log_file import Happening
 from storefleet.verdict.machine import Stall
 from storefleet.verdict.result import FaultAccount, Finding, RunAccount, Verdict
 from storefleet.verdict.table import plain_text
@@ -402,6 +403,11 @@ def replace_folder(account: RunAccount, folder: str) -> RunAccount:
     return msgspec.structs.replace(account, folder=folder)
 
 
+def stood_still(stage: str, from_ms: int, until_ms: int, words: str) -> Incident:
+    """Since the run began."""
+    return Incident(stage, START_MS + from_ms, START_MS + until_ms, words, "standstill")
+
+
 def test_incidents_are_in_order_and_pieces_of_one_standstill_are_one() -> None:
     """A fault that was not lifted has no end; the machine's own standstills are told elsewhere."""
     fault = FaultAccount(name="a", type="down", hop="parm-broker", of="everything", begin_ms=START_MS + 7_000)
@@ -413,14 +419,73 @@ def test_incidents_are_in_order_and_pieces_of_one_standstill_are_one() -> None:
         Stall("broker-1", START_MS + 5_500, 700.0),
     ]
     assert incidents([fault], stalls) == [
-        Incident("parm", START_MS + 5_000, START_MS + 6_600, "parm-1 stood still for 1.6 s, from 22:13:25.000"),
-        Incident("broker", START_MS + 5_500, START_MS + 6_200, "broker-1 stood still for 0.7 s, from 22:13:25.500"),
+        stood_still("parm", 5_000, 6_600, "parm-1 stood still for 1.6 s, from 22:13:25.000"),
+        stood_still("broker", 5_500, 6_200, "broker-1 stood still for 0.7 s, from 22:13:25.500"),
         Incident(
             "parm-broker", START_MS + 7_000, FOREVER_MS,
-            "down of everything on parm-broker, not lifted, from 22:13:27.000",
+            "down of everything on parm-broker, not lifted, from 22:13:27.000", "fault",
         ),
-        Incident("parm", START_MS + 9_000, START_MS + 9_600, "parm-1 stood still for 0.6 s, from 22:13:29.000"),
+        stood_still("parm", 9_000, 9_600, "parm-1 stood still for 0.6 s, from 22:13:29.000"),
     ]  # fmt: skip
+
+
+def test_what_the_log_tells_is_an_incident_until_it_is_over() -> None:
+    """An end until the process runs again, a trouble until the same one is over; of two at once each has its own end."""
+    happenings = [
+        Happening(at_ms=START_MS + 1_000, kind="start", who="parm-1"),
+        Happening(at_ms=START_MS + 2_000, kind="end", who="parm-1", text="signal SIGKILL"),
+        Happening(at_ms=START_MS + 2_200, kind="restart", who="parm-1", text="after signal SIGKILL"),
+        Happening(
+            at_ms=START_MS + 3_000, kind="trouble_on", who="gateway-1", text="disk full: database or disk is full"
+        ),
+        Happening(at_ms=START_MS + 3_500, kind="trouble_on", who="gateway-1", text="not connected: feed"),
+        Happening(at_ms=START_MS + 5_000, kind="trouble_off", who="gateway-1", text="disk full; it lasted 2.0 s"),
+        Happening(at_ms=START_MS + 6_000, kind="heard_in_part", who="lab", text="a gap of 2 s"),
+    ]
+    assert incidents([], [], happenings) == [
+        Incident(
+            "parm", START_MS + 2_000, START_MS + 2_200, "parm-1 ended unasked at 22:13:22.000: signal SIGKILL", "end"
+        ),
+        Incident(
+            "gateway", START_MS + 3_000, START_MS + 5_000,
+            "gateway-1: disk full: database or disk is full, at 22:13:23.000 to 22:13:25.000", "trouble",
+        ),
+        Incident(
+            "gateway", START_MS + 3_500, FOREVER_MS,
+            "gateway-1: not connected: feed, at 22:13:23.500, to the end", "trouble",
+        ),
+        Incident(
+            "lab", START_MS + 6_000, START_MS + 6_000, "lab: messages are missing: a gap of 2 s, at 22:13:26.000", "trouble"
+        ),
+    ]  # fmt: skip
+
+
+def test_a_trouble_is_named_where_it_may_be_the_reason() -> None:
+    """Beside what was late or lost at that stage, and among what the report says of the run."""
+    history = run(healthy())
+    happenings = [Happening(at_ms=START_MS + 3_000, kind="trouble_on", who="gateway-1", text="disk full: no room")]
+    history.incidents = incidents([], [], happenings)
+    lose(history, ONE, 4, after="sync_stage", handed_on=True)
+    words = "gateway-1: disk full: no room, at 22:13:23.000, to the end"
+    verdict = check(history)
+    assert verdict.troubles == [words]
+    assert f"  during  {words}" in plain_text(verdict)
+    assert f"Trouble: {words}." in plain_text(verdict)
+
+
+def test_an_exceeded_budget_has_what_it_counts() -> None:
+    """Which process, when, and what shows more."""
+    history = run(healthy())
+    history.restarts, history.allow = {"parm-1": ["signal SIGKILL"] * 2}, {"restarts": 1, "resent": 0}
+    history.incidents = incidents([], [], [Happening(at_ms=START_MS + 2_000, kind="end", who="parm-1", text="x")])
+    assert first_lines(history, 6) == [
+        "INVALID  lab: 2 restarts, allowed 1",
+        "",
+        "2 restarts, allowed 1",
+        "  where   parm-1: signal SIGKILL",
+        "  when    ended 22:13:22.000 UTC",
+        f"  next    storefleet log {FOLDER}",
+    ]
 
 
 def test_every_finding_is_in_the_values_too() -> None:
