@@ -17,6 +17,8 @@ from tests.lab.command_line import CommandLine
         (("up", "--rate", "fast"), ("--rate 'fast'", "200/s")),
         (("up", "--rate", "200/fortnight"), ("--rate '200/fortnight'", "600/min")),
         (("up", "--rate", "nan"), ("--rate 'nan'", "200/s")),
+        (("up", "--allow", "healed"), ("--allow 'healed'", "healed=0", "dead-letters")),
+        (("demo", "--allow", "sorrows=1"), ("--allow 'sorrows'", "healed, restarts")),
         (("up", "--time-scale", "nan"), ("--time-scale nan", "0.01 to 100000")),
         (("up", "--time-scale", "often"), ("--time-scale", "storefleet up --help")),
         (("up", "--name", "My Lab"), ("--name 'My Lab'", "a-z, 0-9 and dash")),

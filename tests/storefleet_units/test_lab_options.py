@@ -21,6 +21,7 @@ from storefleet.lab_options import (
     check_broker_options,
     descriptor_limit,
     make_plan,
+    read_allow,
     read_fleet,
     require_descriptors,
     take_password,
@@ -159,3 +160,34 @@ def test_somebody_elses_broker() -> None:
     check_broker(ELSEWHERE, confirmed=True)
     with pytest.raises(SettingsError, match="say --yes-external if that is meant"):
         check_broker(ELSEWHERE, confirmed=False)
+
+
+def test_budgets_come_from_a_file_an_option_and_a_program(tmp_path: Path) -> None:
+    """The option goes before the file, name by name; the fleet is what the rest of the file says; the plan keeps them."""
+    file = tmp_path / "fleet.toml"
+    file.write_text("stores = 3\n[allow]\nhealed = 5\ndead-letters = 7\n", encoding="utf-8")
+    allow = read_allow(file, ["healed=0,restarts=1"])
+    assert allow == {"healed": 0, "dead-letters": 7, "restarts": 1}
+    assert read_fleet(file, {}).stores == 3
+    assert plan(tmp_path, allow=allow).allow == allow
+    assert read_allow(None, []) == {}
+    with pytest.raises(SettingsError, match="no such budget"):
+        plan(tmp_path, allow={"sorrows": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("allow = 3", "allow is a table"),
+        ("[allow]\nsorrows = 3", "no such budget; there are healed"),
+        ("[allow]\nhealed = -3", "whole number"),
+        ('[allow]\nhealed = "none"', "whole number"),
+    ],
+)
+def test_budgets_that_a_file_cannot_have(tmp_path: Path, text: str, words: str) -> None:
+    """One line that names the file."""
+    file = tmp_path / "fleet.toml"
+    file.write_text(text + "\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=words) as error:
+        read_allow(file, [])
+    assert str(file) in str(error.value)
