@@ -23,11 +23,14 @@ CLASSES_JUDGED: Final = (
     "stale",
     "no_outcome",
     "rejected",
+    "never_read",
+    "recovered",
+    "unread",
     "dead_letters",
     "rejected_without_letter",
     "untrue_messages",
 )
-"""Reasons about events and messages; those about a view belong to its own case, those about budgets to theirs."""
+"""Classes of events and reasons about messages; those about a view belong to its own case, those about budgets to theirs."""
 OF_VIEWS: Final = ("late", "registers_differ", "totals_differ", "stale")
 NOT_JUDGED_WITHOUT: Final = {
     "dead_letters": ("letters_missing", "letters_unheard"),
@@ -102,6 +105,8 @@ def _classes(verdict: Verdict) -> Iterator[_Case]:
         wrong = next((one for one in verdict.invalid if one.code == code), None)
         if wrong is not None:
             yield _failure("class", code, f"{wrong.text} ({wrong.detail})", _bodies(verdict, found))
+        elif found:  # nobody need answer for it, and it is not known to be right
+            yield _Case("class", code, "error", code, found[0].what, "\n".join(_bodies(verdict, found)))
         elif why := _not_judged(verdict, code):
             yield _Case("class", code, "skipped", message=why)
         else:

@@ -177,3 +177,17 @@ def test_the_figures_are_the_same_everywhere() -> None:
     for name, count in verdict.counts.items():
         if count:
             assert f"{count:>8,}   {name}" in report
+
+
+def test_what_nobody_need_answer_for_is_an_error() -> None:
+    """Events without an outcome in a run that was cut short: not proven wrong, and not right either."""
+    history = run(healthy())
+    history.aborted = True
+    never_answered(history, range(9, 11), after="broker-raw")
+    history.told_until_ms = None
+    found = read(check(history))
+    error = found["storefleet.class.never_read"]
+    assert isinstance(error, Error)
+    assert error.message == "2 of 30 events without an outcome, or not in every view yet"
+    assert f"{ONE}.9" in error.text
+    assert found["storefleet.class.no_outcome"] is None

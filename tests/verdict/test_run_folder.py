@@ -124,7 +124,7 @@ def test_healthy_folder_is_valid_and_leaves_its_verdict(folder: Path) -> None:
     assert verdict.counts["ok"] == 30
     assert msgspec.json.decode((folder / "verdict.json").read_bytes(), type=Verdict) == verdict
     suite = ElementTree.fromstring((folder / "junit.xml").read_bytes())
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("18", "0", "0")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("21", "0", "0")
     report = (folder / "report.txt").read_text()
     assert report.startswith("VALID")
     assert "30 events were sent" in report
