@@ -100,7 +100,7 @@ def test_a_killed_lab_goes_on_where_it_was(command_line: CommandLine) -> None:
     assert [(one.who, one.text) for one in log if one.kind == "lab_gone"] == [("lab", f"for {gone_for}")]
     told = ["lab gone" if one.kind == "lab_gone" else one.text for one in log if one.kind in ("phase", "lab_gone")]
     assert told == phases(lab.run_folder), "one log, from the first lab's beginning to the second one's end"
-    assert "restarted: lab after" in command_line.run("verdict", lab.run_folder).stdout
+    assert f"lab: {ended['restarts']['lab'][0]}" in command_line.run("verdict", lab.run_folder).stdout
     command_line.until_nothing_is_left(within_s=20.0)
 
 
