@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from rich.table import Table
@@ -13,12 +12,11 @@ from fleetwire.dead_letters import printable
 from storefleet.live import STAGE_LABELS
 from storefleet.plan import SEVERAL_INSTANCES
 from storefleet.recorded_journey import JourneyRow, Outcome, RecordedJourney
+from storefleet.verdict.clock_text import clock
 from storefleet.verdict.ledger_entries import Told
 from storefleet.verdict.sightings import Sighting
 
 NOT_SEEN: Final = "not seen"
-LAST_MOMENT_MS: Final = 253_402_300_799_999
-"""The last that a calendar has, in the year 9999."""
 
 
 def journey_rows(rows: Sequence[JourneyRow]) -> list[tuple[str, str, str, str]]:
@@ -50,13 +48,6 @@ def stranger_text(journey: RecordedJourney) -> str:
     """Of an event that nobody has seen: why, as far as it is known."""
     doubts = "; ".join(_doubts(journey.outcome))
     return f"nobody has seen {journey.key}" + (f": {doubts}" if doubts else "")
-
-
-def clock(at_ms: int) -> str:
-    """The time of day."""
-    if at_ms > LAST_MOMENT_MS:
-        return f"{at_ms} ms"
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M:%S.%f}"[:-3]
 
 
 def _doubts(outcome: Outcome) -> Iterator[str]:

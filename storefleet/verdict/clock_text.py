@@ -10,7 +10,9 @@ LATEST_MS: Final = 253_402_300_799_000
 
 
 def clock(at_ms: int) -> str:
-    """``20:16:01.330``."""
+    """``20:16:01.330``; of a moment that no calendar has, its milliseconds."""
+    if at_ms > LATEST_MS:
+        return f"{at_ms} ms"
     return f"{moment(at_ms):%H:%M:%S.%f}"[:-3]
 
 
