@@ -59,8 +59,8 @@ class Follower:
         self.file = file
         self.backlog = 0
         self.connected = False
-        self.failure = ""
-        """What ended the feed the last time that it failed."""
+        self.failure = "it is silent"
+        """What ended the feed the last time that it failed; until then only silence can be the matter."""
         self.reconnects_total = 0
         self.failures_total = 0
         self._url = f"{url.rstrip('/')}/_changes"

@@ -125,7 +125,7 @@ class HostedView:
         tell_storage(witness, self.view.name, file.refusal if file is not None else self._error)
         if follower is not None:
             self._feed = self._feed or Absence(witness, NOT_CONNECTED, self.view.name)
-            detail = f"{self.view.name} has no feed of the gateway: {follower.failure or 'it is silent'}"
+            detail = f"{self.view.name} has no feed of the gateway: {follower.failure}"
             self._feed.see(present=follower.connected, detail=detail)
 
     def counters(self) -> dict[str, float]:
