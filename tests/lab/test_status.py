@@ -51,7 +51,8 @@ def test_who_stands_still_is_shown_and_what_waits_stands_there(command_line: Com
     assert shown["gateway"]["state"].startswith("stopped ")
     assert shown["gateway"]["backlog"] >= AT_WORK
     assert shown["gateway"]["lag_s"] >= SHOWN_WITHIN_S - 1.0
-    assert [shown[stage]["backlog"] for stage in ("emulator", "parm", "sync_stage", "poseidon", "views")] == [0] * 5
+    assert [shown[stage]["backlog"] for stage in ("emulator", "sync_stage", "poseidon", "views")] == [0] * 4
+    assert shown["parm"]["backlog"] in (0, None), "of what is on the way there, nobody can tell whether PARM has it"
     assert {stage for stage, one in shown.items() if one["state"]} == {"gateway"}
     text = command_line.run("status", "--name", lab.name).stdout
     assert "PARM (yours)" in text
