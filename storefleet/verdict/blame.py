@@ -28,6 +28,7 @@ from storefleet.verdict.history import (
     StageRecord,
     ViewRecord,
     key_text,
+    path_to,
 )
 from storefleet.verdict.lateness import Readings, applied_until
 from storefleet.verdict.result import KEY_LIMIT
@@ -107,11 +108,7 @@ class Evidence:
 
     def path(self, step: str) -> list[StageRecord]:
         """The stages from the first to this one."""
-        result: list[StageRecord] = []
-        while step in self._stages and len(result) <= len(self._stages):
-            result.append(self._stages[step])
-            step = self._stages[step].after
-        return result[::-1]
+        return path_to(self._stages, step)
 
     def found(self, view: ViewRecord, source: str) -> IntervalSet:
         """What the final read of a view holds of a source, as it was when the first view was asked."""

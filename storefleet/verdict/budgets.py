@@ -7,7 +7,7 @@ Without budgets that is told and harms nobody; a budget (``--allow healed=0``, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from fleetwire.errors import SettingsError
@@ -28,11 +28,10 @@ class Count(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """``words``: of one and of several. ``said_first``: where nothing is wrong, the first line tells of it."""
+    """``words``: of one and of several."""
 
     words: tuple[str, str]
     measure: Callable[[Verdict], Count]
-    said_first: bool = False
 
 
 def _healed(verdict: Verdict) -> Count:
@@ -78,8 +77,8 @@ def _letters(counts: Mapping[str, Mapping[str, int]], *, at_least: bool) -> Coun
 
 
 BUDGETS: Final[dict[str, Budget]] = {
-    "healed": Budget(("event healed", "events healed"), _healed, said_first=True),
-    "restarts": Budget(("restart", "restarts"), _restarts, said_first=True),
+    "healed": Budget(("event healed", "events healed"), _healed),
+    "restarts": Budget(("restart", "restarts"), _restarts),
     "resent": Budget(("event sent again", "events sent again"), _resent),
     "repeats": Budget(("repeat absorbed", "repeats absorbed"), _repeats),
     "dead-letters": Budget(("dead letter", "dead letters"), _dead_letters),
@@ -154,11 +153,6 @@ def judge_budgets(accounts: Sequence[BudgetAccount]) -> tuple[list[Invalid], lis
         if one.unsure
     ]
     return over, unsure
-
-
-def said_first(accounts: Iterable[BudgetAccount]) -> Iterator[BudgetAccount]:
-    """Those that the first line of a valid run tells of."""
-    return (one for one in accounts if one.count and BUDGETS[one.name].said_first)
 
 
 def _at(places: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from storefleet.verdict.classify import Judged, rejected_unexpectedly
 from storefleet.verdict.contents import contents_of
 from storefleet.verdict.ends import ends
 from storefleet.verdict.field_differences import field_differences
-from storefleet.verdict.history import History, Sets, SourceLedger, StageRecord, ViewRecord, key_text
+from storefleet.verdict.history import History, Sets, SourceLedger, StageRecord, ViewRecord, key_text, path_to
 from storefleet.verdict.result import EXAMPLE_LIMIT, Example, FieldDifference
 
 
@@ -82,14 +82,13 @@ def example(history: History, judged: Judged, places: Places, *, name: str, sour
 
 def way_to(history: History, view: ViewRecord | None) -> list[StageRecord]:
     """The stages on the way to a view; of no view, to the first that events have."""
-    steps = {stage.step: stage for stage in history.stages}
     last = view or next((one for one in history.views if one.holds == "events"), None)
-    step = last.step if last is not None else ""
-    way: list[StageRecord] = []
-    while step in steps and len(way) < len(steps):
-        way.append(steps[step])
-        step = steps[step].after
-    return way[::-1]
+    return way_to_step(history, last.step if last is not None else "")
+
+
+def way_to_step(history: History, step: str) -> list[StageRecord]:
+    """The stages on the way to a step."""
+    return path_to({stage.step: stage for stage in history.stages}, step)
 
 
 def _fields(history: History, view: ViewRecord, key: Key) -> list[FieldDifference]:

@@ -19,8 +19,8 @@ from storefleet.verdict.addresses import Places
 from storefleet.verdict.blame import Address, Attempts
 from storefleet.verdict.classify import Judged, rejected_unexpectedly
 from storefleet.verdict.ends import Ends, ends
-from storefleet.verdict.examples import example, way_to
-from storefleet.verdict.history import History, Sets, SourceLedger, StageRecord
+from storefleet.verdict.examples import example, way_to, way_to_step
+from storefleet.verdict.history import History, Sets, SourceLedger, StageRecord, ViewRecord
 from storefleet.verdict.result import (
     INVALID_REASONS,
     KEY_LIMIT,
@@ -103,7 +103,9 @@ def _of_events(found: Found, code: str) -> Iterator[Finding]:
         from_ms=from_ms,
         until_ms=until_ms,
         since="sent" if from_ms else "",
-        places=[_place(found, share, time) for share in shares[:PLACE_LIMIT]],
+        places=[
+            _place(found.history, share.address, share.events, time, share.detail) for share in shares[:PLACE_LIMIT]
+        ],
         meanwhile=_meanwhile(found.history, time),
         keys=keys,
         next_command=_trace(found.history, keys),
@@ -208,15 +210,15 @@ Time = tuple[int, int]
 """From when until when something may have been the reason; (0, 0): that is not known."""
 
 
-def _place(found: Found, share: _Share, time: Time) -> FindingPlace:
-    here = _ends(found.history, share.address)
+def _place(history: History, address: Sequence[str], count: int, time: Time, detail: str = "") -> FindingPlace:
+    here = _ends(history, address)
     return FindingPlace(
-        count=share.events,
-        places=list(share.address),
+        count=count,
+        places=list(address),
         last_seen=here.last,
         first_missing=here.first,
-        suspects=_suspects(found.history, share.address, time),
-        detail=share.detail,
+        suspects=_suspects(history, address, time),
+        detail=detail,
     )
 
 
@@ -276,8 +278,7 @@ def _late(found: Found, code: str) -> Iterator[Finding]:
         took_ms = view.healed_to_converged_ms
         if took_ms is None or took_ms - view.stalled_ms <= view.deadline_ms:
             continue
-        record = next(one for one in found.history.views if one.view == view.view)
-        healed_ms = record.healed_at_ms or 0
+        healed_ms = _record(found, view).healed_at_ms or 0
         time = (healed_ms, healed_ms + took_ms)
         yield Finding(
             code=code,
@@ -300,8 +301,7 @@ def _differences(found: Found, code: str) -> Iterator[Finding]:
     blamed = {wrong.detail.partition(":")[0] for wrong in found.verdict.invalid if wrong.code == code}
     for view in found.verdict.views:
         if view.view in blamed & of_kind and view.difference_count:
-            record = next(one for one in found.history.views if one.view == view.view)
-            at_ms = record.read_at_ms or 0
+            at_ms = _record(found, view).read_at_ms or 0
             yield Finding(
                 code=code,
                 what=f"{view.difference_count:,} {what[code].format('s' * (view.difference_count != 1), view.view)}",
@@ -316,9 +316,13 @@ def _differences(found: Found, code: str) -> Iterator[Finding]:
             )
 
 
+def _record(found: Found, view: ViewAccount) -> ViewRecord:
+    return next(one for one in found.history.views if one.view == view.view)
+
+
 def _place_of_view(found: Found, view: ViewAccount, count: int, time: Time) -> FindingPlace:
     """What shows it: its own stage, of which the way to it may be the reason."""
-    record = next(one for one in found.history.views if one.view == view.view)
+    record = _record(found, view)
     way = way_to(found.history, record)
     stages = [stage for stage in way if stage.step == record.step]
     address = (record.view,) if record.hop or not stages else (stages[0].stage,)
@@ -369,22 +373,11 @@ def _letter_key(letter: LetterAccount) -> Example:
 def _place_of_letters(found: Found, stage: str, reason: str, count: int, time: Time) -> FindingPlace:
     """Whoever files a letter may only have found what was done before it."""
     step = next((one for one in found.history.stages if one.stage == stage), None)
-    view = next((one for one in found.history.views if step is not None and one.step == step.step), None)
-    way = _way_places(way_to(found.history, view)) if view is not None else _until(found.history, stage)
+    way = _way_places(way_to_step(found.history, step.step)) if step is not None else [stage]
     pointed = [one for one in _suspects(found.history, way, time) if one.why or one.yours]
     suspects = pointed or [Suspect(name=stage)]
     yours = " (yours)" if step is not None and step.foreign else ""
     return FindingPlace(count=count, places=[stage], suspects=suspects, detail=f"filed by {stage}{yours}: {reason}")
-
-
-def _until(history: History, stage: str) -> list[str]:
-    """The places up to a stage that has no view of its own."""
-    places: list[str] = []
-    for one in history.stages:
-        places += (one.hop_before, one.stage) if one.hop_before else (one.stage,)
-        if one.stage == stage:
-            return places
-    return [stage]
 
 
 def _plain(found: Found, code: str) -> Iterator[Finding]:
@@ -441,21 +434,10 @@ def _healed(found: Found, healed: Sequence[PlaceAccount]) -> Finding:
         from_ms=time[0],
         until_ms=time[1],
         since="sent",
-        places=[_place_of_healed(found, account, time) for account in healed[:PLACE_LIMIT]],
+        places=[_place(found.history, one.places, one.count, time) for one in healed[:PLACE_LIMIT]],
         meanwhile=_meanwhile(found.history, time),
         keys=keys,
         next_command=_trace(found.history, keys),
-    )
-
-
-def _place_of_healed(found: Found, account: PlaceAccount, time: Time) -> FindingPlace:
-    here = _ends(found.history, account.places)
-    return FindingPlace(
-        count=account.count,
-        places=account.places,
-        last_seen=here.last,
-        first_missing=here.first,
-        suspects=_suspects(found.history, account.places, time),
     )
 
 
@@ -504,12 +486,7 @@ def _repeats(found: Found) -> Iterator[Finding]:
 
 def _before(history: History, stage: StageRecord) -> Address:
     """The places between a stage and the last one before it that would have noticed, too."""
-    steps = {one.step: one for one in history.stages}
-    address: Address = (stage.hop_before,)
-    while stage.after in steps:
-        stage = steps[stage.after]
-        address = (stage.stage, *address)
-        if stage.witnessed and not stage.foreign:
-            return address
-        address = (stage.hop_before, *address)
-    return address
+    way = way_to_step(history, stage.step)
+    noticing = [number for number, one in enumerate(way[:-1]) if one.witnessed and not one.foreign]
+    begin = noticing[-1] if noticing else 0
+    return (way[begin].stage, *_way_places(way[begin + 1 :])[:-1])

@@ -9,6 +9,7 @@ array.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -379,6 +380,15 @@ class History:
     """Process -> how each of its ends was that nobody had asked for; None: nobody says."""
     allow: dict[str, int] = field(default_factory=dict)
     """Budgets that were given (:mod:`storefleet.verdict.budgets`)."""
+
+
+def path_to(stages: Mapping[str, StageRecord], step: str) -> list[StageRecord]:
+    """The stages from the first to that of this step; ``stages`` by step."""
+    path: list[StageRecord] = []
+    while step in stages and len(path) <= len(stages):
+        path.append(stages[step])
+        step = stages[step].after
+    return path[::-1]
 
 
 def key_text(source: str, sequence: int) -> str:

@@ -31,7 +31,6 @@ CLASSES_JUDGED: Final = (
     "untrue_messages",
 )
 """Classes of events and reasons about messages; those about a view belong to its own case, those about budgets to theirs."""
-OF_VIEWS: Final = ("late", "registers_differ", "totals_differ", "stale")
 NOT_JUDGED_WITHOUT: Final = {
     "dead_letters": ("letters_missing", "letters_unheard"),
     "rejected_without_letter": ("letters_missing", "letters_unheard"),
