@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleetwire.errors import SettingsError
-from storefleet import cli, home
+from storefleet import cli_run, home
 from storefleet.process_identity import identify
 from storefleet.processes import record_text
 
@@ -35,8 +35,8 @@ def test_another_lab_of_that_name_is_not_asked(tmp_path: Path, monkeypatch: pyte
             home.make_lab_folder(name, json.dumps([row]))
         for name in ("taken", "none"):
             with pytest.raises(SettingsError, match="is not there yet"):
-                cli._status_of(own, name)
-        assert cli._status_of(own, "mine") == {"ready": True}
+                cli_run._status_of(own, name)
+        assert cli_run._status_of(own, "mine") == {"ready": True}
         own.kill()
         stranger.kill()
     assert asked == ["mine status"]
@@ -51,7 +51,7 @@ def test_the_log_of_a_lab_that_lives_is_not_touched(
     home.make_lab_folder("lab", record_text(()))
     (tmp_path / "storefleet-lab.log").write_text("trading", encoding="utf-8")
     with pytest.raises(SystemExit) as refused:
-        cli._detach("lab", json_output=False)
+        cli_run._detach("lab", json_output=False)
     assert refused.value.code == 2
     assert capsys.readouterr().err.endswith("a lab named lab runs; end it first: storefleet down --name lab\n")
     assert (tmp_path / "storefleet-lab.log").read_text(encoding="utf-8") == "trading"

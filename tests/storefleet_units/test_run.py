@@ -20,7 +20,7 @@ from fleetwire.control import Handler
 from fleetwire.errors import ControlError
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import DDL, LEDGER_FILE_NAME
-from storefleet import cli, run_clock
+from storefleet import cli_run, run_clock
 from storefleet import run as run_module
 from storefleet.conductor import CutShort, Stopped
 from storefleet.lab import Lab
@@ -292,9 +292,9 @@ def test_a_ctrl_c_while_the_verdict_is_told(
 
     monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path))
     monkeypatch.setattr("storefleet.conductor.conduct", ended)
-    monkeypatch.setattr(cli, "out", lambda text: os.kill(os.getpid(), signal.SIGINT) or print(text))
+    monkeypatch.setattr(cli_run, "out", lambda text: os.kill(os.getpid(), signal.SIGINT) or print(text))
     with pytest.raises(SystemExit) as told:
-        cli._run(lab_plan(), endless_script, password=None, json_output=False)
+        cli_run._run(lab_plan(), endless_script, password=None, json_output=False)
     assert told.value.code == 0
     assert f"run folder: {tmp_path}" in capsys.readouterr().out
 
@@ -312,7 +312,7 @@ def test_a_run_that_began_never_says_that_it_did_not(
     monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path))
     monkeypatch.setattr("storefleet.conductor.conduct", broken)
     with pytest.raises(SystemExit) as ended:
-        cli._run(lab_plan(), endless_script, password=None, json_output=True)
+        cli_run._run(lab_plan(), endless_script, password=None, json_output=True)
     assert ended.value.code == status
 
 

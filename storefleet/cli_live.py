@@ -1,0 +1,118 @@
+"""Commands that speak to a lab that runs: they wait for it, end it, and show what happens in it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from fleetwire.errors import FleetError
+from storefleet.cli_inspect import show_verdict
+from storefleet.command_options import JsonOption, LabOption, TimeoutOption
+from storefleet.command_output import fail, out, out_json, say_progress
+
+AFTER_DRAIN_S: Final = 60.0
+"""Final reads, stop and check, after the drain."""
+COUNTDOWN_S: Final = 3.0
+
+
+def wait(
+    ready: Annotated[bool, typer.Option("--ready", help="Until every stage works.")] = False,
+    converged: Annotated[bool, typer.Option("--converged", help="Until every view agrees with the tills.")] = False,
+    timeout: TimeoutOption = "60s",
+    name: LabOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Wait for a lab; exit status 3 when the time was not enough."""
+    from fleetwire.errors import ControlError
+    from storefleet.control_client import call_lab
+    from storefleet.plan import read_duration
+
+    if ready == converged:
+        fail("wait: say what for: --ready or --converged")
+    timeout_s = read_duration(timeout, "--timeout")
+    params = {"what": "converged" if converged else "ready", "timeout_s": timeout_s}
+    try:
+        answer = call_lab(name, "wait", params, timeout_s=2 * timeout_s + 10.0)
+    except ControlError as error:
+        fail(str(error), 3)
+    if json_output:
+        out_json(answer)
+    else:
+        out(", ".join(f"{view} {value} ms" if converged else view for view, value in answer.items()))
+
+
+def down(
+    name: LabOption = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="How long to wait: 60s, 2m.", show_default="the drain and 60s")
+    ] = None,
+) -> None:
+    """End a lab: trading stops, it drains, judges and goes; exit status is the verdict's."""
+    from storefleet import home, processes
+    from storefleet.control_client import call_lab
+    from storefleet.plan import read_duration
+
+    given_s = None if timeout is None else read_duration(timeout, "--timeout")
+    chosen = home.the_lab(name)
+    answer = call_lab(chosen, "down")
+    timeout_s = float(answer["drain_s"]) + AFTER_DRAIN_S if given_s is None else given_s
+    deadline_s = time.monotonic() + timeout_s
+    told_s = time.monotonic()
+    while processes.is_live(home.lab_folder(chosen)) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+        if time.monotonic() - told_s >= COUNTDOWN_S:
+            told_s = time.monotonic()
+            _say_what_is_waited_for(chosen)
+    if processes.is_live(home.lab_folder(chosen)):
+        fail(f"lab {chosen} has not ended within {timeout_s:g} s", 3)
+    show_verdict(Path(answer["run_folder"]), json_output=False)
+
+
+def _say_what_is_waited_for(name: str) -> None:
+    """The countdown of a lab that drains, on standard error; nothing where it waits for nothing, or does not answer."""
+    from storefleet.control_client import call_lab
+
+    with contextlib.suppress(FleetError, OSError):
+        waiting = call_lab(name, "status", timeout_s=2.0)["picture"]["waiting"]
+        if waiting:
+            say_progress(f"{name}: {waiting}")
+
+
+def status(name: LabOption = None, json_output: JsonOption = False) -> None:
+    """What a lab does now: stages, rates, backlogs, restarts, stores online, distance of each view."""
+    from rich.console import Console
+
+    from storefleet.control_client import call_lab
+    from storefleet.live import Picture, render
+
+    answer = call_lab(name, "status")
+    if json_output:
+        out_json(answer)
+        return
+    console = Console()
+    console.print(f"lab {answer['name']}, run folder {answer['run_folder']}", soft_wrap=True)
+    console.print(render(msgspec.convert(answer["picture"], Picture)))
+
+
+def tail(
+    topic_filter: Annotated[
+        str | None, typer.Argument(metavar="[FILTER]", help="MQTT filter; default: everything.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=0, help="End after so many messages; 0: never.")] = 0,
+    name: LabOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """What is on the broker, as it happens."""
+    import uvloop
+
+    from storefleet.tail import follow
+
+    try:
+        uvloop.run(follow(name, topic_filter, count, as_json=json_output, say=out))
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
