@@ -23,6 +23,7 @@ from storefleet import (
     run_log,
     run_record,
     served,
+    under_way,
 )
 from storefleet.verdict import letter_file, log_file, result
 
@@ -131,6 +132,12 @@ LIMITS: Final = (
         "events whose contents a running lab compares, of the ledger and of the gateway each",
         contents.EVENT_LIMIT,
         "compared by number alone; of the gateway no `wait --converged` ends in time",
+        "the lab's log",
+    ),
+    Limit(
+        "events under way whose place a running lab knows",
+        under_way.EVENT_LIMIT,
+        "in no backlog and no lag",
         "the lab's log",
     ),
     Limit(

@@ -18,7 +18,7 @@ from storefleet.contents import Holdings
 from storefleet.ledger_outcomes import Outcomes
 from storefleet.observatory import EVENT_VIEWS, FLOW_COUNTERS
 from storefleet.plan import STAGES
-from storefleet.stage_state import BROKER_SILENT_S, Process, State, not_acknowledging, state_of
+from storefleet.stage_state import BROKER_SILENT_S, Patience, Process, State, not_acknowledging, state_of
 from storefleet.stopped_processes import StoppedProcesses
 from storefleet.under_way import UnderWay, Way, way_of
 
@@ -120,6 +120,7 @@ class StageLines:
         self._under_way = under_way
         self._stopped = stopped
         self._read_again = read_again
+        self._patience = Patience()
 
     def lines(self) -> tuple[StageLine, ...]:
         """One for everybody on the way, in its order; the ledger was read before."""
@@ -136,9 +137,9 @@ class StageLines:
         standing = {stage for stage, state in states.items() if state.stands}
         for stage in PASSED_BY:
             waiting = self._in_front_of(stage, legs, standing, unwitnessed) if stage in states else None
-            if stage in standing or waiting is None:
-                continue
-            if idle := not_acknowledging((as_of_ms - waiting.oldest_ms) / 1000, self._idle_s(stage)):
+            waits = waiting is not None and stage not in standing
+            waiting_s = self._patience.waiting_s(stage, time.monotonic(), waits=waits)
+            if idle := not_acknowledging(waiting_s, self._idle_s(stage)):
                 states[stage] = states[stage]._replace(text=idle)
                 standing.add(stage)
         places = stand(legs, standing=standing, present=stages, unwitnessed=unwitnessed)

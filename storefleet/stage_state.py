@@ -72,11 +72,26 @@ def state_of(processes: Sequence[Process]) -> State:
     return State("", False, silent_s)
 
 
-def not_acknowledging(oldest_s: float, idle_s: float) -> str:
-    """What is said of a stage that reports: the oldest event has waited for it for so long, and it has handed on none for
-    so long; '' when both are not long enough."""
-    for_s = min(oldest_s, idle_s)
+def not_acknowledging(waiting_s: float, idle_s: float) -> str:
+    """What is said of a stage that reports: something has waited for it for so long, and it has handed on nothing for so
+    long; '' when both are not long enough."""
+    for_s = min(waiting_s, idle_s)
     return in_words("not acknowledging", for_s) if for_s > IDLE_S else ""
+
+
+class Patience:
+    """For how long something has waited at each stage, by those who look: an old event that has only just come to a stage,
+    because another one held it up, has not waited there."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[str, float] = {}
+
+    def waiting_s(self, stage: str, now_s: float, *, waits: bool) -> float:
+        """Since the first of the looks at which something waited without a break."""
+        if not waits:
+            self._since_s.pop(stage, None)
+            return 0.0
+        return now_s - self._since_s.setdefault(stage, now_s)
 
 
 def in_words(word: str, for_s: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storefleet.stage_state import Process, State, not_acknowledging, state_of
+from storefleet.stage_state import Patience, Process, State, not_acknowledging, state_of
 
 WELL = Process(running=True, ready=True, silent_s=0.7)
 STOPPED = WELL._replace(stopped_s=8.4, silent_s=8.9)
@@ -44,9 +44,18 @@ def test_several_processes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("oldest_s", "idle_s", "text"),
+    ("waiting_s", "idle_s", "text"),
     [(9.0, 8.4, "not acknowledging 8 s"), (3.0, 60.0, "not acknowledging 3 s"), (2.0, 60.0, ""), (60.0, 0.4, "")],
 )
-def test_what_is_not_handed_on(oldest_s: float, idle_s: float, text: str) -> None:
-    """One event must have waited so long, and none must have come through: neither alone says anything."""
-    assert not_acknowledging(oldest_s, idle_s) == text
+def test_what_is_not_handed_on(waiting_s: float, idle_s: float, text: str) -> None:
+    """Something must have waited so long, and none must have come through: neither alone says anything."""
+    assert not_acknowledging(waiting_s, idle_s) == text
+
+
+def test_waiting_begins_where_something_waits() -> None:
+    """Not with the age of what waits: what a heal brings has waited elsewhere; a look at which nothing waits ends it."""
+    patience = Patience()
+    looks = ((10.0, False, 0.0), (10.5, True, 0.0), (13.0, True, 2.5), (13.5, False, 0.0), (14.0, True, 0.0))
+    assert [patience.waiting_s("parm", at_s, waits=waits) for at_s, waits, _ in looks] == [one[2] for one in looks]
+    assert patience.waiting_s("views", 20.0, waits=True) == 0.0
+    assert patience.waiting_s("parm", 20.0, waits=True) == 6.0
