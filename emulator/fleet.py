@@ -62,7 +62,9 @@ class Region(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the country: its offset from UTC and its sales tax in basis points (825 = 8.25 %)."""
 
     name: Word
-    utc_offset: Annotated[str, matching(r"^[+-](0\d|1[0-4]):[0-5]\d$", "an offset from -14:59 to +14:59 such as -06:00")]
+    utc_offset: Annotated[
+        str, matching(r"^[+-](0\d|1[0-4]):[0-5]\d$", "an offset from -14:59 to +14:59 such as -06:00")
+    ]
     tax_basis_points: Annotated[int, Meta(ge=0, le=5000)] = 800
 
     @property
@@ -280,7 +282,10 @@ def _skews_of_nobody(fleet: Fleet) -> Iterator[tuple[tuple[str | int, ...], str]
         if not any(fnmatchcase(one, glob) for one in ids):
             levels = glob.split(".")
             why = nobody(glob, ids, levels) if len(levels) == len(LEVELS) else None
-            why = why or f"{glob!r:.80} fits nobody: expected brand.region.store.terminal, such as {ids[0]} or *.west.*.r01"
+            why = (
+                why
+                or f"{glob!r:.80} fits nobody: expected brand.region.store.terminal, such as {ids[0]} or *.west.*.r01"
+            )
             yield ("clock_skews_s", glob), f"clock_skews_s: {why}"
 
 

@@ -24,7 +24,7 @@ _IN_WORDS: Final = {
     "Invalid statement": "expected KEY = VALUE or a [table]",
     "Expected '=' after a key": "expected KEY = VALUE",
     "Expected newline or end of document": "expected the end of the line after the value",
-    "Invalid value": "expected a value: a number, a \"text\", true, false, or a [list]",
+    "Invalid value": 'expected a value: a number, a "text", true, false, or a [list]',
 }
 """How a sentence of Python's reader begins -> what we say."""
 

@@ -1,4 +1,4 @@
-"""The word that was probably meant, for everything that a person may misspell: one rule for keys, names, commands, places."""
+"""The word that was probably meant, for everything that a person may misspell: one rule for keys, names and places."""
 
 from __future__ import annotations
 

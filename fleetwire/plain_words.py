@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -147,7 +147,7 @@ def _say_type(match: re.Match[str]) -> str:
     return said + (f", found {_WORDS.get(found, found)}" if found else "")
 
 
-_SENTENCES: Final = {
+_SENTENCES: Final[dict[re.Pattern[str], Callable[[re.Match[str]], str]]] = {
     _LENGTH: _say_length,
     _LIMIT: _say_limit,
     _FORM: _say_form,
@@ -160,9 +160,9 @@ _SENTENCES: Final = {
 
 def number_text(number: float) -> str:
     """``65535``, ``100,000``, ``0.01``: grouped where it is long."""
-    if not number.is_integer():
+    if not float(number).is_integer():
         return f"{number:g}"
-    return f"{int(number):,}" if abs(number) >= 100_000 else str(int(number))  # noqa: PLR2004 - where digits blur
+    return f"{int(number):,}" if abs(number) >= 100_000 else str(int(number))
 
 
 def _limits(shape: Any) -> str:

@@ -96,11 +96,23 @@ WRONG = {
         'clock_skews_s = { "taco.wset.*.r01" = 3 }',
         "clock_skews_s: 'taco.wset.*.r01' fits nobody: no region 'wset'; did you mean 'west'?",
     ),
-    "a skew of a misspelt brand": ('[clock_skews_s]\n"tacos.*.*.*" = 3', "line 2: clock_skews_s: 'tacos.*.*.*' fits nob"),
-    "a skew of a terminal that no store has": ('[clock_skews_s]\n"*.*.*.r09" = 3', "no terminal 'r09'; did you mean 'r01'?"),
+    "a skew of a misspelt brand": (
+        '[clock_skews_s]\n"tacos.*.*.*" = 3',
+        "line 2: clock_skews_s: 'tacos.*.*.*' fits nob",
+    ),
+    "a skew of a terminal that no store has": (
+        '[clock_skews_s]\n"*.*.*.r09" = 3',
+        "no terminal 'r09'; did you mean 'r01'?",
+    ),
     "a skew of levels that do not meet": ('[clock_skews_s]\n"*.west.s0001.*" = 3', "no store of *.west is 's0001'"),
-    "a skew of no terminal": ('[clock_skews_s]\n"taco" = 3', "'taco' fits nobody: expected brand.region.store.terminal"),
-    "too large a skew": ('[clock_skews_s]\n"*" = 1\n"*.r01" = 90000', "*.r01 = 90000: expected a whole number from -86400"),
+    "a skew of no terminal": (
+        '[clock_skews_s]\n"taco" = 3',
+        "'taco' fits nobody: expected brand.region.store.terminal",
+    ),
+    "too large a skew": (
+        '[clock_skews_s]\n"*" = 1\n"*.r01" = 90000',
+        "*.r01 = 90000: expected a whole number from -86400",
+    ),
     "no TOML": ("seed = 1\nstores = = 3", "line 2, column 10: expected a value"),
     "a key twice": ("stores = 3\nstores = 4\n", "line 2, column 11: this key is there already: stores = 4"),
     "open end": ("stores = 3\nkinds = [", "line 2: expected a value"),
