@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from emulator.fleet import Fleet, Share
 from fleetwire.errors import SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from fleetwire.plain_words import plain
 
 
 class EmulatorOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,4 +52,4 @@ def read_options(text: str) -> EmulatorOptions:
     try:
         return msgspec.json.decode(text, type=EmulatorOptions)
     except msgspec.DecodeError as error:
-        raise SettingsError(f"STOREFLEET_OPTIONS of the emulator: {error}") from error
+        raise SettingsError(f"STOREFLEET_OPTIONS of the emulator: {plain(error)}") from error

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from fleetwire.clock import BusinessClock
 from fleetwire.errors import SettingsError
+from fleetwire.plain_words import plain
 
 PREFIX: Final = "STOREFLEET_"
 _PORT: Final = re.compile(r"[0-9]{1,5}")
@@ -119,7 +120,7 @@ def _convert(name: str, text: str, shape: Any) -> Any:
     try:
         return msgspec.convert(text, shape, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{PREFIX}{name.upper()}={text[:100]!r}: {error}") from error
+        raise SettingsError(f"{PREFIX}{name.upper()}={text[:100]!r}: {plain(error)}") from error
 
 
 def read_address(text: str, variable: str) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from fleetwire.envelope import STRUCTURED, Envelope, Properties, read_binary, re
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent
 from fleetwire.identity import Terminal
+from fleetwire.plain_words import plain
 from fleetwire.topics import Topics
 from parm_stub import decoder
 from parm_stub.decoder import Reading
@@ -119,7 +120,7 @@ def _canonical(envelope: Envelope, reading: Reading) -> CanonicalEvent:
     try:
         data = msgspec.convert(reading.data, EVENT_TYPES[reading.type])
     except msgspec.ValidationError as error:
-        raise BadPayload("schema", f"{error}"[:300]) from error
+        raise BadPayload("schema", plain(error)[:300]) from error
     check_dates(reading.time, reading.business_day_date)
     check = CHECKS.get(reading.type)
     if check is not None:

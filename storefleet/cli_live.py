@@ -30,7 +30,7 @@ def wait(
     """Wait for a lab; exit status 3 when the time was not enough."""
     from fleetwire.errors import ControlError
     from storefleet.control_client import call_lab
-    from storefleet.plan import read_duration
+    from storefleet.quantities import read_duration
 
     if ready == converged:
         fail("wait: say what for: --ready or --converged")
@@ -55,7 +55,7 @@ def down(
     """End a lab: trading stops, it drains, judges and goes; exit status is the verdict's."""
     from storefleet import home, processes
     from storefleet.control_client import call_lab
-    from storefleet.plan import read_duration
+    from storefleet.quantities import read_duration
 
     given_s = None if timeout is None else read_duration(timeout, "--timeout")
     chosen = home.the_lab(name)
@@ -104,6 +104,9 @@ def tail(
         str | None, typer.Argument(metavar="[FILTER]", help="MQTT filter; default: everything.")
     ] = None,
     count: Annotated[int, typer.Option("--count", min=0, help="End after so many messages; 0: never.")] = 0,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="Only what stages could not use: who, why, which event, the payload.")
+    ] = False,
     name: LabOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -112,7 +115,12 @@ def tail(
 
     from storefleet.tail import follow
 
+    if dead_letters and topic_filter is not None:
+        fail("tail: give either a filter or --dead-letters")
     try:
-        uvloop.run(follow(name, topic_filter, count, as_json=json_output, say=out))
+        following = follow(
+            name, topic_filter, count, as_json=json_output, dead_letters=dead_letters, say=out, say_aside=say_progress
+        )
+        uvloop.run(following)
     except KeyboardInterrupt:
         raise SystemExit(0) from None

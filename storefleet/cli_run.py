@@ -116,7 +116,7 @@ def up(
 ) -> None:
     """Bring a lab up and trade until Ctrl-C or 'storefleet down'; then judge."""
     from storefleet.lab_options import make_plan, read_allow, read_fleet, take_password
-    from storefleet.plan import read_duration
+    from storefleet.quantities import read_duration
     from storefleet.run import endless_script
 
     if resume is not None:
@@ -145,7 +145,7 @@ def up(
         instances=instances or (),
         runs=runs,
         broker_options=broker_option or (),
-        deadline_s=read_duration(deadline, "--deadline"),
+        deadline_s=read_duration(deadline, "--deadline", at_least_s=0.1),
         drain_s=None if drain is None else read_duration(drain, "--drain"),
         allow=read_allow(fleet, allow or ()),
     )

@@ -26,6 +26,7 @@ from msgspec import Meta, Struct
 
 from fleetwire.control import HELLO_LIMIT, LINE_LIMIT, Channel, Handler, Params
 from fleetwire.errors import ControlError
+from fleetwire.plain_words import plain
 from fleetwire.possible import LARGEST_NUMBER
 from storefleet.stage_credentials import StageCredentials
 
@@ -185,7 +186,7 @@ class ControlServer:
         try:
             hello = msgspec.convert(params, _Hello)
         except msgspec.ValidationError as error:
-            raise self._refused(STRANGER, f"hello of a stage: {error}") from error
+            raise self._refused(STRANGER, f"hello of a stage: {plain(error)}") from error
         if not self.credentials.opens(str(hello.token), hello.stage, hello.instance):
             wrong = f"wrong token for {hello.stage}-{hello.instance}"
             raise self._refused(STRANGER, f"{wrong}: a stage joins with what is in its own STOREFLEET_TOKEN_FILE")

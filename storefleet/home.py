@@ -16,6 +16,7 @@ from typing import Any
 
 from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
+from fleetwire.nearest_word import nearest
 
 
 def home() -> Path:
@@ -76,7 +77,9 @@ def the_lab(name: str | None) -> str:
     names = lab_names()
     if name is not None:
         if name not in names:
-            raise SettingsError(f"no lab named {name}; there are: {', '.join(names) or 'none'}")
+            near = nearest(name, names)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise SettingsError(f"no lab named {name[:80]}; there are: {', '.join(names) or 'none'}{hint}")
         return name
     if len(names) == 1:
         return names[0]

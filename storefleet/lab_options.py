@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import msgspec
 
 from emulator.fleet import Fleet, read_toml
 from fleetwire.broker_endpoint import CA_VARIABLE, trust
 from fleetwire.errors import SettingsError
+from fleetwire.plain_words import expected
 from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
 from storefleet.plan import (
@@ -23,10 +24,10 @@ from storefleet.plan import (
     check_runs_folder,
     new_name,
     present_stages,
-    read_rate,
     stage_commands,
     stage_instances,
 )
+from storefleet.quantities import read_rate
 from storefleet.verdict.budgets import check_budgets, read_budgets
 
 SPARE_DESCRIPTORS: Final = 200
@@ -69,6 +70,7 @@ def require_descriptors(terminals: int, *, bare_hops: bool = False) -> None:
 def read_fleet(file: Path | None, options: dict[str, Any]) -> Fleet:
     """The fleet from a file, options that were given going first; or from options alone."""
     given = {name: value for name, value in options.items() if value is not None}
+    _check_fleet_options(given)
     if file is None:
         return Fleet.from_options(**given)
     _require_fleet_file(file)
@@ -76,6 +78,17 @@ def read_fleet(file: Path | None, options: dict[str, Any]) -> Fleet:
     values.pop(BUDGETS_TABLE, None)
     fleet = Fleet.from_values(values, file)
     return Fleet.from_options(**{**msgspec.to_builtins(fleet), **given}) if given else fleet
+
+
+def _check_fleet_options(given: Mapping[str, Any]) -> None:
+    """Every option by the limits of the fleet's key of that name; raises SettingsError that names the option."""
+    shapes = get_type_hints(Fleet, include_extras=True)
+    for name, value in given.items():
+        try:
+            msgspec.convert(value, shapes[name])
+        except msgspec.ValidationError as error:
+            option = f"--{name.replace('_', '-')}"
+            raise SettingsError(f"{option} {value}: {expected(str(error), shapes[name])}") from error
 
 
 def read_allow(file: Path | None, texts: Sequence[str]) -> dict[str, int]:

@@ -16,6 +16,7 @@ import msgspec
 
 from fleetwire.errors import SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from fleetwire.plain_words import plain
 from storefleet import home
 from storefleet.convergence import Recovery
 from storefleet.process_journal import ProcessJournal
@@ -116,7 +117,9 @@ def _record(folder: Path) -> RunRecord:
     try:
         return msgspec.json.decode(content, type=RunRecord)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{folder} was not recorded by a lab, so no lab can go on with it ({error})") from error
+        raise SettingsError(
+            f"{folder} was not recorded by a lab, so no lab can go on with it ({plain(error)})"
+        ) from error
 
 
 def _ports(lab_file: Path) -> dict[str, int]:

@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
+import functools
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from fleetwire.broker_endpoint import broker_endpoint
 from fleetwire.errors import SettingsError
-from fleetwire.mqtt import Message, SessionOptions, StageClient, TopicFilter
+from fleetwire.mqtt import EveryQosFilter, Message, SessionOptions, StageClient
+from fleetwire.topics import Topics
 from storefleet import home
+from storefleet.control_client import require_live
 from storefleet.lab_options import take_password
+from storefleet.tail_lines import json_line, letter_line, line
 
-PAYLOAD_SHOWN: Final = 160
 HELD_LIMIT: Final = 10_000
 
 
 async def follow(
-    name: str | None, pattern: str | None, count: int, *, as_json: bool, say: Callable[[str], None]
+    name: str | None,
+    pattern: str | None,
+    count: int,
+    *,
+    as_json: bool,
+    dead_letters: bool = False,
+    say: Callable[[str], None],
+    say_aside: Callable[[str], None],
 ) -> None:
-    """Print messages until ``count`` are shown (0: for ever). Raises SettingsError, MqttError."""
-    lab = home.read_json(home.lab_folder(home.the_lab(name)) / "lab.json")
-    chosen = pattern or f"{lab['topic_root']}/#"
+    """Print messages until ``count`` are shown (0: for ever). Raises SettingsError, MqttError.
+
+    ``say_aside`` is told first where the messages come from. A message is shown with the QoS that it was sent with.
+    """
+    chosen_lab = home.the_lab(name)
+    require_live(chosen_lab)
+    lab = home.read_json(home.lab_folder(chosen_lab) / "lab.json")
+    topics = Topics(lab["topic_root"])
+    chosen = pattern or (topics.all_dead_letters() if dead_letters else f"{topics.root}/#")
     if "/" not in chosen:
         raise SettingsError(
             f"filter {chosen!r}: every topic of this lab lies below {lab['topic_root']}/, e.g. "
             f"{lab['topic_root']}/dead-letter/#"
         )
+    render = json_line if as_json else functools.partial(letter_line, topics=topics) if dead_letters else line
     shown = 0
     done = asyncio.Event()
 
@@ -38,9 +52,10 @@ async def follow(
         nonlocal shown
         if not done.is_set():
             shown += 1
-            say(_json_line(message) if as_json else _line(message))
+            say(render(message))
             if count and shown >= count:
                 done.set()
+        client.acknowledge(message)
 
     password = take_password(None)
     options = SessionOptions(
@@ -49,37 +64,9 @@ async def follow(
         password=password.encode() if password else None,
         clean_start=True,
     )
-    handlers = [(TopicFilter(pattern=chosen, qos=0), show)]
+    handlers = [(EveryQosFilter(pattern=chosen), show)]
     broker = broker_endpoint(lab["broker"]["url"], lab["broker"]["ca_file"])
-    async with StageClient(broker, options, handlers=handlers, backlog_limit=HELD_LIMIT):
+    say_aside(f"topic root {topics.root!r} at {lab['broker']['url']}, filter {chosen!r}")
+    client = StageClient(broker, options, handlers=handlers, backlog_limit=HELD_LIMIT)
+    async with client:
         await done.wait()
-
-
-def _line(message: Message) -> str:
-    now = f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3]
-    marks = "".join(("r" if message.retain else "-", "d" if message.duplicate else "-", str(message.qos)))
-    properties = dict(message.properties)
-    about = " ".join(f"{name}={properties[name]}" for name in ("id", "type", "attempt", "reason") if name in properties)
-    return f"{now} {marks} {message.topic}  {about}  {_shown(message.payload)}"
-
-
-def _shown(payload: bytes) -> str:
-    text = payload[: PAYLOAD_SHOWN + 1].decode("utf-8", errors="replace")
-    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return printable[:PAYLOAD_SHOWN] + ("..." if len(payload) > PAYLOAD_SHOWN else "")
-
-
-def _json_line(message: Message) -> str:
-    value: dict[str, Any] = {
-        "at": datetime.now(UTC).isoformat(),
-        "topic": message.topic,
-        "qos": message.qos,
-        "retain": message.retain,
-        "duplicate": message.duplicate,
-        "properties": message.properties,
-    }
-    try:
-        value["payload"] = message.payload.decode()
-    except UnicodeDecodeError:
-        value["payload_base64"] = base64.b64encode(message.payload).decode()
-    return json.dumps(value, ensure_ascii=False)

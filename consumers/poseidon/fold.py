@@ -21,6 +21,7 @@ from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.effects import effect_of
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES
+from fleetwire.plain_words import plain
 from fleetwire.witness import Witness
 
 SCHEMA: Final = (
@@ -95,7 +96,7 @@ class PoseidonFold:
         try:
             return Fact(event, decoder.decode(event.raw_data))
         except msgspec.ValidationError as error:
-            raise BadPayload("schema", f"{event.type}: {error}") from error
+            raise BadPayload("schema", f"{event.type}: {plain(error)}") from error
 
     def apply(self, connection: sqlite3.Connection, items: Sequence[Fact]) -> None:
         """Journal and facts of the events that are new."""

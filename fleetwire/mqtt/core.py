@@ -288,7 +288,9 @@ class SessionCore:
             return
         message.acknowledged = True
         while arrived and arrived[0].acknowledged:
-            self._send(frames.encode_puback(arrived.popleft().packet_id))
+            first = arrived.popleft()
+            encode = frames.encode_puback if first.qos == 1 else frames.encode_pubrec
+            self._send(encode(first.packet_id))
         if not arrived:
             self._arrived = None
 
@@ -428,12 +430,13 @@ class SessionCore:
             raise Violation(TOPIC_ALIAS_INVALID, "a topic alias, though we allow none")
         if "+" in topic or "#" in topic or "\0" in topic:
             raise Violation(MALFORMED_PACKET, "a PUBLISH to a topic with a wildcard or NUL")
-        if packet_id == 0 or packet.qos == mqtt5.QoS.EXACTLY_ONCE:
+        exactly_once = packet.qos == mqtt5.QoS.EXACTLY_ONCE
+        if packet_id == 0 or (exactly_once and not self._takes_exactly_once):
             raise Violation(PROTOCOL_ERROR, "a PUBLISH of QoS 2, which no subscription asks for, or with packet id 0")
         message = Message(
             topic=topic,
             payload=packet.payload,
-            qos=0 if packet_id is None else 1,
+            qos=0 if packet_id is None else 2 if exactly_once else 1,
             retain=packet.retain,
             duplicate=packet.duplicate,
             properties=packet.user_properties,
@@ -459,6 +462,15 @@ class SessionCore:
 
     def _read_puback(self, frame: bytes, events: list[Event]) -> None:
         self._settle(*frames.read_puback(frame), events)
+
+    def _read_pubrel(self, frame: bytes, events: list[Event]) -> None:  # noqa: ARG002 - a reader
+        if not self._takes_exactly_once:
+            raise Violation(PROTOCOL_ERROR, "a PUBREL, though no subscription asks for QoS 2")
+        self._send(frames.encode_pubcomp(frames.read_pubrel(frame)))
+
+    @property
+    def _takes_exactly_once(self) -> bool:
+        return any(one.qos > 1 for one in (*self.options.subscriptions, *self._added_filters))
 
     def _read_suback(self, frame: bytes, events: list[Event]) -> None:
         packet_id, reason_codes = frames.read_suback(frame)
@@ -492,6 +504,7 @@ _READERS: Final[dict[State, dict[int, _Reader]]] = {
     State.CONNECTED: {
         frames.PUBLISH: SessionCore._read_publish,
         frames.PUBACK: SessionCore._read_puback,
+        frames.PUBREL: SessionCore._read_pubrel,
         frames.SUBACK: SessionCore._read_suback,
         frames.PINGRESP: SessionCore._read_pingresp,
         frames.DISCONNECT: SessionCore._read_disconnect,

@@ -19,6 +19,7 @@ from fleetwire.mqtt.values import SessionOptions, TopicFilter, Will
 CONNACK: Final = 2
 PUBLISH: Final = 3
 PUBACK: Final = 4
+PUBREL: Final = 6
 SUBACK: Final = 9
 PINGRESP: Final = 13
 DISCONNECT: Final = 14
@@ -29,7 +30,7 @@ LARGEST_PAYLOAD: Final = 1 << 27
 PINGREQ_FRAME: Final = b"\xc0\x00"
 _DUPLICATE_FLAG: Final = 0x08
 _KNOWN_REASON: Final = 0x80
-_QOS: Final = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
+_QOS: Final = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 _RETAIN_HANDLING: Final = (
     mqtt5.RetainHandling.SEND_ALWAYS,
     mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
@@ -88,6 +89,13 @@ def _body(frame: bytes) -> int:
 def _decode_with_any_reason(frame: bytes, position: int) -> None:
     """Check all of a frame but its reason codes: they stand at ``position`` for one byte, and may be unknown to us."""
     decode(frame[:position] + bytes((_KNOWN_REASON,)) + frame[position + 1 :])
+
+
+def read_pubrel(frame: bytes) -> int:
+    """Packet id of a PUBREL (3.6); raises Violation."""
+    packet = decode(frame)
+    assert isinstance(packet, mqtt5.PubRelPacket)
+    return packet.packet_id
 
 
 def read_puback(frame: bytes) -> tuple[int, int]:
@@ -206,6 +214,16 @@ def encode_publish(  # noqa: PLR0917 - the hot path, see SessionCore.publish
 def encode_puback(packet_id: int) -> bytes:
     """A PUBACK (3.4) that says success."""
     return b"\x40\x02" + packet_id.to_bytes(2, "big")
+
+
+def encode_pubrec(packet_id: int) -> bytes:
+    """A PUBREC (3.5) that says success."""
+    return b"\x50\x02" + packet_id.to_bytes(2, "big")
+
+
+def encode_pubcomp(packet_id: int) -> bytes:
+    """A PUBCOMP (3.7) that says success."""
+    return b"\x70\x02" + packet_id.to_bytes(2, "big")
 
 
 def encode_disconnect(reason_code: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -53,7 +53,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicFilter:
-    """One subscription; ``qos`` is at most 1, so that the broker never sends QoS 2."""
+    """One subscription; ``qos`` is at most 1, so that the broker never sends QoS 2 (but see EveryQosFilter)."""
+
+    largest_qos: ClassVar[int] = 1
 
     pattern: str
     qos: int = 1
@@ -62,8 +64,20 @@ class TopicFilter:
     retain_handling: int = 0
 
     def __post_init__(self) -> None:
-        if self.qos not in (0, 1) or self.retain_handling not in (0, 1, 2):
-            raise ValueError(f"filter {self.pattern!r}: QoS is 0 or 1, retain handling 0, 1 or 2")
+        if not 0 <= self.qos <= self.largest_qos or self.retain_handling not in (0, 1, 2):
+            raise ValueError(f"filter {self.pattern!r}: QoS is 0 to {self.largest_qos}, retain handling 0, 1 or 2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EveryQosFilter(TopicFilter):
+    """One subscription of an observer, who is to see the QoS as it was sent.
+
+    For sessions that end with their connection (no expiry): what a broker sends again after a reconnect is not told
+    from what is new, so that exactly once becomes at least once.
+    """
+
+    largest_qos: ClassVar[int] = 2
+    qos: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

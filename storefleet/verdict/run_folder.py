@@ -20,6 +20,7 @@ from fleetwire.errors import SettingsError, StorageError
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from fleetwire.plain_words import plain
 from storefleet.verdict.check import check
 from storefleet.verdict.expected_bodies import expected_bodies, planted_contents
 from storefleet.verdict.history import FOREVER_MS, History, Intervention, Ledger, Skip, StageRecord, ViewRecord
@@ -135,7 +136,9 @@ def _plan(folder: Path, content: bytes) -> Plan:
     try:
         return msgspec.json.decode(content, type=Plan)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BrokenPlan(f"{folder / PLAN_FILE_NAME} cannot be read: {error}; use an undamaged run folder") from error
+        raise BrokenPlan(
+            f"{folder / PLAN_FILE_NAME} cannot be read: {plain(error)}; use an undamaged run folder"
+        ) from error
 
 
 def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
@@ -334,7 +337,7 @@ def _require_ours(path: Path, content: bytes, file_format: str) -> None:
     try:
         head = msgspec.json.decode(content, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}; use an undamaged run folder") from error
+        raise SettingsError(f"{path} cannot be read: {plain(error)}; use an undamaged run folder") from error
     if head.version > RUN_VERSION:
         raise SettingsError(
             f"{path} has format version {head.version}; this storefleet reads up to {RUN_VERSION}:"
