@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from fleetwire.errors import FleetError
+from fleetwire.errors import FleetError, SettingsError
 from storefleet.cli_inspect import show_verdict
 from storefleet.command_options import EndedJsonOption, JsonOption, LabOption, TimeoutOption
 from storefleet.command_output import fail, out, out_ended, out_json, say_progress
@@ -60,7 +60,10 @@ def down(
     from storefleet.verdict.run_folder import judge
 
     given_s = None if timeout is None else read_duration(timeout, "--timeout")
-    chosen = home.the_lab(name)
+    try:
+        chosen = home.the_lab(name)
+    except SettingsError as error:
+        fail(f"{error}; one that has ended by itself has left its verdict: storefleet verdict")
     answer = call_lab(chosen, "down")
     timeout_s = float(answer["drain_s"]) + AFTER_DRAIN_S if given_s is None else given_s
     deadline_s = time.monotonic() + timeout_s

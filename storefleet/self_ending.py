@@ -5,6 +5,7 @@ What is refused here would never end, or not within LONGEST_S: a lab of a CI job
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Final
 
@@ -14,15 +15,23 @@ from storefleet.plan import read_duration
 
 SHORTEST_S: Final = 1.0
 LONGEST_S: Final = 7 * 86_400.0
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
+_TIME: Final = re.compile(r"[0-9]+(\.[0-9]+)?(ms|s|m|min|h)")
 
 
 def read_trade_for(text: str | None) -> float | None:
     """Read ``60s`` or ``10m``; raises SettingsError. A bare number could be seconds or events, so it is refused."""
     if text is None:
         return None
-    if re.fullmatch(r"\d+(\.\d*)?", text):
-        raise SettingsError(f"--for {text!r}: say the unit too, such as {text}s or {text}m; for a number use --events")
-    found_s = read_duration(text, "--for")
+    if _NUMBER.fullmatch(text):
+        raise SettingsError(
+            f"--for {text!r}: say the unit too, such as 60s or 10m; for a number of events use --events"
+        )
+    if not _TIME.fullmatch(text):
+        raise SettingsError(f"--for {text!r}: expected a time such as 60s or 10m")
+    found_s = LONGEST_S * 2
+    with contextlib.suppress(SettingsError):  # its form is right, so nothing but its size can be refused
+        found_s = read_duration(text, "--for")
     if not SHORTEST_S <= found_s <= LONGEST_S:
         raise SettingsError(f"--for {text!r}: expected a time from {SHORTEST_S:g}s to {LONGEST_S / 3600:g}h")
     return found_s
