@@ -34,9 +34,12 @@ app = typer.Typer(
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        out(f"storefleet {version('storefleet')}")
+        try:
+            out(f"storefleet {version('storefleet')}")
+        except PackageNotFoundError:
+            fail("no installed package says which version this is; install it: scripts/set-up, or pip install")
         raise typer.Exit
 
 

@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from storefleet.run import Script
 
 READY_TIMEOUT_S: Final = 60.0
-PROGRESS_S: Final = 2.5
-"""Nobody waits longer for a sign of life."""
 RESUMED_TIMEOUT_S: Final = 1_800.0
 """The new lab of a past run first reads again what that has recorded: a long run takes minutes."""
 BESIDE_RESUME: Final = ("resume", "broker_password_file", "detach", "json_output")
@@ -276,8 +274,7 @@ def _await_ready(
     from storefleet.control_client import call_lab
 
     told = False
-    said_s = time.monotonic()
-    deadline_s = said_s + timeout_s
+    deadline_s = time.monotonic() + timeout_s
     while True:
         if time.monotonic() >= deadline_s and not told:
             fail(f"lab {name} was not ready within {timeout_s:g} s; see {log}")
@@ -292,9 +289,6 @@ def _await_ready(
             if status["waiting_for"] and not told:
                 told = True
                 say_progress(f"waiting until somebody runs {status['waiting_for']}")
-        if time.monotonic() - said_s >= PROGRESS_S:
-            said_s = time.monotonic()
-            say_progress(f"lab {name} is starting; its log: {log}")
         time.sleep(0.05)
 
 
