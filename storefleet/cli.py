@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from types import FrameType
-from typing import Final, NoReturn, cast
+from typing import Annotated, Final, NoReturn, cast
 
 import typer
 
@@ -19,18 +19,37 @@ from storefleet.cli_live import down, status, tail, wait
 from storefleet.cli_log import log
 from storefleet.cli_run import demo, up
 from storefleet.cli_steer import rebuild, trade
-from storefleet.command_output import DID_NOT_BEGIN, SECOND_INTERRUPT, UNKNOWN, fail
+from storefleet.command_output import DID_NOT_BEGIN, SECOND_INTERRUPT, UNKNOWN, fail, out
 
 UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """Root of what Typer says about options, whichever Click it brings along."""
 
 app = typer.Typer(
     name="storefleet",
-    help="A live MQTT store-fleet emulator and test harness with a verdict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            out(f"storefleet {version('storefleet')}")
+        except PackageNotFoundError:
+            fail("no installed package says which version this is; install it: scripts/set-up, or pip install")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """A live MQTT store-fleet emulator and test harness with a verdict."""
 
 
 def main() -> None:

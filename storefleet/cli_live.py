@@ -10,10 +10,10 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from fleetwire.errors import FleetError
+from fleetwire.errors import FleetError, SettingsError
 from storefleet.cli_inspect import show_verdict
-from storefleet.command_options import JsonOption, LabOption, TimeoutOption
-from storefleet.command_output import fail, out, out_json, say_progress
+from storefleet.command_options import EndedJsonOption, JsonOption, LabOption, TimeoutOption
+from storefleet.command_output import fail, out, out_ended, out_json, say_progress
 
 AFTER_DRAIN_S: Final = 60.0
 """Final reads, stop and check, after the drain."""
@@ -51,14 +51,19 @@ def down(
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="How long to wait: 60s, 2m.", show_default="the drain and 60s")
     ] = None,
+    json_output: EndedJsonOption = False,
 ) -> None:
     """End a lab: trading stops, it drains, judges and goes; exit status is the verdict's."""
     from storefleet import home, processes
     from storefleet.control_client import call_lab
     from storefleet.quantities import read_duration
+    from storefleet.verdict.run_folder import judge
 
     given_s = None if timeout is None else read_duration(timeout, "--timeout")
-    chosen = home.the_lab(name)
+    try:
+        chosen = home.the_lab(name)
+    except SettingsError as error:
+        fail(f"{error}; one that has ended by itself has left its verdict: storefleet verdict")
     answer = call_lab(chosen, "down")
     timeout_s = float(answer["drain_s"]) + AFTER_DRAIN_S if given_s is None else given_s
     deadline_s = time.monotonic() + timeout_s
@@ -70,6 +75,10 @@ def down(
             _say_what_is_waited_for(chosen)
     if processes.is_live(home.lab_folder(chosen)):
         fail(f"lab {chosen} has not ended within {timeout_s:g} s", 3)
+    if json_output:
+        verdict, _ = judge(Path(answer["run_folder"]))
+        out_ended(Path(answer["run_folder"]), verdict)
+        raise SystemExit(verdict.exit_status)
     show_verdict(Path(answer["run_folder"]), json_output=False)
 
 

@@ -21,8 +21,10 @@ from storefleet.command_options import (
     BrokerOption,
     ConflictingOption,
     DrainOption,
+    EventsOption,
     ExternalOption,
     FleetOption,
+    ForOption,
     InstancesOption,
     JsonLinesOption,
     MalformedOption,
@@ -40,7 +42,7 @@ from storefleet.command_options import (
     TerminalsOption,
     WithoutOption,
 )
-from storefleet.command_output import SECOND_INTERRUPT, UNKNOWN, fail, out, out_json_line, say_progress
+from storefleet.command_output import SECOND_INTERRUPT, UNKNOWN, fail, out, out_ended, out_json_line, say_progress
 
 if TYPE_CHECKING:
     from storefleet.lab import Lab
@@ -65,7 +67,7 @@ def demo(
 ) -> None:
     """The main job: a chain comes up, trades, loses region west for ten seconds, heals, and is judged."""
     from storefleet.lab_options import make_plan, read_allow, read_fleet
-    from storefleet.run import demo_script
+    from storefleet.scripts import demo_script
 
     fleet = read_fleet(None, {"stores": stores, "seed": seed, "keep_alive_s": 2})
     plan = make_plan(
@@ -107,6 +109,8 @@ def up(
     conflicting: ConflictingOption = None,
     deadline: Annotated[str, typer.Option("--deadline", help="How long a view may take: 30s, 2m.")] = "30s",
     drain: DrainOption = None,
+    trade_for: ForOption = None,
+    events: EventsOption = None,
     allow: AllowOption = None,
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
@@ -114,10 +118,11 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when ready; the lab goes on by itself.")] = False,
     json_output: JsonLinesOption = False,
 ) -> None:
-    """Bring a lab up and trade until Ctrl-C or 'storefleet down'; then judge."""
+    """Bring a lab up and trade until Ctrl-C, 'storefleet down', or what --for and --events say; then judge."""
     from storefleet.lab_options import make_plan, read_allow, read_fleet, take_password
     from storefleet.quantities import read_duration
-    from storefleet.run import endless_script
+    from storefleet.scripts import trading_script
+    from storefleet.self_ending import read_trade_for
 
     if resume is not None:
         _require_alone(context)
@@ -147,12 +152,14 @@ def up(
         broker_options=broker_option or (),
         deadline_s=read_duration(deadline, "--deadline", at_least_s=0.1),
         drain_s=None if drain is None else read_duration(drain, "--drain"),
+        trade_for_s=read_trade_for(trade_for),
+        trade_events=events,
         allow=read_allow(fleet, allow or ()),
     )
     if detach:
         _detach(plan.name, json_output=json_output)
         return
-    _run(plan, endless_script, password=take_password(broker_password_file), json_output=json_output)
+    _run(plan, trading_script, password=take_password(broker_password_file), json_output=json_output)
 
 
 def _require_alone(context: typer.Context) -> None:
@@ -168,7 +175,7 @@ def _resume(run: str, password_file: Path | None, *, detach: bool, json_output: 
     from storefleet.cleaning import give_way
     from storefleet.lab_options import require_machine, take_password
     from storefleet.past_run import find_run, open_past_run
-    from storefleet.run import resumed_script
+    from storefleet.scripts import resumed_script
 
     past = open_past_run(find_run(run, Path("runs")))
     plan = past.record.lab
@@ -193,7 +200,7 @@ def _run(
 
     for line in reap_crashed():
         say_progress(line)
-    screen = display(quiet=json_output)
+    screen = display(json_output=json_output)
     screen.say(f"lab {plan.name}: {plan.stores:,} stores, {plan.terminals:,} terminals; starting")
 
     began_s = time.monotonic()
@@ -216,7 +223,7 @@ def _run(
     except CutShort as error:
         fail(str(error), UNKNOWN)
     if json_output:
-        out_json_line({"run_folder": str(folder), "exit_status": verdict.exit_status, "verdict": verdict})
+        out_ended(folder, verdict)
     else:
         out(plain_text(verdict, plan.name))
         out(f"run folder: {folder}")

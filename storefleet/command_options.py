@@ -110,6 +110,9 @@ JsonLinesOption = Annotated[
         help="JSON lines for programs: lab.json when ready, then {run_folder, exit_status, verdict} at the end.",
     ),
 ]
+EndedJsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON line for programs: {run_folder, exit_status, verdict}, as up's last.")
+]
 DrainOption = Annotated[
     str | None,
     typer.Option(
@@ -117,6 +120,23 @@ DrainOption = Annotated[
         help="How long the end of a run waits for events without an outcome and views that are behind: 10s; less than the "
         "deadline leaves what had not its whole deadline unknown.",
         show_default="the deadline",
+    ),
+]
+ForOption = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="TIME",
+        help="Trade so long after ready, then drain, judge and end: 60s, 10m.",
+        show_default="until stopped",
+    ),
+]
+EventsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--events",
+        help="Trade exactly so many events, then drain, judge and end; with --for, whichever comes first.",
+        show_default="any number",
     ),
 ]
 AllowOption = Annotated[

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Final, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
+
+if TYPE_CHECKING:
+    from storefleet.verdict.result import Verdict
 
 DID_NOT_BEGIN: Final = 2
 UNKNOWN: Final = 3
@@ -32,6 +36,11 @@ def out_json(value: object) -> None:
 def out_json_line(value: object) -> None:
     """A value as one line of JSON, for commands that say more than one thing."""
     out(msgspec.json.encode(value).decode())
+
+
+def out_ended(run_folder: Path, verdict: Verdict) -> None:
+    """How a run ended, as one line of JSON: the last of ``up`` and ``demo``, and what ``down`` says."""
+    out_json_line({"run_folder": str(run_folder), "exit_status": verdict.exit_status, "verdict": verdict})
 
 
 def say_progress(text: str) -> None:

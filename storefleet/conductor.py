@@ -26,6 +26,7 @@ from storefleet.machine_watch import MachineWatch
 from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
+from storefleet.run_record import TRADING_PHASE
 from storefleet.steering import steering_handlers
 from storefleet.verdict.result import Verdict
 
@@ -141,7 +142,7 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
 async def _begin(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> None:
     await run.lab.start(trade=trade)
     on_ready(run.lab)
-    run.enter("trading")
+    run.enter(TRADING_PHASE)
     await script(run)
 
 

@@ -333,6 +333,7 @@ class Lab:
                 "fleet": plan.fleet,
                 "seed": plan.seed,
                 "rate_per_s": plan.rate_per_s,
+                "events": plan.trade_events,
                 "accept_puback": plan.outcome_stage == "broker",
                 "ledger": str(self.run_folder / LEDGER_FILE_NAME),
                 **plan.shares,

@@ -28,6 +28,7 @@ from storefleet.plan import (
     stage_instances,
 )
 from storefleet.quantities import read_rate
+from storefleet.self_ending import check_trade_events
 from storefleet.verdict.budgets import check_budgets, read_budgets
 
 SPARE_DESCRIPTORS: Final = 200
@@ -154,6 +155,8 @@ def make_plan(
     drain_s: float | None = None,
     broker_options: Sequence[str] = (),
     stage_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    trade_for_s: float | None = None,
+    trade_events: int | None = None,
     allow: Mapping[str, int] = MappingProxyType({}),
 ) -> LabPlan:
     """Check everything that can be checked before anything starts; raises SettingsError."""
@@ -177,7 +180,9 @@ def make_plan(
         brands=fleet.dialects,
         heartbeat_interval_s=fleet.heartbeat_interval_s,
         seed=fleet.seed,
-        rate_per_s=read_rate(rate),
+        rate_per_s=(rate_per_s := read_rate(rate)),
+        trade_for_s=trade_for_s,
+        trade_events=check_trade_events(trade_events, rate_per_s, trade_for_s),
         business_start_s=business_start_s(fleet),
         time_scale=time_scale,
         broker=broker,

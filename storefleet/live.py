@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -115,16 +115,16 @@ class Display(Protocol):
         """Leave the terminal as it was."""
 
 
-def display(*, quiet: bool = False) -> Display:
-    """The display that fits standard output."""
-    if quiet:
-        return Silent()
+def display(*, json_output: bool = False) -> Display:
+    """The display that fits standard output; standard error has it where the other is for programs."""
+    if json_output:
+        return PlainDisplay(sys.stderr)
     fancy = sys.stdout.isatty() and os.environ.get("CI") != "true" and not os.environ.get("NO_COLOR")
     return LiveDisplay() if fancy and os.environ.get("TERM") != "dumb" else PlainDisplay()
 
 
 class Silent:
-    """Says nothing, for ``--json``."""
+    """Says nothing."""
 
     def show(self, picture: Picture) -> None:
         """Nothing."""
@@ -139,8 +139,10 @@ class Silent:
 class PlainDisplay:
     """One line every two seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """``stream``: where to; standard output when nothing is said."""
         self._last_s = 0.0
+        self._stream = sys.stdout if stream is None else stream
 
     def show(self, picture: Picture) -> None:
         """One line, unless there was one just now."""
@@ -151,13 +153,13 @@ class PlainDisplay:
 
     def say(self, text: str) -> None:
         """A line. When nobody reads any more, or the disk is full, the run goes on: its folder tells the rest."""
-        encoding = sys.stdout.encoding or "utf-8"
+        encoding = self._stream.encoding or "utf-8"
         try:
-            sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-            sys.stdout.flush()
+            self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+            self._stream.flush()
         except OSError:
             with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
     def close(self) -> None:
         """Nothing to leave."""

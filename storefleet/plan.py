@@ -84,6 +84,10 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     deadline_s: float = 30.0
     drain_s: float | None = None
     """How long the end of a run waits for what has no outcome yet; None: the deadline, so that all have had theirs."""
+    trade_for_s: float | None = None
+    """The lab ends by itself after so long a time of trading, over all labs of the run; None: not by time."""
+    trade_events: int | None = None
+    """The lab ends by itself once so many events are traded, and trades no more; None: not by number."""
     allow: dict[str, int] = field(default_factory=dict)
     """Budgets (:mod:`storefleet.verdict.budgets`): how many of each a valid run may have."""
     runs_folder: str = "runs"

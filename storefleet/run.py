@@ -31,7 +31,6 @@ from storefleet.ledger_rows import newest_outcome
 from storefleet.live import Display, Picture, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.past_run import PastRun, go_on, recovery_of
-from storefleet.plan import TERMINALS_HOP
 from storefleet.run_clock import RunClock
 from storefleet.run_record import (
     COMMAND_BYTES,
@@ -525,37 +524,3 @@ class Run:
         if newest is None:
             raise ControlError("no event has gone all the way yet")
         return newest
-
-
-async def demo_script(run: Run) -> None:
-    """The main job: trade, lose region west for ten seconds, heal, trade on, recover."""
-    run.display.say("trading; in a few seconds region west loses its network")
-    run.enter("settle")
-    await asyncio.sleep(8.0)
-    run.enter("faults on")
-    run.display.say("fault: region west is partitioned from the broker for 10 s; its tills trade on offline")
-    await run.add_fault(TERMINALS_HOP, "west-outage", "partition", {"region": "west"}, lease_s=30.0)
-    await asyncio.sleep(10.0)
-    await run.remove_fault(TERMINALS_HOP, "west-outage")
-    run.enter("faults off")
-    run.display.say("healed; waiting until every view agrees with the tills again")
-    recovery = await run.wait_recovery(run.lab.plan.deadline_s)
-    run.display.say(f"converged after healing: {_times(recovery)}")
-    await asyncio.sleep(4.0)
-
-
-async def endless_script(_: Run) -> None:
-    """Trade until somebody stops the run."""
-    await asyncio.Event().wait()
-
-
-async def resumed_script(run: Run) -> None:
-    """After the lab was gone: every view answers for the time it takes to catch up; then trade on until stopped."""
-    recovery = await run.wait_recovery(run.lab.plan.deadline_s)
-    run.display.say(f"converged after the lab was back: {_times(recovery)}")
-    await asyncio.Event().wait()
-
-
-def _times(recovery: Recovery) -> str:
-    times = (f"{view} {at_ms - recovery.healed_ms} ms" for view, at_ms in recovery.converged_ms.items())
-    return ", ".join(times) or "no view yet"

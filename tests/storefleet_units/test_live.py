@@ -170,7 +170,7 @@ def test_the_display_that_fits(
     found = display()
     found.close()
     assert type(found) is kind
-    assert type(display(quiet=True)) is Silent
+    assert type(display(json_output=True)) is PlainDisplay
 
 
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

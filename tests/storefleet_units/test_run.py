@@ -27,10 +27,11 @@ from storefleet.lab import Lab
 from storefleet.live import Silent
 from storefleet.observatory import Observatory
 from storefleet.plan import LabPlan
-from storefleet.run import Run, endless_script
+from storefleet.run import Run
 from storefleet.run_clock import RunClock
 from storefleet.run_log import RunLog
 from storefleet.run_record import RunRecord
+from storefleet.scripts import trading_script
 from storefleet.steering import steering_handlers
 from storefleet.verdict.log_file import LOG_FILE_NAME, LogHeader, read_log
 from storefleet.verdict.result import Verdict
@@ -294,7 +295,7 @@ def test_a_ctrl_c_while_the_verdict_is_told(
     monkeypatch.setattr("storefleet.conductor.conduct", ended)
     monkeypatch.setattr(cli_run, "out", lambda text: os.kill(os.getpid(), signal.SIGINT) or print(text))
     with pytest.raises(SystemExit) as told:
-        cli_run._run(lab_plan(), endless_script, password=None, json_output=False)
+        cli_run._run(lab_plan(), trading_script, password=None, json_output=False)
     assert told.value.code == 0
     assert f"run folder: {tmp_path}" in capsys.readouterr().out
 
@@ -312,7 +313,7 @@ def test_a_run_that_began_never_says_that_it_did_not(
     monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path))
     monkeypatch.setattr("storefleet.conductor.conduct", broken)
     with pytest.raises(SystemExit) as ended:
-        cli_run._run(lab_plan(), endless_script, password=None, json_output=True)
+        cli_run._run(lab_plan(), trading_script, password=None, json_output=True)
     assert ended.value.code == status
 
 
