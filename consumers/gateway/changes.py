@@ -15,6 +15,7 @@ from consumers.gateway.document_text import encode, render_body
 from consumers.gateway.feed_options import FeedOptions
 from consumers.gateway.wakeups import Subscription
 from fleetwire.errors import StorageError
+from fleetwire.one_line import escape_line_marks
 
 PAGE_CHANGES = 500
 BODIES_PER_READ = 50
@@ -164,7 +165,8 @@ async def _beats(options: FeedOptions, subscription: Subscription) -> AsyncItera
 
 
 def _lines(changes: Iterable[Change], wanted: ChangeFilter) -> bytes:
-    return b"".join(render_change(change, wanted) for change in changes)
+    """Bodies are of one line; ids and channels have no line ends, and may have marks that some readers take for one."""
+    return escape_line_marks(b"".join(render_change(change, wanted) for change in changes))
 
 
 def render_change(change: Change, wanted: ChangeFilter) -> bytes:
