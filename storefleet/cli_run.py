@@ -206,7 +206,7 @@ def _run(
     began_s = time.monotonic()
 
     def on_ready(lab: Lab) -> None:
-        screen.say(f"ready in {time.monotonic() - began_s:.1f} s; join at {lab.description()['join']}")
+        screen.say(f"ready in {time.monotonic() - began_s:.1f} s; {_where(lab.description())}")
         if json_output:
             out_json_line(lab.description())
 
@@ -228,6 +228,11 @@ def _run(
         out(plain_text(verdict, plan.name))
         out(f"run folder: {folder}")
     raise SystemExit(verdict.exit_status)
+
+
+def _where(description: dict[str, Any]) -> str:
+    """How a client joins a lab: address and topic root."""
+    return f"join at {description['join']}, topics below {description['topic_root']}"
 
 
 def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
@@ -264,7 +269,7 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
     if json_output:
         out_json_line(description)
     else:
-        out(f"lab {name} is ready; join at {description['join']}; end it: storefleet down --name {name}")
+        out(f"lab {name} is ready; {_where(description)}; end it: storefleet down --name {name}")
 
 
 def _await_ready(
