@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,14 +9,15 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from fleetwire.errors import FleetError
 from storefleet.cli_inspect import show_verdict
 from storefleet.command_options import JsonOption, LabOption, TimeoutOption
-from storefleet.command_output import fail, out, out_json, say_progress
+from storefleet.command_output import fail, out, out_json
+from storefleet.endings import Doing, Stops, say_at_once, stop_at_once
 
 AFTER_DRAIN_S: Final = 60.0
 """Final reads, stop and check, after the drain."""
-COUNTDOWN_S: Final = 3.0
+ANSWER_S: Final = 15.0
+"""So much longer than a lab may wait, its answer is waited for."""
 
 
 def wait(
@@ -30,14 +30,19 @@ def wait(
     """Wait for a lab; exit status 3 when the time was not enough."""
     from fleetwire.errors import ControlError
     from storefleet.control_client import call_lab
+    from storefleet.home import the_lab
     from storefleet.plan import read_duration
+    from storefleet.waiting_words import what_it_waits_for
 
     if ready == converged:
         fail("wait: say what for: --ready or --converged")
     timeout_s = read_duration(timeout, "--timeout")
     params = {"what": "converged" if converged else "ready", "timeout_s": timeout_s}
+    until_s = time.monotonic() + timeout_s
+    chosen = the_lab(name)
     try:
-        answer = call_lab(name, "wait", params, timeout_s=2 * timeout_s + 10.0)
+        with Doing(lambda: what_it_waits_for(chosen, until_s)):
+            answer = call_lab(chosen, "wait", params, timeout_s=timeout_s + ANSWER_S)
     except ControlError as error:
         fail(str(error), 3)
     if json_output:
@@ -56,31 +61,28 @@ def down(
     from storefleet import home, processes
     from storefleet.control_client import call_lab
     from storefleet.plan import read_duration
+    from storefleet.waiting_words import what_it_waits_for
 
     given_s = None if timeout is None else read_duration(timeout, "--timeout")
     chosen = home.the_lab(name)
-    answer = call_lab(chosen, "down")
-    timeout_s = float(answer["drain_s"]) + AFTER_DRAIN_S if given_s is None else given_s
-    deadline_s = time.monotonic() + timeout_s
-    told_s = time.monotonic()
-    while processes.is_live(home.lab_folder(chosen)) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-        if time.monotonic() - told_s >= COUNTDOWN_S:
-            told_s = time.monotonic()
-            _say_what_is_waited_for(chosen)
-    if processes.is_live(home.lab_folder(chosen)):
-        fail(f"lab {chosen} has not ended within {timeout_s:g} s", 3)
-    show_verdict(Path(answer["run_folder"]), json_output=False)
+    with Stops(lambda count: _hear_stop(chosen, count)):
+        answer = call_lab(chosen, "down")
+        timeout_s = float(answer["drain_s"]) + AFTER_DRAIN_S if given_s is None else given_s
+        until_s = time.monotonic() + timeout_s
+        with Doing(lambda: what_it_waits_for(chosen, until_s)):
+            while processes.is_live(home.lab_folder(chosen)) and time.monotonic() < until_s:
+                time.sleep(0.05)
+        if processes.is_live(home.lab_folder(chosen)):
+            fail(f"lab {chosen} has not ended within {timeout_s:g} s", 3)
+        show_verdict(Path(answer["run_folder"]), json_output=False)
 
 
-def _say_what_is_waited_for(name: str) -> None:
-    """The countdown of a lab that drains, on standard error; nothing where it waits for nothing, or does not answer."""
-    from storefleet.control_client import call_lab
-
-    with contextlib.suppress(FleetError, OSError):
-        waiting = call_lab(name, "status", timeout_s=2.0)["picture"]["waiting"]
-        if waiting:
-            say_progress(f"{name}: {waiting}")
+def _hear_stop(name: str, count: int) -> None:
+    """Whoever waits for the end of a lab may stop waiting; the lab ends all the same."""
+    if count == 1:
+        say_at_once(f"stopping: lab {name} drains already, and is judged (Ctrl-C again stops waiting for it)")
+    else:
+        stop_at_once(f"stopped waiting; lab {name} goes on to its verdict by itself")
 
 
 def status(name: LabOption = None, json_output: JsonOption = False) -> None:
@@ -112,7 +114,4 @@ def tail(
 
     from storefleet.tail import follow
 
-    try:
-        uvloop.run(follow(name, topic_filter, count, as_json=json_output, say=out))
-    except KeyboardInterrupt:
-        raise SystemExit(0) from None
+    uvloop.run(follow(name, topic_filter, count, as_json=json_output, say=out))

@@ -1,4 +1,4 @@
-"""How commands speak and end: text and JSON on standard output, one line on standard error, an exit status."""
+"""How commands speak: text and JSON on standard output, one line on standard error; how they end is in ``endings``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Final, NoReturn
 
 import msgspec
 
-DID_NOT_BEGIN: Final = 2
-UNKNOWN: Final = 3
-SECOND_INTERRUPT: Final = 130
+from storefleet import endings
+
+DID_NOT_BEGIN: Final = endings.DID_NOT_BEGIN
+UNKNOWN: Final = endings.UNKNOWN
+SECOND_INTERRUPT: Final = endings.STOPPED
 
 
 def fail(message: str, status: int = DID_NOT_BEGIN) -> NoReturn:

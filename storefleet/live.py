@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -21,6 +20,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from storefleet.kept_lines import KeptLines
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
 from storefleet.run_record import views_of
 from storefleet.stage_lines import StageLine
@@ -141,23 +141,23 @@ class PlainDisplay:
 
     def __init__(self) -> None:
         self._last_s = 0.0
+        self._lines = KeptLines(self._write)
 
     def show(self, picture: Picture) -> None:
-        """One line, unless there was one just now."""
+        """One line, unless there was one just now, or the reader stands still."""
         now_s = time.monotonic()
-        if now_s - self._last_s >= PLAIN_INTERVAL_S:
+        if self._lines.tell() and now_s - self._last_s >= PLAIN_INTERVAL_S:
             self._last_s = now_s
             self.say(plain_line(picture))
 
     def say(self, text: str) -> None:
-        """A line. When nobody reads any more, or the disk is full, the run goes on: its folder tells the rest."""
+        """A line."""
+        self._lines.say(text)
+
+    def _write(self, text: str) -> None:
         encoding = sys.stdout.encoding or "utf-8"
-        try:
-            sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-            sys.stdout.flush()
-        except OSError:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stdout.flush()
 
     def close(self) -> None:
         """Nothing to leave."""
@@ -200,16 +200,18 @@ class LiveDisplay:
 
     def __init__(self) -> None:
         self._console = Console()
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
+        self._lines = KeptLines(lambda text: self._console.print(text, highlight=False, soft_wrap=True))
 
     def show(self, picture: Picture) -> None:
-        """Redraw."""
-        self._live.update(render(picture))
+        """Redraw, unless the terminal is held."""
+        if self._lines.tell():
+            self._live.update(render(picture), refresh=True)
 
     def say(self, text: str) -> None:
         """A line above the picture."""
-        self._live.console.print(text, highlight=False, soft_wrap=True)
+        self._lines.say(text)
 
     def close(self) -> None:
         """Take the picture away."""

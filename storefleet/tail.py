@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,24 +14,36 @@ from fleetwire.broker_endpoint import broker_endpoint
 from fleetwire.errors import SettingsError
 from fleetwire.mqtt import Message, SessionOptions, StageClient, TopicFilter
 from storefleet import home
+from storefleet.command_output import UNKNOWN, fail, say_progress
+from storefleet.endings import Doing
 from storefleet.lab_options import take_password
+from storefleet.processes import is_live
+from storefleet.topic_filter import problem_of
 
 PAYLOAD_SHOWN: Final = 160
 HELD_LIMIT: Final = 10_000
+SUBSCRIBE_TIMEOUT_S: Final = 10.0
+LOOK_INTERVAL_S: Final = 0.5
 
 
 async def follow(
     name: str | None, pattern: str | None, count: int, *, as_json: bool, say: Callable[[str], None]
 ) -> None:
-    """Print messages until ``count`` are shown (0: for ever). Raises SettingsError, MqttError."""
+    """Print messages until ``count`` are shown (0: as long as the lab runs). Raises SettingsError, MqttError.
+
+    A lab that ends before leaves it unknown what else would have come: exit status 3.
+    """
     lab = home.read_json(home.lab_folder(home.the_lab(name)) / "lab.json")
-    chosen = pattern or f"{lab['topic_root']}/#"
+    chosen = pattern if pattern is not None else f"{lab['topic_root']}/#"
     if "/" not in chosen:
         raise SettingsError(
             f"filter {chosen!r}: every topic of this lab lies below {lab['topic_root']}/, e.g. "
             f"{lab['topic_root']}/dead-letter/#"
         )
+    if problem := problem_of(chosen):
+        raise SettingsError(f"filter {chosen!r}: {problem}; e.g. {lab['topic_root']}/#")
     shown = 0
+    told = False
     done = asyncio.Event()
 
     def show(message: Message) -> None:
@@ -42,6 +54,13 @@ async def follow(
             if count and shown >= count:
                 done.set()
 
+    def nothing_yet() -> str:
+        """Once, where nothing matches."""
+        nonlocal told
+        first, told = not shown and not told, True
+        below = f"every topic of this lab lies below {lab['topic_root']}/"
+        return f"no message of filter {chosen!r} yet; {below}" if first else ""
+
     password = take_password(None)
     options = SessionOptions(
         client_id=f"{lab['name']}.tail-{secrets.token_hex(3)}",
@@ -51,8 +70,32 @@ async def follow(
     )
     handlers = [(TopicFilter(pattern=chosen, qos=0), show)]
     broker = broker_endpoint(lab["broker"]["url"], lab["broker"]["ca_file"])
-    async with StageClient(broker, options, handlers=handlers, backlog_limit=HELD_LIMIT):
-        await done.wait()
+    async with StageClient(broker, options, handlers=handlers, backlog_limit=HELD_LIMIT) as client:
+        await client.until_subscribed(SUBSCRIBE_TIMEOUT_S)
+        with Doing(nothing_yet, endless=True):
+            await _until_first(done.wait(), client.until_useless(), _until_ended(lab["name"]))
+    if count and shown < count:
+        fail(f"lab {lab['name']} has ended; {shown:,} of {count:,} messages were shown", UNKNOWN)
+
+
+async def _until_first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Until one of them is over, or fails."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        over, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in over:
+        task.result()
+
+
+async def _until_ended(name: str) -> None:
+    """Until the lab does not run any more: its broker would be waited for in vain."""
+    folder = home.lab_folder(name)
+    while is_live(folder):  # noqa: ASYNC110 - another process is looked at
+        await asyncio.sleep(LOOK_INTERVAL_S)
+    say_progress(f"lab {name} has ended")
 
 
 def _line(message: Message) -> str:
