@@ -208,8 +208,10 @@ def _signals(display: Display, drain_s: float) -> Iterator[asyncio.Event]:
 
     def drain() -> None:
         stopping.set()
-        how_long = f"the lab drains for at most {drain_s:.0f} s, is read and judged"
-        display.say(f"stopping: trading ends, {how_long} (Ctrl-C again ends at once)")
+        display.say(
+            f"stopping: what was traded drains for at most {drain_s:.0f} s, then the run is read and judged "
+            "(Ctrl-C again ends at once)"
+        )
 
     def end_at_once() -> None:
         display.say("stopping at once")

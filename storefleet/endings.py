@@ -36,6 +36,9 @@ UNKNOWN: Final = 3
 STOPPED: Final = 130
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_INTERVAL_S: Final = 0.25
+SHOW_CURSOR: Final = "\x1b[?25h"
+HIDE_CURSOR: Final = "\x1b[?25l"
+"""DECTCEM, set and reset."""
 SILENCE_S: Final = 2.5
 """No command is silent for longer than 3 s."""
 
@@ -147,6 +150,22 @@ class Stops:
         self.count += 1
         if self.count <= 2:
             self._hear_stop(self.count)
+
+
+def keep_cursor() -> None:
+    """Ctrl-Z gives the shell a terminal with its cursor, which a picture that is redrawn hides."""
+    if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
+        signal.signal(signal.SIGTSTP, _on_suspend)
+
+
+def _on_suspend(number: int, _frame: FrameType | None) -> None:
+    if _ending.output is not None:
+        _ending.output.write_at_once(SHOW_CURSOR)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)  # here it stands still, until SIGCONT
+    signal.signal(number, _on_suspend)
+    if _ending.output is not None:
+        _ending.output.write_at_once(HIDE_CURSOR)
 
 
 def decide(status: int) -> None:

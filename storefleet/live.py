@@ -20,6 +20,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from storefleet.endings import keep_cursor
 from storefleet.kept_lines import KeptLines
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
 from storefleet.run_record import views_of
@@ -202,6 +203,7 @@ class LiveDisplay:
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
+        keep_cursor()
         self._lines = KeptLines(lambda text: self._console.print(text, highlight=False, soft_wrap=True))
 
     def show(self, picture: Picture) -> None:
