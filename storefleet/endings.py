@@ -39,8 +39,8 @@ LOOK_INTERVAL_S: Final = 0.25
 SHOW_CURSOR: Final = "\x1b[?25h"
 HIDE_CURSOR: Final = "\x1b[?25l"
 """DECTCEM, set and reset."""
-SILENCE_S: Final = 2.5
-"""No command is silent for longer than 3 s."""
+SILENCE_S: Final = 2.0
+"""With the time that a lab has to say what it waits for, no command is silent for longer than 3 s."""
 
 
 class Manner(NamedTuple):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, Final
 
 from fleetwire.errors import FleetError
-from storefleet.control_client import call_lab
+from storefleet.control_client import ask_lab
 
-ANSWER_S: Final = 0.4
+ANSWER_S: Final = 0.7
 """A lab that does not answer at once keeps nobody from saying so."""
 
 
 def what_it_waits_for(name: str, until_s: float) -> str:
     """Ask the lab; ``until_s``: when the waiting ends at the latest, by the monotonic clock."""
     try:
-        said = _words(call_lab(name, "status", timeout_s=ANSWER_S))
+        said = _words(asyncio.run(asyncio.wait_for(ask_lab(name, "status"), ANSWER_S)))
     except (FleetError, OSError):
-        said = "no answer"
+        said = "no answer yet"
     return f"{name}: {said}; at most {max(0.0, until_s - time.monotonic()):.0f} s more"
 
 
