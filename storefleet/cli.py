@@ -39,7 +39,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_early_signal)
     try:
-        raise SystemExit(app(standalone_mode=False))
+        raise SystemExit(app(prog_name="storefleet", standalone_mode=False))
     except UsageError as error:
         _fail_usage(error)
     except typer.Abort:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final, NoReturn
 
-import msgspec
+from storefleet.output_encoding import json_text
 
 DID_NOT_BEGIN: Final = 2
 UNKNOWN: Final = 3
@@ -26,12 +26,12 @@ def out(text: str) -> None:
 
 def out_json(value: object) -> None:
     """A value as indented JSON."""
-    out(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    out(json_text(value, indent=2))
 
 
 def out_json_line(value: object) -> None:
     """A value as one line of JSON, for commands that say more than one thing."""
-    out(msgspec.json.encode(value).decode())
+    out(json_text(value))
 
 
 def say_progress(text: str) -> None:
