@@ -35,7 +35,7 @@ def verdict(
 
 
 def _newest_run(command: str) -> Path:
-    from storefleet.past_run import newest_run
+    from storefleet.run_folders import newest_run
 
     newest = newest_run(Path("runs"))
     if newest is None:

@@ -13,12 +13,11 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from fleetwire.errors import FleetError, SettingsError
+from fleetwire.errors import FleetError
 from storefleet.lab import Lab
 from storefleet.live import Display, Silent
 from storefleet.log_watch import LogWatch
@@ -26,6 +25,7 @@ from storefleet.machine_watch import MachineWatch
 from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
+from storefleet.run_folders import make_run_folder
 from storefleet.steering import steering_handlers
 from storefleet.verdict.result import Verdict
 
@@ -224,13 +224,3 @@ def _signals(display: Display) -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def make_run_folder(runs: Path, name: str) -> Path:
-    """``runs/<time>-<name>/``; raises SettingsError."""
-    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise SettingsError(f"cannot make the run folder {folder}: {error.strerror}; use --runs DIR") from error
-    return folder.resolve()
