@@ -17,6 +17,7 @@ from fleetwire.broker_endpoint import CA_VARIABLE, trust
 from fleetwire.errors import SettingsError
 from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
+from storefleet.folders import current_folder
 from storefleet.plan import (
     LabPlan,
     check_name,
@@ -146,6 +147,7 @@ def make_plan(
     """Check everything that can be checked before anything starts; raises SettingsError."""
     if not 0.01 <= time_scale <= 100_000:
         raise SettingsError(f"--time-scale {time_scale:g}: expected 0.01 to 100000 business seconds per second")
+    working_folder = current_folder()
     check_broker(broker, confirmed=confirmed_external)
     if port:
         require_free(port, "--port")
@@ -180,7 +182,7 @@ def make_plan(
         stage_options={name: dict(given) for name, given in stage_options.items()},
         allow=check_budgets(allow),
         runs_folder=str(check_runs_folder(runs)),
-        working_folder=str(Path.cwd()),
+        working_folder=str(working_folder),
     )
 
 
