@@ -1,5 +1,7 @@
 """``storefleet`` and ``python -m storefleet``."""
 
+import os
+
 from storefleet import own_python
 
 
@@ -10,7 +12,15 @@ def main() -> None:
     from storefleet.output_encoding import replace_what_cannot_be_written
 
     replace_what_cannot_be_written()
+    _forget_a_size_of_nothing()
     run()
+
+
+def _forget_a_size_of_nothing() -> None:
+    """A terminal that does not know its size says 0, which is no width to draw a table in."""
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "").strip("0 "):
+            os.environ.pop(name, None)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,6 @@ def require_text(folder: Path) -> Path:
     return folder
 
 
-def printable(folder: Path) -> str:
+def printable(folder: Path | str) -> str:
     """A name as far as it is text, with a question mark for each byte that is none."""
     return str(folder).encode(errors="replace").decode()

@@ -37,10 +37,10 @@ def make_home() -> Path:
     """The same folder, made with all above it that is missing, for its owner only; raises SettingsError."""
     path = home()
     try:
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        missing = [folder for folder in (path / "labs", path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(mode=0o700, exist_ok=True)
-        path.mkdir(exist_ok=True)
+        (path / "labs").mkdir(exist_ok=True)
     except OSError as error:
         raise SettingsError(f"cannot make {path}: {error.strerror}; {ADVICE}") from error
     return path
@@ -77,7 +77,7 @@ def make_lab_folder(name: str, processes: str) -> Path:
     unnamed = folder.with_name(f".{name}.{secrets.token_hex(4)}")
     make_home()
     try:
-        unnamed.mkdir(parents=True, mode=0o700)
+        unnamed.mkdir(mode=0o700)
         write_private(unnamed / "processes.json", processes)
         unnamed.rename(folder)
     except OSError as error:

@@ -17,7 +17,7 @@ from fleetwire.broker_endpoint import CA_VARIABLE, trust
 from fleetwire.errors import SettingsError
 from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
-from storefleet.folders import current_folder
+from storefleet.folders import current_folder, printable
 from storefleet.plan import (
     LabPlan,
     check_name,
@@ -158,7 +158,7 @@ def make_plan(
     tls = broker != "local" and BrokerAddress(broker).tls
     if tls and port:
         raise SettingsError(f"--port {port}: over mqtts no hop listens, terminals join at the broker; leave --port out")
-    return LabPlan(
+    plan = LabPlan(
         name=check_name(name) if name else new_name(),
         fleet=msgspec.to_builtins(fleet),
         terminals=fleet.size,
@@ -184,6 +184,18 @@ def make_plan(
         runs_folder=str(check_runs_folder(runs)),
         working_folder=str(working_folder),
     )
+    _require_text(plan)
+    return plan
+
+
+def _require_text(plan: LabPlan) -> None:
+    """Its record is UTF-8; raises SettingsError where the command line has given bytes that are not."""
+    try:
+        msgspec.json.encode(plan)
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"{printable(error.object)!r} on the command line is no UTF-8 text; write it in UTF-8"
+        ) from None
 
 
 def require_machine(plan: LabPlan) -> None:
