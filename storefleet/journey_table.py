@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetwire.dead_letters import printable
-from storefleet.live import STAGE_LABELS
+from storefleet.panel import STAGE_LABELS
 from storefleet.plan import SEVERAL_INSTANCES
 from storefleet.recorded_journey import JourneyRow, Outcome, RecordedJourney
+from storefleet.terminal_text import shown
 from storefleet.verdict.clock_text import clock
 from storefleet.verdict.ledger_entries import Told
 from storefleet.verdict.sightings import Sighting
@@ -27,11 +28,11 @@ def journey_rows(rows: Sequence[JourneyRow]) -> list[tuple[str, str, str, str]]:
 
 def journey_table(journey: RecordedJourney) -> Table:
     """The journey as Rich draws it; its cells say what they say, also where that looks like Rich's markup."""
-    table = Table(title=f"journey of {journey.key}")
+    table = Table(title=Text(f"journey of {printable(journey.key)}"))
     for heading in ("stage", "at (UTC)", "since commit", "what it did"):
         table.add_column(heading)
     for row in journey_rows(journey.rows):
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     return table
 
 

@@ -15,9 +15,11 @@ from fleetwire.errors import SettingsError
 from fleetwire.mqtt import Message, SessionOptions, StageClient, TopicFilter
 from storefleet import home
 from storefleet.lab_options import take_password
+from storefleet.terminal_text import json_shown, shown
 
 PAYLOAD_SHOWN: Final = 160
 HELD_LIMIT: Final = 10_000
+GAP: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 async def follow(
@@ -60,12 +62,16 @@ def _line(message: Message) -> str:
     marks = "".join(("r" if message.retain else "-", "d" if message.duplicate else "-", str(message.qos)))
     properties = dict(message.properties)
     about = " ".join(f"{name}={properties[name]}" for name in ("id", "type", "attempt", "reason") if name in properties)
-    return f"{now} {marks} {message.topic}  {about}  {_shown(message.payload)}"
+    return (
+        shown(f"{now} {marks} {message.topic}  {about}  {_shown(message.payload)}")
+        .replace("\n", GAP)
+        .replace("\t", GAP)
+    )
 
 
 def _shown(payload: bytes) -> str:
     text = payload[: PAYLOAD_SHOWN + 1].decode("utf-8", errors="replace")
-    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    printable = "".join(character if character.isprintable() else GAP for character in text)
     return printable[:PAYLOAD_SHOWN] + ("..." if len(payload) > PAYLOAD_SHOWN else "")
 
 
@@ -82,4 +88,4 @@ def _json_line(message: Message) -> str:
         value["payload"] = message.payload.decode()
     except UnicodeDecodeError:
         value["payload_base64"] = base64.b64encode(message.payload).decode()
-    return json.dumps(value, ensure_ascii=False)
+    return json_shown(json.dumps(value, ensure_ascii=False))
