@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from storefleet.terminal_text import json_shown, shown
+from fleetwire.terminal_text import json_shown, shown
 
 DID_NOT_BEGIN: Final = 2
 UNKNOWN: Final = 3

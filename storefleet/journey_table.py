@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetwire.dead_letters import printable
+from fleetwire.terminal_text import shown
 from storefleet.panel import STAGE_LABELS
 from storefleet.plan import SEVERAL_INSTANCES
 from storefleet.recorded_journey import JourneyRow, Outcome, RecordedJourney
-from storefleet.terminal_text import shown
 from storefleet.verdict.clock_text import clock
 from storefleet.verdict.ledger_entries import Told
 from storefleet.verdict.sightings import Sighting
@@ -34,6 +34,14 @@ def journey_table(journey: RecordedJourney) -> Table:
     for row in journey_rows(journey.rows):
         table.add_row(*(Text(shown(cell)) for cell in row))
     return table
+
+
+def journey_lines(journey: RecordedJourney) -> Text:
+    """The journey for a narrow terminal: a line for each step and its times, and below it what it did."""
+    lines = [f"journey of {journey.key}"]
+    for stage, at, since, did in journey_rows(journey.rows):
+        lines += [stage, *(f"  {part}" for part in (at, since, *did.split(", ")) if part)]
+    return Text(shown("\n".join(lines)))
 
 
 def outcome_text(outcome: Outcome) -> str:

@@ -21,11 +21,11 @@ from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
+from fleetwire.terminal_text import shown
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
 from storefleet.panel import STAGE_LABELS, PicturePanel, figure, region_text
 from storefleet.run_record import views_of
 from storefleet.stage_lines import StageLine
-from storefleet.terminal_text import shown
 from storefleet.troubles_shown import troubles_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.text import Text
 
-from storefleet.terminal_text import shown
+from fleetwire.terminal_text import shown
 
 if TYPE_CHECKING:
     from storefleet.live import Picture
@@ -138,12 +139,14 @@ def plain_panel(picture: Picture, width: int) -> str:
     return "\n".join(lines)
 
 
-def print_table(table: RenderableType) -> None:
-    """On standard output: as wide as the terminal, and in a pipe as wide as it needs."""
+def print_table(table: RenderableType, *, narrow: RenderableType) -> None:
+    """On standard output; ``narrow`` on a terminal where the table would cut its cells. A pipe is as wide as it needs."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPED_COLUMNS)
-    console.print(table, highlight=False)
+    unbounded = console.options.update(width=PIPED_COLUMNS)
+    fits = Measurement.get(console, unbounded, table).maximum <= console.width
+    console.print(table if fits else narrow, highlight=False)
 
 
 def _title(picture: Picture) -> str:

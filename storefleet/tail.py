@@ -13,13 +13,12 @@ from typing import Any, Final
 from fleetwire.broker_endpoint import broker_endpoint
 from fleetwire.errors import SettingsError
 from fleetwire.mqtt import Message, SessionOptions, StageClient, TopicFilter
+from fleetwire.terminal_text import GAP, json_shown, shown
 from storefleet import home
 from storefleet.lab_options import take_password
-from storefleet.terminal_text import json_shown, shown
 
 PAYLOAD_SHOWN: Final = 160
 HELD_LIMIT: Final = 10_000
-GAP: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 async def follow(

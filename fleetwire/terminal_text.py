@@ -16,9 +16,12 @@ _STEERING: Final = re.compile(
 """Control characters but for line end and tab (C0, C1), separators, marks of direction (UAX 9), half characters."""
 
 
+GAP: Final = "\N{REPLACEMENT CHARACTER}"
+
+
 def shown(text: str) -> str:
     """The text with a replacement character for each that is no character to be seen; lines stay lines."""
-    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _STEERING.sub(GAP, text)
 
 
 def json_shown(json_text: str) -> str:
