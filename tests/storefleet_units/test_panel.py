@@ -90,7 +90,7 @@ def test_on_few_rows_a_calm_fleet_shows_its_journey() -> None:
 FIGURES = st.integers(0, 10**9)
 
 
-@given(st.integers(24, 110), st.integers(5, 40), FIGURES, FIGURES, st.integers(0, 10**6), FIGURES)
+@given(st.integers(24, 110), st.integers(5, 40), st.integers(1, 10**9), FIGURES, st.integers(0, 10**6), FIGURES)
 def test_no_figure_is_cut_on_any_screen(
     width: int, height: int, rate: int, backlog: int, lag: int, stores: int
 ) -> None:
