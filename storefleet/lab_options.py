@@ -17,6 +17,7 @@ from fleetwire.broker_endpoint import CA_VARIABLE, trust
 from fleetwire.errors import SettingsError
 from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
+from storefleet.keeping import KEEP_ALL, check_keep
 from storefleet.plan import (
     LabPlan,
     check_name,
@@ -142,6 +143,7 @@ def make_plan(
     broker_options: Sequence[str] = (),
     stage_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     allow: Mapping[str, int] = MappingProxyType({}),
+    keep: str = KEEP_ALL,
 ) -> LabPlan:
     """Check everything that can be checked before anything starts; raises SettingsError."""
     if not 0.01 <= time_scale <= 100_000:
@@ -179,6 +181,7 @@ def make_plan(
         broker_options=check_broker_options(broker_options, broker),
         stage_options={name: dict(given) for name, given in stage_options.items()},
         allow=check_budgets(allow),
+        keep=check_keep(keep),
         runs_folder=str(check_runs_folder(runs)),
         working_folder=str(Path.cwd()),
     )

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
+from storefleet.keeping import KEEP_ALL
 
 
 class StageRow(NamedTuple):
@@ -83,6 +84,8 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     """How long the end of a run waits for what has no outcome yet; None: the deadline, so that all have had theirs."""
     allow: dict[str, int] = field(default_factory=dict)
     """Budgets (:mod:`storefleet.verdict.budgets`): how many of each a valid run may have."""
+    keep: str = KEEP_ALL
+    """What stays of the run's folder (:mod:`storefleet.keeping`)."""
     runs_folder: str = "runs"
     working_folder: str = ""
     """Where the user's own commands run; empty: where the lab does."""
