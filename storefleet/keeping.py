@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fleetwire.errors import SettingsError, StorageError
-from storefleet.verdict.slimming import slim
 
 if TYPE_CHECKING:
     from storefleet.live import Display
@@ -55,9 +54,11 @@ async def keep_what_is_needed(plan: LabPlan, folder: Path, verdict: Verdict, dis
 
 def _slim(folder: Path, foreign: set[str]) -> None:
     """The verdict stands, whatever comes of it."""
+    from storefleet.verdict.slimming import slim  # a plan needs none of it
+
     try:
         slim(folder, foreign)
     except StorageError as error:
         _log.warning("%s", error)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a run always ends with its verdict
         _log.exception("%s could not be slimmed", folder)
