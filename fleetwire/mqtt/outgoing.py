@@ -50,6 +50,10 @@ class OutgoingPublishes:
         """Whether a new one may be sent at once, ahead of nobody."""
         return self._window > 0 and not self._waiting and not self.paused
 
+    def kept_packet_ids(self) -> set[int]:
+        """Those of publishes that wait to be sent again under their old one."""
+        return {packet_id for packet_id, _, _ in self._waiting or () if packet_id}
+
     def next_packet_id(self, also_taken: Container[int]) -> int | None:
         """A packet id that neither a publish in flight nor ``also_taken`` uses; None when there is none."""
         packet_id = self._last_packet_id

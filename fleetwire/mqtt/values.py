@@ -53,7 +53,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicFilter:
-    """One subscription; ``qos`` is at most 1, so that the broker never sends QoS 2."""
+    """One subscription; ``qos`` is at most 1, so that the broker never sends QoS 2.
+
+    ``retain_handling`` (MQTT 5, 3.8.3.1) is that of the first SUBSCRIBE; when a later connection repeats it, it is 1 at
+    least, so that retained messages come again only where the server no longer had the subscription.
+    """
 
     pattern: str
     qos: int = 1
