@@ -204,14 +204,15 @@ def _run(
             out_json_line(lab.description())
 
     try:
-        folder, verdict = uvloop.run(
-            conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready, past=past)
-        )
+        with contextlib.closing(screen):
+            folder, verdict = uvloop.run(
+                conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready, past=past)
+            )
+            decide(verdict.exit_status)
     except Stopped as stopped:
         fail(f"stopped at once: {stopped}", SECOND_INTERRUPT)
     except CutShort as error:
         fail(str(error), UNKNOWN)
-    decide(verdict.exit_status)
     if json_output:
         out_json_line({"run_folder": str(folder), "exit_status": verdict.exit_status, "verdict": verdict})
     else:

@@ -113,7 +113,7 @@ class Display(Protocol):
         """Say something that stays."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was; may be called again."""
 
 
 def display(*, quiet: bool = False) -> Display:
@@ -161,7 +161,8 @@ class PlainDisplay:
         sys.stdout.flush()
 
     def close(self) -> None:
-        """Nothing to leave."""
+        """Tell what is left, if the reader takes it."""
+        self._lines.tell()
 
 
 def plain_line(picture: Picture) -> str:
@@ -203,6 +204,7 @@ class LiveDisplay:
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
+        self._closing = False
         keep_cursor()
         self._lines = KeptLines(lambda text: self._console.print(text, highlight=False, soft_wrap=True))
 
@@ -216,8 +218,10 @@ class LiveDisplay:
         self._lines.say(text)
 
     def close(self) -> None:
-        """Take the picture away."""
-        self._live.stop()
+        """Take the picture away; where the terminal is held, the second call waits for that."""
+        if self._lines.tell() or self._closing:
+            self._live.stop()
+        self._closing = True
 
 
 def render(picture: Picture) -> RenderableType:

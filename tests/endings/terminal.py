@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab.command_line import DEADLINE_S, CommandLine, until
+from tests.lab.command_line import CommandLine, until
 
 SHELL = """
 import fcntl, os, subprocess, sys, termios
@@ -88,4 +88,6 @@ def terminal(command_line: CommandLine, *arguments: object, **environment: str) 
         yield window
     finally:
         window.close()
-        process.wait(DEADLINE_S)
+        if process.poll() is None:
+            process.kill()
+        process.wait()

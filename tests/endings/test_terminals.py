@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -82,16 +83,14 @@ def test_a_terminal_that_is_held(command_line: CommandLine, environment: dict[st
         window.press(GO_ON)
         assert window.process.wait(DEADLINE_S) == 0
         until(lambda: "VALID  lab" in window.shown, "the verdict is shown")
+        assert (SHOW_CURSOR in window.shown) == (not environment)
 
 
 def test_a_reader_who_turns_no_page(command_line: CommandLine) -> None:
     """``up | less``: a full pipe does not hold the lab; who insists is not told the verdict, whose status stands."""
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with pytest.raises(BlockingIOError):
-        while True:
-            os.write(writer, b"." * 4096)
-    os.set_blocking(writer, True)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"." * 4096)
     with subprocess.Popen(
         command_line._words(UP), cwd=command_line.folder, env=command_line.environment, stdin=subprocess.DEVNULL,
         stdout=writer, stderr=subprocess.PIPE, text=True,
