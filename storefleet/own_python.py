@@ -57,7 +57,7 @@ def module_path(path: "Sequence[str]") -> list[str]:
     """The same folders in a safe order: the standard library, what is installed, whatever stood before them.
 
     Where our own folder is one of those that stood before, as with ``pip install --target``, it comes right behind the
-    standard library and the others after it: who installs so may have put our dependencies there too.
+    standard library, with all others into which something was installed: who installs so has our dependencies there too.
     """
     folders = list(dict.fromkeys(_absolute(folder) for folder in path))
     library = os.path.dirname(os.__file__)  # noqa: PTH120
@@ -70,7 +70,9 @@ def module_path(path: "Sequence[str]") -> list[str]:
     before, standard, installed = folders[:begin], folders[begin:end], folders[end:]
     if OWN_FOLDER in before:
         before.remove(OWN_FOLDER)
-        return [*standard, OWN_FOLDER, *before, *installed]
+        filled = [folder for folder in before if _was_installed_into(folder)]
+        before = [folder for folder in before if folder not in filled]
+        installed = [OWN_FOLDER, *filled, *installed]
     if OWN_FOLDER not in installed:
         installed.insert(0, OWN_FOLDER)
     return [*standard, *installed, *before]
@@ -79,6 +81,14 @@ def module_path(path: "Sequence[str]") -> list[str]:
 def _is_standard(folder: str, library: str) -> bool:
     """Its zip file, its modules, its extensions."""
     return folder.endswith(".zip") or folder == library or folder.startswith(os.path.join(library, "lib-dynload"))  # noqa: PTH118
+
+
+def _was_installed_into(folder: str) -> bool:
+    """An installer leaves a record of each distribution; a project's own folder has none."""
+    try:
+        return any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return False
 
 
 def _absolute(folder: str) -> str:

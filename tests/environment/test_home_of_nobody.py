@@ -62,7 +62,7 @@ def test_relative_folders_that_are_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_all_that_is_made_is_its_owners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, umask: int) -> None:
-    """The folders above home too, and the one for labs below a home that others may read; what was there is left as it is."""
+    """The folders above home too, and the one for labs; what was there is left as it is."""
     monkeypatch.setenv("HOME", str(tmp_path))
     before = os.umask(umask)
     try:
