@@ -12,7 +12,7 @@ import typer
 from storefleet.cli_inspect import show_verdict
 from storefleet.command_options import JsonOption, LabOption, TimeoutOption
 from storefleet.command_output import fail, out, out_json
-from storefleet.endings import Doing, Stops, say_at_once, stop_at_once
+from storefleet.endings import SILENCE_BEFORE_ASKING_S, Doing, Stops, say_at_once, stop_at_once
 
 AFTER_DRAIN_S: Final = 60.0
 """Final reads, stop and check, after the drain."""
@@ -41,7 +41,7 @@ def wait(
     until_s = time.monotonic() + timeout_s
     chosen = the_lab(name)
     try:
-        with Doing(lambda: what_it_waits_for(chosen, until_s)):
+        with Doing(lambda: what_it_waits_for(chosen, until_s), after_s=SILENCE_BEFORE_ASKING_S):
             answer = call_lab(chosen, "wait", params, timeout_s=timeout_s + ANSWER_S)
     except ControlError as error:
         fail(str(error), 3)
@@ -69,7 +69,7 @@ def down(
         answer = call_lab(chosen, "down")
         timeout_s = float(answer["drain_s"]) + AFTER_DRAIN_S if given_s is None else given_s
         until_s = time.monotonic() + timeout_s
-        with Doing(lambda: what_it_waits_for(chosen, until_s)):
+        with Doing(lambda: what_it_waits_for(chosen, until_s), after_s=SILENCE_BEFORE_ASKING_S):
             while processes.is_live(home.lab_folder(chosen)) and time.monotonic() < until_s:
                 time.sleep(0.05)
         if processes.is_live(home.lab_folder(chosen)):

@@ -18,7 +18,6 @@ It imports nothing heavy: signals are heard before anything else is loaded.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -39,8 +38,9 @@ LOOK_INTERVAL_S: Final = 0.25
 SHOW_CURSOR: Final = "\x1b[?25h"
 HIDE_CURSOR: Final = "\x1b[?25l"
 """DECTCEM, set and reset."""
-SILENCE_S: Final = 2.0
-"""With the time that a lab has to say what it waits for, no command is silent for longer than 3 s."""
+SILENCE_S: Final = 2.7
+SILENCE_BEFORE_ASKING_S: Final = 2.0
+"""No command is silent for longer than 3 s; a lab that is asked first has some time to answer."""
 
 
 class Manner(NamedTuple):
@@ -201,9 +201,13 @@ def output_takes_more() -> bool:
 class Doing:
     """What a command is at: within ``with Doing(line)`` a silence is broken with this line, or not where it is empty."""
 
-    def __init__(self, line: Callable[[], str], *, endless: bool = False) -> None:
-        """``line`` is called in a thread. ``endless``: it goes on for somebody who reads, and ends without him."""
+    def __init__(self, line: Callable[[], str], *, after_s: float = SILENCE_S, endless: bool = False) -> None:
+        """``line`` is called in a thread, after so long a silence.
+
+        ``endless``: it goes on for somebody who reads, and ends without him.
+        """
         self.line = line
+        self.after_s = after_s
         self.endless = endless
         self._before: Doing | None = None
 
@@ -222,17 +226,23 @@ def _look() -> None:
     assert output is not None
     assert errors is not None
     began_s = time.monotonic()
+    at_work = Doing(lambda: f"{_ending.command}: at work for {time.monotonic() - began_s:.0f} s")
     while _ending.status is None:
         time.sleep(LOOK_INTERVAL_S)
-        if _ending.doing is not None and _ending.doing.endless:
+        doing = _ending.doing or at_work
+        if doing.endless:
             _end_without_a_reader(output)
-        if time.monotonic() - max(output.written_s, errors.written_s) >= SILENCE_S:
-            line = f"{_ending.command}: at work for {time.monotonic() - began_s:.0f} s"
-            if _ending.doing is not None:
-                with contextlib.suppress(Exception):  # what a lab that is ending answers is of no interest here
-                    line = _ending.doing.line()
-            if line and _ending.status is None:
-                errors.write_at_once(f"{line}\n")
+        if time.monotonic() - max(output.written_s, errors.written_s) >= doing.after_s:
+            _break_silence(doing, errors)
+
+
+def _break_silence(doing: Doing, errors: Descriptor) -> None:
+    try:
+        line = doing.line()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the command itself will meet it
+        line = f"{_ending.command}: at work; {type(error).__name__}"
+    if line and _ending.status is None:
+        errors.write_at_once(f"{line}\n")
 
 
 def _end_without_a_reader(output: Descriptor) -> None:
