@@ -84,9 +84,9 @@ def _is_standard(folder: str, library: str) -> bool:
 
 
 def _was_installed_into(folder: str) -> bool:
-    """An installer leaves a record of each distribution; a project's own folder has none."""
+    """An installer leaves a record of each distribution; a project's own folder has none of that kind."""
     try:
-        return any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))  # noqa: PTH208
+        return any(name.endswith(".dist-info") for name in os.listdir(folder))  # noqa: PTH208
     except OSError:
         return False
 

@@ -43,7 +43,6 @@ ENVIRONMENTS: Mapping[str, dict[str, str]] = {
         "TERM": "",
         "COLUMNS": "0",
         "LINES": "0",
-        "PYTHONPYCACHEPREFIX": "/proc/self/nowhere",
     },
 }
 

@@ -164,7 +164,7 @@ class Lab:
 
     def ledger(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that the ledger has for this; the emulator may be writing it."""
-        address = f"file:{self.run_folder / 'ledger.sqlite'}?mode=ro"
+        address = f"{(self.run_folder / 'ledger.sqlite').as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=20.0)) as ledger:
             return ledger.execute(query, values).fetchall()
 
