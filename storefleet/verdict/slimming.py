@@ -40,10 +40,6 @@ from storefleet.verdict.sealing import dropped_file, file_marks, mark_of, sealed
 STATE_FOLDER: Final = "state"
 """Below it each process has a folder of its own."""
 PACKED: Final = (WITNESSES_FILE_NAME, JOURNEYS_FILE_NAME, READS_FILE_NAME, LETTERS_FILE_NAME)
-BYTES_PER_EVENT: Final = 1_000
-BASE_BYTES: Final = 512 * 1024
-BYTES_PER_TERMINAL: Final = 1_000
-"""A slimmed folder has at most BASE_BYTES and so many bytes for each event and each terminal."""
 UNSEALED: Final = (PLAN_FILE_NAME, VERDICT_FILE_NAME, JUNIT_FILE_NAME, REPORT_FILE_NAME)
 """They say what was found, and of what."""
 BUSY_TIMEOUT_S: Final = 2.0
