@@ -26,12 +26,12 @@ from storefleet.recorded_journey import recorded_journey
 from storefleet.run_record import RunRecord
 from storefleet.selftest.made_run import START_MS, make_run, source_name
 from storefleet.verdict.letter_file import Letter
-from storefleet.verdict.log_file import Happening, LogHeader, read_log
+from storefleet.verdict.log_file import Happening, LogHeader
 from storefleet.verdict.run_folder import judge, judge_folder
 from storefleet.verdict.sealing import sealed
 from storefleet.verdict.slimming import slim
-from storefleet.verdict.table import plain_text
 from tests.storefleet_units.plans import lab_plan
+from tests.verdict.told_run import REMADE, told
 
 EVENTS, SOURCES = 240, 6
 STATE = {
@@ -45,10 +45,9 @@ OTHERS = {
     JOURNAL_FILE_NAME: b"",
     "mosquitto.conf": b"listener 0\n",
 }
-REMADE = {"verdict.json", "junit.xml", "report.txt"}
 PACKED = ["witnesses.jsonl", "journeys.json", "reads.json", "letters.jsonl"]
 KEYS = [f"{source_name(number)}.{sequence}" for number in range(SOURCES) for sequence in (1, 17, 40)]
-STRANGERS = [f"{source_name(0)}.9999", "taco.west.s9999.r09.1"]
+KEYS_ASKED = [*KEYS, f"{source_name(0)}.9999", "taco.west.s9999.r09.1"]
 
 
 @pytest.fixture(scope="module")
@@ -99,22 +98,6 @@ def slimmed(folder: Path) -> Path:
     return folder
 
 
-def told(folder: Path) -> dict[str, object]:
-    """All that anybody can learn of a run, but for the place where it lies."""
-    strict, _ = judge(folder, {"healed": 0, "restarts": 0, "dead-letters": 0})
-    verdict, plan = judge(folder)
-    for one in (strict, verdict):
-        one.run = msgspec.structs.replace(one.run, folder="")
-    return {
-        "verdict": msgspec.json.encode(verdict),
-        "verdict with budgets": msgspec.json.encode(strict),
-        "spans": plain_text(verdict, plan.name, spans=True),
-        "journeys": [msgspec.json.encode(recorded_journey(folder, key)) for key in (*KEYS, *STRANGERS, None)],
-        "log": read_log(folder / "log.jsonl"),
-        "own": {name: (folder / name).read_bytes() for name in REMADE},
-    }
-
-
 def files(folder: Path) -> set[str]:
     """All files below it."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -129,7 +112,7 @@ def unknown(folder: Path) -> str:
 
 def test_nothing_that_anybody_can_ask_is_answered_otherwise(whole: Path, slimmed: Path) -> None:
     """Verdict to the byte, also with budgets, report with spans, journeys of known and unknown events, the log."""
-    before, after = told(whole), told(slimmed)
+    before, after = told(whole, KEYS_ASKED), told(slimmed, KEYS_ASKED)
     for what, said in before.items():
         assert after[what] == said, what
     rows = recorded_journey(slimmed, KEYS[0]).rows
@@ -314,7 +297,7 @@ def in_child(folder: Path, die_at: int) -> subprocess.CompletedProcess[str]:
 
 def test_a_death_at_any_step_leaves_a_folder_that_is_judged_right(whole: Path, tmp_path: Path) -> None:
     """kill -9 before every file that is opened, renamed or removed: told as before, and slimmed by who tries again."""
-    before = told(whole)
+    before = told(whole, KEYS_ASKED)
     alive = in_child(Path(shutil.copytree(whole, tmp_path / "alive")), 0)
     assert alive.returncode == 0, alive.stderr
     steps = int(alive.stdout)
@@ -323,9 +306,9 @@ def test_a_death_at_any_step_leaves_a_folder_that_is_judged_right(whole: Path, t
     for step in range(1, steps + 1):
         copy = Path(shutil.copytree(whole, tmp_path / f"died-{step}"))
         assert in_child(copy, step).returncode == -signal.SIGKILL, step
-        assert told(copy) == before, step
+        assert told(copy, KEYS_ASKED) == before, step
         was_whole += slim(copy) is not None
-        assert told(copy) == before, step
+        assert told(copy, KEYS_ASKED) == before, step
         shutil.rmtree(copy)
     assert 0 < was_whole < steps, "some died before the plan said so, and some after"
 
@@ -333,7 +316,7 @@ def test_a_death_at_any_step_leaves_a_folder_that_is_judged_right(whole: Path, t
 @pytest.mark.parametrize("limit", [0, 100, 1_000, 5_000, 40_000])
 def test_what_cannot_be_written_leaves_the_folder_whole(whole: Path, folder: Path, limit: int) -> None:
     """The system refuses files beyond a size, as a full disk does: one line says so, and no copy is left."""
-    before, there = told(folder), files(folder)
+    before, there = told(folder, KEYS_ASKED), files(folder)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -349,7 +332,7 @@ def test_what_cannot_be_written_leaves_the_folder_whole(whole: Path, folder: Pat
         "ledger.sqlite-shm",
         "ledger.sqlite-wal",
     }
-    assert told(folder) == before == told(whole)
+    assert told(folder, KEYS_ASKED) == before == told(whole, KEYS_ASKED)
 
 
 def test_a_ledger_that_somebody_reads_keeps_the_folder_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
