@@ -31,6 +31,7 @@ from fleetwire.identity import Key
 from fleetwire.message_key import key_of
 from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
+from fleetwire.troubles import CLIENT_ID_CONTESTED, SUBSCRIPTION_REFUSED
 from fleetwire.witness import SOURCE_LIMIT, Holding, ViewRead
 from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.letter_box import LetterBox
@@ -94,6 +95,7 @@ class Observer:
         whether one is theirs is known at the end only, and a healthy lab would never converge."""
         self._conflicts_planted = conflicts_planted
         self._gap = False
+        self._to_be_granted = False
 
     @classmethod
     async def open(
@@ -119,7 +121,8 @@ class Observer:
             broker,
             options,
             ready_timeout_s=6.0,
-            on_connected=lambda _: letters.end_gap(),
+            on_connected=lambda _: observer._on_connected(),
+            on_subscribed=lambda said: observer._on_subscribed(granted=said),
             on_disconnected=lambda _: observer._on_gap(),
         )
         observer = cls(
@@ -222,6 +225,24 @@ class Observer:
         if self._gap or self._remembers != OBSERVED_VIEWS["parm"]:
             return None
         return self._held.report(full=False)[0]
+
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with this session now: code (:data:`fleetwire.troubles.TROUBLES`) -> the particulars."""
+        found = {CLIENT_ID_CONTESTED: self._client.contested, SUBSCRIPTION_REFUSED: self._client.refusal}
+        return {code: words for code, words in found.items() if words}
+
+    def _on_connected(self) -> None:
+        self._to_be_granted = True
+
+    def _on_subscribed(self, *, granted: bool) -> None:
+        """The answer to what a new connection asks for tells whether all is heard from now on."""
+        if self._letters is None or not self._to_be_granted:
+            return
+        self._to_be_granted = False
+        if granted:
+            self._letters.end_gap()
+        else:
+            self._letters.begin_gap()
 
     def _on_gap(self) -> None:
         if self._letters is not None:

@@ -60,8 +60,8 @@ class SessionCore:
 
     __slots__ = (
         "_added_filters", "_arrived", "_last_received_s", "_last_sent_s", "_needed", "_outgoing", "_partial",
-        "_ping_sent_s", "_readers", "_server_limits", "_subscribe_due", "_subscribing", "_unanswered", "connection",
-        "keep_alive_s", "options", "publishes", "state", "statistics",
+        "_ping_sent_s", "_readers", "_server_limits", "_subscribe_due", "_subscribing", "_taken_over", "_unanswered",
+        "connection", "keep_alive_s", "options", "publishes", "state", "statistics",
     )  # fmt: skip
 
     def __init__(self, options: SessionOptions, statistics: Statistics) -> None:
@@ -77,6 +77,7 @@ class SessionCore:
         self.publishes = OutgoingPublishes()
         self._arrived: deque[Message] | None = None
         self._subscribing: dict[int, int] | None = None
+        self._taken_over = False
         self._unanswered: tuple[int, float] | None = None
         """Packet id of a SUBSCRIBE without its SUBACK, and when that was noticed."""
         self._added_filters: tuple[TopicFilter, ...] = ()
@@ -121,8 +122,12 @@ class SessionCore:
         if self.state in (State.CONNECTING, State.CONNECTED):
             self._step(Step.END)
 
-    def lost(self) -> None:
-        """The byte stream is gone; what was in flight is kept for the next one."""
+    def lost(self, *, closed_by_peer: bool = False) -> None:
+        """The byte stream is gone; what was in flight is kept for the next one. ``closed_by_peer``: without a word."""
+        if closed_by_peer or self._taken_over:
+            # Perhaps another client has our id now. It may hold the same subscriptions, and then it hears in our place
+            # what is retained: so that is asked for as at first.
+            self._subscribe_due, self._taken_over = True, False
         self._step(Step.LOST)
         self._outgoing = None
         self._partial = None
@@ -323,7 +328,8 @@ class SessionCore:
         ``reading`` is false while the owner does not read: then silence proves nothing.
         """
         if self._is_deaf(now_s, reading):
-            return [self._end(ConnectionLost, "no answer to a SUBSCRIBE: look whether something on the way drops packets")]
+            detail = "no answer to a SUBSCRIBE: look whether something on the way drops packets"
+            return [self._end(ConnectionLost, detail)]
         deadline_s = self.next_deadline_s()
         if deadline_s is None or now_s < deadline_s:
             return []
@@ -499,9 +505,7 @@ class SessionCore:
 
     def _read_disconnect(self, frame: bytes, events: list[Event]) -> None:
         reason_code = frames.read_disconnect_reason(frame)
-        if reason_code == SESSION_TAKEN_OVER:
-            # Whoever took it may hold the same subscriptions and have heard the retained messages in our place.
-            self._subscribe_due = True
+        self._taken_over = reason_code == SESSION_TAKEN_OVER
         detail = f"the broker ended the connection: {describe(reason_code)}"
         events.append(self._end(ConnectionLost, detail, reason_code))
 
