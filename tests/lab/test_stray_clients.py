@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import contextlib
 from urllib.parse import urlsplit
-
-import aiomqtt
-import pytest
-from aiomqtt import ProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from tests.lab.command_line import CommandLine, Lab, until
 
 OWN = ("parm-1", "parm-1-out", "sync_stage-1", "sync_stage-1-out", "poseidon-1", "olympus_dgs-1", "lab")
 
 
-async def take(lab: Lab, *client_ids: str) -> None:
-    """All of them at once, for 0.3 s, with sessions that outlive that and hold no subscription."""
+def connect_frame(client_id: str) -> bytes:
+    """A CONNECT (MQTT 5, 3.1) with clean start and a session that outlives its connection by ten minutes."""
+    name = client_id.encode()
+    body = b"\x00\x04MQTT\x05\x02\x00\x3c" + b"\x05\x11\x00\x00\x02\x58" + bytes((0, len(name))) + name
+    return bytes((0x10, len(body))) + body
+
+
+async def take(lab: Lab, *client_ids: str, held_s: float = 0.3) -> None:
+    """All of them at once, with sessions that hold no subscription; they come without being asked back."""
     address = urlsplit(lab.description["broker"]["url"])
-    expiry = Properties(PacketTypes.CONNECT)
-    expiry.SessionExpiryInterval = 600
 
     async def take_one(client_id: str) -> None:
-        async with aiomqtt.Client(
-            str(address.hostname), address.port or 0, identifier=client_id, protocol=ProtocolVersion.V5,
-            clean_start=True, properties=expiry,
-        ):  # fmt: skip
-            await asyncio.sleep(0.3)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(connect_frame(client_id))
+        assert (await reader.readexactly(4))[0] == 0x20
+        with contextlib.suppress(TimeoutError, ConnectionError):  # our session may take the id back before
+            async with asyncio.timeout(held_s):
+                while await reader.read(1 << 16):
+                    pass
+        writer.close()
 
-    results = await asyncio.gather(*map(take_one, client_ids), return_exceptions=True)
-    for result in results:  # our session may have taken the id back before the 0.3 s were over
-        assert result is None or isinstance(result, aiomqtt.MqttError), result
+    await asyncio.gather(*map(take_one, client_ids))
 
 
 def outcomes(lab: Lab) -> int:
@@ -49,7 +49,28 @@ def test_events_flow_on_after_strangers_had_every_client_id(command_line: Comman
     for ids in (*([one] for one in stages), terminals, [*stages, *terminals]):
         asyncio.run(take(lab, *ids))
         before = lab.committed()
-        until(lambda before=before: outcomes(lab) > before + 20, f"new events have their outcome after {ids[0]} was taken")
+        until(
+            lambda before=before: outcomes(lab) > before + 20, f"new events have their outcome after {ids[0]} was taken"
+        )
     verdict = lab.down()
     assert verdict["validity"] == "valid", verdict
-    assert verdict["restarts"] == {} or not verdict["restarts"], verdict["restarts"]
+    assert verdict["restarts"] == {}
+
+
+def test_a_client_that_stays_under_an_id_of_ours_is_told(command_line: CommandLine) -> None:
+    """As long as two take the session from each other; in the status now, in the log for ever; then it is over."""
+    lab = command_line.up("--without", "views")
+
+    def told() -> list[str]:
+        asyncio.run(take(lab, f"{lab.name}.parm-1", f"{lab.name}.lab", terminal))
+        return [one for one in lab.status()["troubles"] if "another client seems to use its client id" in one]
+
+    ((terminal,),) = lab.ledger("SELECT id FROM source LIMIT 1")
+    until(lambda: {one.partition(":")[0] for one in told()} == {"parm-1", "lab", "emulator-1"}, "all three are told of")
+    assert any(f"client id {lab.name}.parm-1" in one for one in told())
+    until(lambda: not lab.status()["troubles"], "it is over with the other client")
+    before = lab.committed()
+    until(lambda: outcomes(lab) > before + 20, "new events have their outcome")
+    log = command_line.run("log", "--troubles").stdout
+    assert "another client seems to use its client id; it lasted" in log
+    assert lab.down()["validity"] == "valid"
