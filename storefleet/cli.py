@@ -13,6 +13,7 @@ from typing import Annotated, Final, NoReturn, cast
 
 import typer
 
+from fleetwire import stage_log
 from fleetwire.errors import FleetError
 from storefleet.cli_inspect import bench, clean, doctor, selftest, trace, verdict
 from storefleet.cli_live import down, status, tail, wait
@@ -54,7 +55,7 @@ def _program(
 
 def main() -> None:
     """Entry point: every error of ours is one line and exit status 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    stage_log.begin(logging.WARNING, stage_log.COMMAND_FORMAT)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_early_signal)
     try:

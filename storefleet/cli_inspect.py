@@ -67,9 +67,8 @@ def trace(
     json_output: JsonOption = False,
 ) -> None:
     """One event's journey: every step, when it had the event and what it did, by all evidence that there is."""
-    from rich.console import Console
-
-    from storefleet.journey_table import journey_table, outcome_text, stranger_text
+    from storefleet.journey_table import journey_lines, journey_table, outcome_text, stranger_text
+    from storefleet.panel import print_table
     from storefleet.recorded_journey import live_journey, recorded_journey
 
     if (key is None) == (not last):
@@ -80,7 +79,7 @@ def trace(
     elif not journey.seen:
         fail(f"trace: {stranger_text(journey)}", UNKNOWN)
     else:
-        Console().print(journey_table(journey))
+        print_table(journey_table(journey), narrow=journey_lines(journey))
         out(outcome_text(journey.outcome))
 
 

@@ -98,14 +98,18 @@ def status(name: LabOption = None, json_output: JsonOption = False) -> None:
 
     from storefleet.control_client import call_lab
     from storefleet.live import Picture, render
+    from storefleet.panel import PIPED_COLUMNS, plain_panel
 
     answer = call_lab(name, "status")
     if json_output:
         out_json(answer)
         return
-    console = Console()
-    console.print(f"lab {answer['name']}, run folder {answer['run_folder']}", soft_wrap=True)
-    console.print(render(msgspec.convert(answer["picture"], Picture)))
+    out(f"lab {answer['name']}, run folder {answer['run_folder']}")
+    console, picture = Console(), msgspec.convert(answer["picture"], Picture)
+    if console.is_terminal:
+        console.print(render(picture))
+    else:
+        out(plain_panel(picture, PIPED_COLUMNS))
 
 
 def tail(

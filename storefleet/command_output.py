@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
+from fleetwire.terminal_text import json_shown, shown
+
 if TYPE_CHECKING:
     from storefleet.verdict.result import Verdict
 
@@ -18,24 +20,24 @@ SECOND_INTERRUPT: Final = 130
 
 def fail(message: str, status: int = DID_NOT_BEGIN) -> NoReturn:
     """Say it in one line on standard error and end."""
-    sys.stderr.write(f"storefleet: {' '.join(message.split())}\n")
+    sys.stderr.write(f"storefleet: {shown(' '.join(message.split()))}\n")
     raise SystemExit(status)
 
 
 def out(text: str) -> None:
-    """A line on standard output."""
-    sys.stdout.write(text + "\n")
+    """A line on standard output; what is no character to be seen has another in its place."""
+    sys.stdout.write(shown(text) + "\n")
     sys.stdout.flush()
 
 
 def out_json(value: object) -> None:
     """A value as indented JSON."""
-    out(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    out(json_shown(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def out_json_line(value: object) -> None:
     """A value as one line of JSON, for commands that say more than one thing."""
-    out(msgspec.json.encode(value).decode())
+    out(json_shown(msgspec.json.encode(value).decode()))
 
 
 def out_ended(run_folder: Path, verdict: Verdict) -> None:
@@ -45,5 +47,5 @@ def out_ended(run_folder: Path, verdict: Verdict) -> None:
 
 def say_progress(text: str) -> None:
     """A line on standard error, beside what programs read."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(shown(text) + "\n")
     sys.stderr.flush()

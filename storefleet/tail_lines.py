@@ -10,8 +10,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fleetwire.dead_letters import DETAIL_CHARACTERS, UNKNOWN, printable
+from fleetwire.dead_letters import DETAIL_CHARACTERS, UNKNOWN
 from fleetwire.mqtt import Message
+from fleetwire.terminal_text import GAP, json_shown, shown
 from fleetwire.topics import Topics
 
 PAYLOAD_SHOWN: Final = 160
@@ -21,10 +22,8 @@ def line(message: Message) -> str:
     """Time, marks (retained, duplicate, QoS as sent), topic, what its properties tell, and the payload in short."""
     marks = "".join(("r" if message.retain else "-", "d" if message.duplicate else "-", str(message.qos)))
     properties = dict(message.properties)
-    about = printable(
-        " ".join(f"{name}={properties[name]}" for name in ("id", "type", "attempt", "reason") if name in properties)
-    )
-    return f"{_now()} {marks} {printable(message.topic)}  {about}  {_shown(message.payload)}"
+    about = " ".join(f"{name}={properties[name]}" for name in ("id", "type", "attempt", "reason") if name in properties)
+    return _one_line(f"{_now()} {marks} {message.topic}  {about}  {_shown(message.payload)}")
 
 
 def letter_line(message: Message, topics: Topics) -> str:
@@ -32,10 +31,10 @@ def letter_line(message: Message, topics: Topics) -> str:
     properties = dict(message.properties)
     stage, reason, source = topics.read_dead_letter(message.topic)
     about = properties.get("key") or source or UNKNOWN
-    detail = printable(properties.get("detail", ""))[:DETAIL_CHARACTERS]
+    detail = properties.get("detail", "")[:DETAIL_CHARACTERS]
     words = (f"{_now()} {properties.get('stage', stage)}: {properties.get('reason', reason)}, {about}", detail,
              f"sent to {properties.get('original_topic', UNKNOWN)}", _shown(message.payload))  # fmt: skip
-    return printable("; ".join(word for word in words if word))
+    return _one_line("; ".join(word for word in words if word))
 
 
 def _now() -> str:
@@ -44,7 +43,12 @@ def _now() -> str:
 
 def _shown(payload: bytes) -> str:
     text = payload[: PAYLOAD_SHOWN + 1].decode("utf-8", errors="replace")
-    return printable(text[:PAYLOAD_SHOWN]) + ("..." if len(payload) > PAYLOAD_SHOWN else "")
+    printable = "".join(character if character.isprintable() else GAP for character in text)
+    return printable[:PAYLOAD_SHOWN] + ("..." if len(payload) > PAYLOAD_SHOWN else "")
+
+
+def _one_line(text: str) -> str:
+    return shown(text).replace("\n", GAP).replace("\t", GAP)
 
 
 def json_line(message: Message) -> str:
@@ -61,4 +65,4 @@ def json_line(message: Message) -> str:
         value["payload"] = message.payload.decode()
     except UnicodeDecodeError:
         value["payload_base64"] = base64.b64encode(message.payload).decode()
-    return json.dumps(value, ensure_ascii=False)
+    return json_shown(json.dumps(value, ensure_ascii=False))

@@ -165,23 +165,23 @@ async def _beats(options: FeedOptions, subscription: Subscription) -> AsyncItera
 
 
 def _lines(changes: Iterable[Change], wanted: ChangeFilter) -> bytes:
-    """Bodies are of one line; ids and channels have no line ends, and may have marks that some readers take for one."""
-    return escape_line_marks(b"".join(render_change(change, wanted) for change in changes))
+    return b"".join(render_change(change, wanted) for change in changes)
 
 
 def render_change(change: Change, wanted: ChangeFilter) -> bytes:
-    """One entry of the feed with its line end."""
+    """One entry of the feed with its line end; its body is of one line already, its id and channels are made so."""
     extra = b',"deleted":true' if change.deleted else b""
     if change.removed:
         extra += b',"removed":' + encode(change.removed)
     if wanted.include_docs:
         extra += b',"doc":' + _render_included(change)
-    return b'{"seq":%d,"id":%b,"changes":[{"rev":"%b"}]%b}\n' % (
+    entry = b'{"seq":%d,"id":%b,"changes":[{"rev":"%b"}]%b}\n' % (
         change.sequence,
         encode(change.id),
         change.revision.encode(),
         extra,
     )
+    return entry if change.id.isascii() and not change.removed else escape_line_marks(entry)
 
 
 def _render_included(change: Change) -> bytes:
