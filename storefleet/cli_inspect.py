@@ -17,6 +17,7 @@ from storefleet.command_options import (
     RunsOption,
 )
 from storefleet.command_output import DID_NOT_BEGIN, UNKNOWN, fail, out, out_json, say_progress
+from storefleet.endings import decide
 
 
 def verdict(
@@ -31,6 +32,7 @@ def verdict(
     from storefleet.verdict.budgets import read_budgets
 
     folder = run if run is not None else _newest_run("verdict")
+    _require_ended(folder)
     show_verdict(folder, json_output=json_output, allow=read_budgets(allow or ()), spans=spans)
 
 
@@ -43,6 +45,17 @@ def _newest_run(command: str) -> Path:
     return newest
 
 
+def _require_ended(folder: Path) -> None:
+    """What a lab that runs has written so far proves nothing about what it is still to do."""
+    from storefleet.process_journal import has_lab
+    from storefleet.verdict.run_format import VERDICT_FILE_NAME
+
+    if has_lab(folder) and not (folder / VERDICT_FILE_NAME).exists():
+        fail(
+            f"{folder}: its lab still runs, the verdict comes at its end: storefleet down; until then: status", UNKNOWN
+        )
+
+
 def show_verdict(
     folder: Path, *, json_output: bool, allow: Mapping[str, int] = MappingProxyType({}), spans: bool = False
 ) -> NoReturn:
@@ -51,6 +64,7 @@ def show_verdict(
     from storefleet.verdict.table import plain_text
 
     result, plan = judge(folder, allow)
+    decide(result.exit_status)
     if json_output:
         out_json(result)
     else:
@@ -142,6 +156,7 @@ def selftest(
         out(f"run folder: {make_run}")
         return
     folder = run if run is not None else _newest_run("selftest")
+    _require_ended(folder)
     report = play(folder, seed=seed, numbers=range(plants) if plant is None else [plant])
     if json_output:
         out_json(as_values(report))

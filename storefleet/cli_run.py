@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -43,6 +42,7 @@ from storefleet.command_options import (
     WithoutOption,
 )
 from storefleet.command_output import SECOND_INTERRUPT, UNKNOWN, fail, out, out_ended, out_json_line, say_progress
+from storefleet.endings import Doing, Stops, decide, say_at_once
 
 if TYPE_CHECKING:
     from storefleet.lab import Lab
@@ -211,13 +211,11 @@ def _run(
             out_json_line(lab.description())
 
     try:
-        try:
+        with contextlib.closing(screen):
             folder, verdict = uvloop.run(
                 conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready, past=past)
             )
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # all that is left is to say how it ended
+            decide(verdict.exit_status)
     except Stopped as stopped:
         fail(f"stopped at once: {stopped}", SECOND_INTERRUPT)
     except CutShort as error:
@@ -250,7 +248,14 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
     except OSError as error:
         fail(f"cannot write {log} into this folder: {error.strerror}; start the lab from a folder of yours")
     said_before = file.tell()
-    with file:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def stop_it(count: int) -> None:
+        say_at_once("stopping at once" if count > 1 else "stopping: the lab that starts ends (Ctrl-C again: at once)")
+        for process in started:
+            process.terminate()
+
+    with file, Stops(stop_it) as stops, Doing(lambda: f"lab {name} is not ready yet; it writes into {log}"):
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "storefleet", *arguments],
             stdin=subprocess.DEVNULL,
@@ -259,13 +264,16 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
             start_new_session=True,
             env={**os.environ, "NO_COLOR": "1"},
         )
-    try:
-        timeout_s = RESUMED_TIMEOUT_S if resumed else READY_TIMEOUT_S
-        description = _await_ready(name, process, log, said_before, timeout_s)
-    finally:
-        if sys.exc_info()[0] is not None and process.poll() is None:  # stopped while it starts: nothing is left
+        started.append(process)
+        if stops.count:  # before there was anything to end
             process.terminate()
-            process.wait()
+        timeout_s = RESUMED_TIMEOUT_S if resumed else READY_TIMEOUT_S
+        try:
+            description = _await_ready(name, process, log, said_before, timeout_s, stops)
+        finally:
+            if sys.exc_info()[0] is not None and process.poll() is None:  # it did not come up: nothing is left
+                process.terminate()
+                process.wait()
     if json_output:
         out_json_line(description)
     else:
@@ -273,7 +281,7 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
 
 
 def _await_ready(
-    name: str, process: subprocess.Popen[bytes], log: Path, said_before: int, timeout_s: float
+    name: str, process: subprocess.Popen[bytes], log: Path, said_before: int, timeout_s: float, stops: Stops
 ) -> dict[str, Any]:
     """``lab.json`` of this process's lab once it is ready; as long as it takes where somebody else runs a stage of it."""
     from storefleet.control_client import call_lab
@@ -285,10 +293,11 @@ def _await_ready(
             fail(f"lab {name} was not ready within {timeout_s:g} s; see {log}")
         if process.poll() is not None:
             last = log.read_bytes()[said_before:].decode(errors="replace").strip().splitlines()
-            fail((last[-1] if last else "the lab ended at once").removeprefix("storefleet: "), process.returncode or 2)
+            ended = process.returncode if stops.count else process.returncode or 2
+            fail((last[-1] if last else "the lab ended at once").removeprefix("storefleet: "), ended)
         with contextlib.suppress(FleetError):
             status = _status_of(process, name)
-            if status["ready"]:
+            if status["ready"] and not stops.count:
                 found: dict[str, Any] = call_lab(name, "lab")
                 return found
             if status["waiting_for"] and not told:

@@ -1,4 +1,4 @@
-"""How commands speak and end: text and JSON on standard output, one line on standard error, an exit status."""
+"""How commands speak: text and JSON on standard output, one line on standard error; how they end is in ``endings``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from fleetwire.terminal_text import json_shown, shown
+from storefleet import endings
 
 if TYPE_CHECKING:
     from storefleet.verdict.result import Verdict
 
-DID_NOT_BEGIN: Final = 2
-UNKNOWN: Final = 3
-SECOND_INTERRUPT: Final = 130
+DID_NOT_BEGIN: Final = endings.DID_NOT_BEGIN
+UNKNOWN: Final = endings.UNKNOWN
+SECOND_INTERRUPT: Final = endings.STOPPED
 
 
 def fail(message: str, status: int = DID_NOT_BEGIN) -> NoReturn:

@@ -1,10 +1,10 @@
 """Conducts one run: the lab comes up, the script plays, the run is judged, and whoever stops or fails, a verdict is left.
 
-The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains until every event has
-its outcome or has had its deadline, and is judged. A second one ends everything at once; what was recorded by then is
-judged, and a check that runs already is waited for. A lab that does not come up leaves a verdict too, which is unknown; but
-a past run whose new lab does not come up, or is stopped before, is not judged and can be tried again. Nothing that was
-started is left running.
+The first signal (or ``storefleet down``) ends the script, at any phase: the lab drains until every event has its outcome
+or has had its deadline, and is judged. A second one ends everything at once; what was recorded by then is judged, and a
+check that runs already is waited for. A lab that does not come up, or is stopped before it is ready, did not begin; it
+leaves a verdict too, which is unknown, but a past run whose new lab does not come up, or is stopped before, is not judged
+and can be tried again. Nothing that was started is left running.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from fleetwire.errors import FleetError, SettingsError
+from storefleet.endings import Stops
 from storefleet.lab import Lab
 from storefleet.live import Display, Silent
 from storefleet.log_watch import LogWatch
@@ -60,7 +60,7 @@ async def conduct(
 
     Once it has begun: Stopped after a second signal, CutShort where the lab itself broke.
     """
-    with _signals(display) as stopping:
+    with _signals(display, plan.drain_limit_s) as stopping:
         folder = past.folder if past is not None else make_run_folder(Path(plan.runs_folder), plan.name)
         try:
             lab = Lab(plan, folder, password, past)
@@ -82,7 +82,7 @@ def _left_to_go_on(lab: Lab) -> Iterator[None]:
     try:
         yield
     except (FleetError, OSError, asyncio.CancelledError) as error:
-        if not _can_go_on(lab) or isinstance(error, BrokenPipeError):
+        if not _can_go_on(lab):
             raise
         way = way_on(lab.run_folder)
         raise (Stopped(way) if isinstance(error, asyncio.CancelledError) else FleetError(f"{error}; {way}")) from error
@@ -102,7 +102,7 @@ async def _whole_life(run: Run, script: Script, *, trade: bool, on_ready: Callab
         if _can_go_on(lab):
             raise
         run.abandon()
-        if isinstance(error, FleetError | OSError) and lab.ready.is_set() and not isinstance(error, BrokenPipeError):
+        if isinstance(error, FleetError | OSError) and lab.ready.is_set():
             raise CutShort(f"{error}; the run broke off: what was proven is in {lab.run_folder}") from error
         raise
 
@@ -136,6 +136,8 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
         logging_changes.cancel()
         run.display.close()
     await _tidy_broker(run.lab)
+    if not run.lab.ready.is_set():
+        raise FleetError(f"stopped before the lab was ready; nothing was traded; its logs: {run.lab.run_folder}/logs")
     return verdict
 
 
@@ -198,33 +200,32 @@ async def _tidy_broker(lab: Lab) -> None:
 
 
 @contextlib.contextmanager
-def _signals(display: Display) -> Iterator[asyncio.Event]:
-    """First SIGINT or SIGTERM: the event is set. Second: the caller is cancelled. More change nothing."""
+def _signals(display: Display, drain_s: float) -> Iterator[asyncio.Event]:
+    """The first signal sets the event, the second cancels the caller."""
     loop = asyncio.get_running_loop()
     conductor = asyncio.current_task()
     assert conductor is not None
     stopping = asyncio.Event()
-    count = 0
 
-    def on_signal() -> None:
-        nonlocal count
-        count += 1
-        if count == 1:
-            stopping.set()
-            display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
-        elif count == 2:
-            display.say("stopping at once")
-            conductor.cancel("stopped at once")
+    def drain() -> None:
+        stopping.set()
+        display.say(
+            f"stopping: what was traded drains for at most {drain_s:.0f} s, then the run is read and judged "
+            "(Ctrl-C again ends at once)"
+        )
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield stopping
-    except asyncio.CancelledError:
-        raise Stopped("what was proven by then is in the run folder") from None
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    def end_at_once() -> None:
+        display.say("stopping at once")
+        conductor.cancel("stopped at once")
+
+    def hear(count: int) -> None:
+        loop.call_soon_threadsafe(drain if count == 1 else end_at_once)
+
+    with Stops(hear):
+        try:
+            yield stopping
+        except asyncio.CancelledError:
+            raise Stopped("what was proven by then is in the run folder") from None
 
 
 def make_run_folder(runs: Path, name: str) -> Path:

@@ -88,7 +88,7 @@ def _parts() -> Iterator[str]:
     kinds = ((f"`{kind}`", row.words, "yes" if row.trouble else "") for kind, row in KINDS.items())
     yield _table(("kind", "in words", "bad news"), kinds)
     yield "## The verdict\n"
-    yield "Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped at once.\n"
+    yield "Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped by a signal.\n"
     yield _table(("invalid because", "meaning"), ((f"`{code}`", text) for code, text in INVALID_REASONS.items()))
     rows = ((f"`{code}`", text, known) for code, (text, known) in UNKNOWN_REASONS.items())
     yield _table(("unknown because", "meaning", "it would be known by"), rows)

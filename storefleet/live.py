@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from rich.console import Console, RenderableType
@@ -22,6 +21,8 @@ from rich.live import Live
 from rich.text import Text
 
 from fleetwire.terminal_text import shown
+from storefleet.endings import keep_cursor
+from storefleet.kept_lines import KeptLines
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
 from storefleet.panel import STAGE_LABELS, PicturePanel, figure, region_text
 from storefleet.run_record import views_of
@@ -101,7 +102,7 @@ class Display(Protocol):
         """Say something that stays."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was; may be called again."""
 
 
 def display(*, json_output: bool = False) -> Display:
@@ -132,26 +133,27 @@ class PlainDisplay:
         """``stream``: where to; standard output when nothing is said."""
         self._last_s = 0.0
         self._stream = sys.stdout if stream is None else stream
+        self._lines = KeptLines(self._write, self._stream)
 
     def show(self, picture: Picture) -> None:
-        """One line, unless there was one just now."""
+        """One line, unless there was one just now, or the reader stands still."""
         now_s = time.monotonic()
-        if now_s - self._last_s >= PLAIN_INTERVAL_S:
+        if self._lines.tell() and now_s - self._last_s >= PLAIN_INTERVAL_S:
             self._last_s = now_s
             self.say(plain_line(picture))
 
     def say(self, text: str) -> None:
-        """A line. When nobody reads any more, or the disk is full, the run goes on: its folder tells the rest."""
-        text, encoding = shown(text), self._stream.encoding or "utf-8"
-        try:
-            self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-            self._stream.flush()
-        except OSError:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
+        """A line."""
+        self._lines.say(text)
+
+    def _write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(shown(text).encode(encoding, "replace").decode(encoding) + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
-        """Nothing to leave."""
+        """Tell what is left, if the reader takes it."""
+        self._lines.tell()
 
 
 def plain_line(picture: Picture) -> str:
@@ -191,24 +193,33 @@ class LiveDisplay:
     def __init__(self) -> None:
         self._console = Console()
         self._said: deque[str] = deque(maxlen=SAID_AGAIN)
+        self._lines = KeptLines(self._tell, sys.stdout)
         self._live = self._begin()
+        self._closing = False
         self._size = self._console.size
+        keep_cursor()
 
     def show(self, picture: Picture) -> None:
-        """Redraw."""
-        self._fit()
-        self._live.update(PicturePanel(picture, fits_screen=True), refresh=True)
+        """Redraw, unless the terminal is held."""
+        if self._lines.tell():
+            self._fit()
+            self._live.update(PicturePanel(picture, fits_screen=True), refresh=True)
 
     def say(self, text: str) -> None:
         """A line above the picture."""
+        self._lines.say(text)
+
+    def close(self) -> None:
+        """Take the picture away; where the terminal is held, the second call waits for that."""
+        if self._lines.tell() or self._closing:
+            self._fit()
+            self._live.stop()
+        self._closing = True
+
+    def _tell(self, text: str) -> None:
         self._fit()
         self._said.append(text)
         self._print(text)
-
-    def close(self) -> None:
-        """Take the picture away."""
-        self._fit()
-        self._live.stop()
 
     def _begin(self) -> Live:
         live = Live(console=self._console, auto_refresh=False, transient=True)
@@ -219,8 +230,8 @@ class LiveDisplay:
         self._console.print(Text(shown(text)), soft_wrap=True)
 
     def _fit(self) -> None:
-        """Begin anew when the size is another than it was."""
-        if self._console.size == self._size:
+        """Begin anew when the size is another than it was, unless the picture is gone already."""
+        if self._console.size == self._size or not self._live.is_started:
             return
         self._size = self._console.size
         self._live.update("")

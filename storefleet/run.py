@@ -216,23 +216,28 @@ class Run:
         recovery = await self._begin_recovery()
         self.recoveries.append(recovery)
         try:
-            await self._watch(recovery, timeout_s)
+            await self._watch(recovery, timeout_s, on_waiting=self._waits_for)
         except asyncio.CancelledError:
             self.recoveries.remove(recovery)
             raise
+        finally:
+            self._waits_for("")
         recovery.believe(recovery.unknown)
         self.write_record()
         return recovery
 
-    async def _watch(self, recovery: Recovery, timeout_s: float) -> None:
-        """Observe a recovery until it is complete or the time is over."""
+    async def _watch(
+        self, recovery: Recovery, timeout_s: float, on_waiting: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Observe a recovery until it is complete or the time is over; ``on_waiting`` is told for how long at most."""
         deadline_s = time.monotonic() + timeout_s
         self._watchers += 1
         self.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
         heard: set[str] = set()
         attending = asyncio.create_task(self.contents.attend(heard, recovery.converged_ms), name="run.contents")
         try:
-            while not self._observe(recovery, heard) and time.monotonic() < deadline_s:  # noqa: ASYNC110 - 100 ms is the resolution
+            while not self._observe(recovery, heard) and time.monotonic() < deadline_s:
+                on_waiting(f"views are behind; at most {deadline_s - time.monotonic():.0f} s more")
                 await asyncio.sleep(RESOLUTION_MS / 1000)
         finally:
             attending.cancel()
@@ -406,6 +411,8 @@ class Run:
             read.converged_at_ms = slowest[0] + slowest[1]
 
     def _note_the_dead(self) -> None:
+        if not self.lab.ready.is_set():
+            return  # of a lab that never lived nothing has died
         ours = [stage for stage in self.lab.plan.stages if stage not in self.lab.plan.commands]
         self.record.dead_stages = [stage for stage in (*ours, "emulator") if not self.lab.control.stage(stage)]
 
@@ -494,6 +501,7 @@ class Run:
 
     async def _on_wait(self, params: Params) -> dict[str, Any]:
         timeout_s = min(86_400.0, float(params.get("timeout_s", 60.0)))
+        until_s = time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 await self.lab.ready.wait()
@@ -502,7 +510,7 @@ class Run:
         if params.get("what") != "converged":
             return {"ready": True}
         recovery = await self._begin_recovery()  # a client's own question, for which no view answers in the verdict
-        await self._watch(recovery, timeout_s)
+        await self._watch(recovery, max(0.0, until_s - time.monotonic()))
         if lacking := recovery.lacking():
             raise ControlError(f"not converged within {timeout_s:g} s: {lacking}")
         return {view: at_ms - recovery.healed_ms for view, at_ms in recovery.converged_ms.items()}
