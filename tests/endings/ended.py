@@ -21,9 +21,10 @@ class Ended(NamedTuple):
     errors: str
 
 
-def without_silences(errors: str) -> str:
-    """Standard error without what is only said on a machine so busy that a command takes longer than 3 s."""
-    return "".join(line for line in errors.splitlines(keepends=True) if ": at work for " not in line)
+def without_asides(errors: str) -> str:
+    """Standard error without where ``tail`` looks, and what is only said on a machine so busy that a command takes 3 s."""
+    asides = (": at work for ", "topic root ")
+    return "".join(line for line in errors.splitlines(keepends=True) if not any(words in line for words in asides))
 
 
 def run_with(command_line: CommandLine, redirections: str, *arguments: object) -> Ended:
@@ -33,7 +34,7 @@ def run_with(command_line: CommandLine, redirections: str, *arguments: object) -
         words, cwd=command_line.folder, env=command_line.environment, capture_output=True, text=True,
         timeout=DEADLINE_S, check=False,
     )  # fmt: skip
-    return Ended(done.returncode, done.stdout, without_silences(done.stderr))
+    return Ended(done.returncode, done.stdout, without_asides(done.stderr))
 
 
 def run_into_a_pipe(command_line: CommandLine, *arguments: object, lines: int) -> Ended:
@@ -44,7 +45,7 @@ def run_into_a_pipe(command_line: CommandLine, *arguments: object, lines: int) -
         output = "".join(process.stdout.readline() for _ in range(lines))
         process.stdout.close()
         errors = process.stderr.read()
-        return Ended(process.wait(DEADLINE_S), output, without_silences(errors))
+        return Ended(process.wait(DEADLINE_S), output, without_asides(errors))
 
 
 @contextmanager

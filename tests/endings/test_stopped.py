@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.endings.ended import hears, piped, read_line, without_silences
+from tests.endings.ended import hears, piped, read_line, without_asides
 from tests.lab.command_line import DEADLINE_S, CommandLine, Lab, read_verdict, until
 
 AT_ONCE_S = 5.0
@@ -36,7 +36,7 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, s
     said = process.stderr.read()
     status = process.wait(DEADLINE_S)
     assert time.monotonic() - began_s < AT_ONCE_S
-    return status, without_silences(said)
+    return status, without_asides(said)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from fleetwire.mqtt import Message
-from storefleet import command_output, tail
+from storefleet import command_output
+from storefleet.tail_lines import json_line, line
 
 WORDS = "[red] \x1b[2J \x9b1m \u2028 \u202e"
 
@@ -23,11 +24,11 @@ def message(topic: str, payload: bytes, **properties: str) -> Message:
 def test_a_message_is_one_line_for_people_and_for_programs() -> None:
     """Topic, properties and payload are whatever their sender made them."""
     found = message(f"storefleet/{WORDS}\n", f"payload {WORDS}\n".encode(), id=f"a\n{WORDS}", type="t")
-    line = tail._line(found)
-    assert len(line.splitlines()) == 1
-    assert not {"\x1b", "\x9b", "\u202e"} & {*line}
-    assert "[red] \ufffd[2J" in line
-    program = tail._json_line(found)
+    person = line(found)
+    assert len(person.splitlines()) == 1
+    assert not {"\x1b", "\x9b", "\u202e"} & {*person}
+    assert "[red] \ufffd[2J" in person
+    program = json_line(found)
     assert len(program.splitlines()) == 1
     value = json.loads(program)
     assert (value["topic"], value["payload"]) == (found.topic, found.payload.decode())
