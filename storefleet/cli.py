@@ -62,7 +62,7 @@ def run() -> int:
 def _run() -> NoReturn:
     stage_log.begin(logging.WARNING, stage_log.COMMAND_FORMAT)
     try:
-        raise SystemExit(app(standalone_mode=False))
+        raise SystemExit(app(prog_name="storefleet", standalone_mode=False))
     except UsageError as error:
         _fail_usage(error)
     except FleetError as error:

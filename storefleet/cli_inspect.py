@@ -37,7 +37,7 @@ def verdict(
 
 
 def _newest_run(command: str) -> Path:
-    from storefleet.past_run import newest_run
+    from storefleet.run_folders import newest_run
 
     newest = newest_run(Path("runs"))
     if newest is None:
@@ -107,7 +107,10 @@ def doctor(runs: RunsOption = Path("runs"), json_output: JsonOption = False) -> 
     else:
         for finding in findings:
             mark = "ok  " if finding.ok else "FAIL"
-            out(f"{mark}  {finding.check:<12} {finding.found}" + ("" if finding.ok else f"  -> {finding.advice}"))
+            out(
+                f"{mark}  {finding.check:<12} {finding.found}"
+                + (f"  -> {finding.advice}" if finding.advice and not finding.ok else "")
+            )
     raise SystemExit(0 if all(finding.ok for finding in findings) else DID_NOT_BEGIN)
 
 

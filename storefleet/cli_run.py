@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -236,6 +235,7 @@ def _where(description: dict[str, Any]) -> str:
 def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
     """Start the same command again without --detach, in a session of its own, and wait until its lab is ready."""
     from storefleet import home, processes
+    from storefleet.own_python import own_process
 
     if processes.is_live(home.lab_folder(name)):  # it writes into that log
         fail(f"a lab named {name} runs; end it first: storefleet down --name {name}")
@@ -248,6 +248,7 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
     except OSError as error:
         fail(f"cannot write {log} into this folder: {error.strerror}; start the lab from a folder of yours")
     said_before = file.tell()
+    own = own_process("storefleet", *arguments)
     started: list[subprocess.Popen[bytes]] = []
 
     def stop_it(count: int) -> None:
@@ -257,12 +258,12 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
 
     with file, Stops(stop_it) as stops, Doing(lambda: f"lab {name} is not ready yet; it writes into {log}"):
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "storefleet", *arguments],
+            own.command,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
             start_new_session=True,
-            env={**os.environ, "NO_COLOR": "1"},
+            env={**own.environment, "NO_COLOR": "1"},
         )
         started.append(process)
         if stops.count:  # before there was anything to end

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import msgspec
-
 from fleetwire.terminal_text import json_shown, shown
 from storefleet import endings
+from storefleet.output_encoding import json_text
 
 if TYPE_CHECKING:
     from storefleet.verdict.result import Verdict
@@ -33,12 +32,12 @@ def out(text: str) -> None:
 
 def out_json(value: object) -> None:
     """A value as indented JSON."""
-    out(json_shown(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+    out(json_shown(json_text(value, indent=2)))
 
 
 def out_json_line(value: object) -> None:
     """A value as one line of JSON, for commands that say more than one thing."""
-    out(json_shown(msgspec.json.encode(value).decode()))
+    out(json_shown(json_text(value)))
 
 
 def out_ended(run_folder: Path, verdict: Verdict) -> None:

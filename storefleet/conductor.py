@@ -12,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from fleetwire.errors import FleetError, SettingsError
+from fleetwire.errors import FleetError
 from storefleet.endings import Stops
 from storefleet.lab import Lab
 from storefleet.live import Display, Silent
@@ -26,6 +25,7 @@ from storefleet.machine_watch import MachineWatch
 from storefleet.past_run import PastRun, way_on
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
+from storefleet.run_folders import make_run_folder
 from storefleet.run_record import TRADING_PHASE
 from storefleet.steering import steering_handlers
 from storefleet.verdict.result import Verdict
@@ -226,13 +226,3 @@ def _signals(display: Display, drain_s: float) -> Iterator[asyncio.Event]:
             yield stopping
         except asyncio.CancelledError:
             raise Stopped("what was proven by then is in the run folder") from None
-
-
-def make_run_folder(runs: Path, name: str) -> Path:
-    """``runs/<time>-<name>/``; raises SettingsError."""
-    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise SettingsError(f"cannot make the run folder {folder}: {error.strerror}; use --runs DIR") from error
-    return folder.resolve()

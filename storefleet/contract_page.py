@@ -163,7 +163,7 @@ def _stages() -> str:
         row = STAGES[name]
         hops = ", ".join(f"`{hop}`" for hop in (row.broker_hop, row.gateway_hop) if hop)
         rows.append((f"`{name}`", f"`{row.module}`", hops, ", ".join(row.behind)))
-    return _table(("stage", "python -P -m", "hops", "behind it"), rows)
+    return _table(("stage", "module", "hops", "behind it"), rows)
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

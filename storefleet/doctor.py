@@ -15,6 +15,7 @@ from msgspec import Struct
 from fleetwire.errors import FleetError
 from storefleet import home
 from storefleet.broker import find_mosquitto, mosquitto_version
+from storefleet.folders import current_folder
 from storefleet.lab_options import descriptor_limit, terminals_that_fit
 from storefleet.machine_watch import measurable
 from storefleet.past_run import unfinished_run, way_on
@@ -86,7 +87,7 @@ def _ports() -> Finding:
 
 
 def _disk(runs: Path) -> Finding:
-    folder = runs if runs.exists() else Path.cwd()
+    folder = runs if runs.exists() else current_folder()
     free = shutil.disk_usage(folder).free // 1_000_000
     return Finding(
         "disk", free >= DISK_FLOOR_MEGABYTES, f"{free:,} MB free in {folder}", f"{DISK_FLOOR_MEGABYTES} MB are needed"
@@ -110,6 +111,7 @@ def _standstills() -> Finding:
 
 
 def _labs() -> Finding:
+    home.make_home()
     names = home.lab_names()
     dead = [name for name in names if not is_live(home.lab_folder(name))]
     found = ", ".join(f"{name} (crashed)" if name in dead else name for name in names) or "none"

@@ -17,7 +17,6 @@ import logging
 import os
 import secrets
 import shlex
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,6 +38,7 @@ from storefleet.last_words import last_words
 from storefleet.letter_box import LetterBox
 from storefleet.observatory import Observatory
 from storefleet.observer import OBSERVED_VIEWS, Observer, endpoint, require_answer
+from storefleet.own_python import own_process, path_variable
 from storefleet.past_run import BROKER, GATEWAY, LAB_FILE_NAME, PastRun, take_over_lab_file
 from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
 from storefleet.ports import Ports, port_answers
@@ -251,16 +251,18 @@ class Lab:
         if command == EXTERNAL:
             self._write_environment_file(stage, instance)
             return
-        words = shlex.split(command) if command else [sys.executable, "-P", "-m", self._module(stage)]
+        words = shlex.split(command) if command else own_process(self._module(stage)).command
+        only_ours = {} if command else path_variable()
         state = self.run_folder / "state" / name
         state.mkdir(parents=True, exist_ok=True)
         await self._start_child(
             Child(
                 name=name,
                 command=words,
-                environment=lambda incarnation: self._settings(
-                    stage, instance, incarnation, options or {}
-                ).environment(),
+                environment=lambda incarnation: {
+                    **self._settings(stage, instance, incarnation, options or {}).environment(),
+                    **only_ours,
+                },
                 log_file=self._log_file(name),
                 working_folder=Path(self.plan.working_folder) if command and self.plan.working_folder else None,
             )

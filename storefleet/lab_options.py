@@ -18,6 +18,7 @@ from fleetwire.errors import SettingsError
 from fleetwire.plain_words import expected
 from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
+from storefleet.folders import current_folder, printable
 from storefleet.plan import (
     LabPlan,
     check_name,
@@ -162,6 +163,7 @@ def make_plan(
     """Check everything that can be checked before anything starts; raises SettingsError."""
     if not 0.01 <= time_scale <= 100_000:
         raise SettingsError(f"--time-scale {time_scale:g}: expected 0.01 to 100000 business seconds per second")
+    working_folder = current_folder()
     check_broker(broker, confirmed=confirmed_external)
     if port:
         require_free(port, "--port")
@@ -172,7 +174,7 @@ def make_plan(
     tls = broker != "local" and BrokerAddress(broker).tls
     if tls and port:
         raise SettingsError(f"--port {port}: over mqtts no hop listens, terminals join at the broker; leave --port out")
-    return LabPlan(
+    plan = LabPlan(
         name=check_name(name) if name else new_name(),
         fleet=msgspec.to_builtins(fleet),
         terminals=fleet.size,
@@ -198,8 +200,20 @@ def make_plan(
         stage_options={name: dict(given) for name, given in stage_options.items()},
         allow=check_budgets(allow),
         runs_folder=str(check_runs_folder(runs)),
-        working_folder=str(Path.cwd()),
+        working_folder=str(working_folder),
     )
+    _require_text(plan)
+    return plan
+
+
+def _require_text(plan: LabPlan) -> None:
+    """Its record is UTF-8; raises SettingsError where the command line has given bytes that are not."""
+    try:
+        msgspec.json.encode(plan)
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"{printable(error.object)!r} on the command line is no UTF-8 text; write it in UTF-8"
+        ) from None
 
 
 def require_machine(plan: LabPlan) -> None:

@@ -19,7 +19,9 @@ from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.plain_words import plain
 from storefleet import home
 from storefleet.convergence import Recovery
+from storefleet.folders import require_text
 from storefleet.process_journal import ProcessJournal
+from storefleet.run_folders import newest_run
 from storefleet.run_record import GONE_PHASE, RecoveryRecord, RunRecord
 from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.run_folder import read_plan
@@ -46,7 +48,7 @@ class PastRun:
 def open_past_run(folder: Path) -> PastRun:
     """The run of a folder, locked for whoever goes on with it; raises SettingsError when it cannot go on."""
     _require_unfinished(folder)  # into a folder that cannot go on nothing is written
-    folder = folder.resolve()
+    folder = require_text(folder.resolve())
     journal = ProcessJournal(folder)
     try:
         record = _require_unfinished(folder)  # a lab may have had it until now, and have ended it
@@ -105,11 +107,6 @@ def find_run(text: str, runs: Path) -> Path:
     if newest is None:
         raise SettingsError(f"no run folder in {runs}; name one such as runs/<time>-<name>")
     return newest
-
-
-def newest_run(runs: Path) -> Path | None:
-    """The newest run folder below a folder; None when there is none."""
-    return max((path.parent for path in runs.glob(f"*/{PLAN_FILE_NAME}")), default=None)
 
 
 def _record(folder: Path) -> RunRecord:

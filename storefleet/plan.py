@@ -17,8 +17,7 @@ from msgspec import Struct, field
 from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
 from fleetwire.nearest_word import nearest
-from storefleet.quantities import read_duration as read_duration  # noqa: PLC0414 - part of what a plan is read from
-from storefleet.quantities import read_rate as read_rate  # noqa: PLC0414
+from storefleet.folders import absolute, require_text
 
 
 class StageRow(NamedTuple):
@@ -202,7 +201,7 @@ def check_name(name: str) -> str:
 def check_runs_folder(folder: Path) -> Path:
     """Make the folder for runs; raises SettingsError when nothing can be written there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        require_text(absolute(folder)).mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{secrets.token_hex(4)}"
         probe.write_bytes(b"")
         probe.unlink()

@@ -11,7 +11,7 @@ from typing import Final
 
 from emulator.options import MAXIMUM_EVENTS
 from fleetwire.errors import SettingsError
-from storefleet.plan import read_duration
+from storefleet.quantities import read_duration
 
 SHORTEST_S: Final = 1.0
 LONGEST_S: Final = 7 * 86_400.0

@@ -7,7 +7,6 @@ happens to whoever drives it, :meth:`DrivenLab.end` leaves nothing of it running
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from fleetwire.errors import ControlError, FleetError
 from storefleet import home
 from storefleet.cleaning import give_way
 from storefleet.control_client import ask_lab
+from storefleet.own_python import own_process
 from storefleet.process_identity import ProcessIdentity, end_all
 from storefleet.processes import recorded
 from storefleet.verdict.machine import LAB_PROCESS, Stall
@@ -124,8 +124,10 @@ class DrivenLab:
 
     async def command(self, *words: str) -> tuple[int, str, str]:
         """Exit status, output and errors of a command of ours; whoever is stopped meanwhile stops it, in order."""
+        own = own_process("storefleet", *words)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "storefleet", *words),
+            *own.command,
+            env=own.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

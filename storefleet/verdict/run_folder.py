@@ -21,6 +21,7 @@ from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.plain_words import plain
+from storefleet.folders import printable
 from storefleet.verdict.check import check
 from storefleet.verdict.expected_bodies import expected_bodies, planted_contents
 from storefleet.verdict.history import FOREVER_MS, History, Intervention, Ledger, Skip, StageRecord, ViewRecord
@@ -204,8 +205,12 @@ def _enter_story(history: History, folder: Path, plan: Plan, record: LabRecord) 
 
 def shown(folder: Path) -> str:
     """A folder as whoever is in this one would name it."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it is gone, so nothing lies below it
+        return printable(folder)
     whole = folder.absolute()
-    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+    return printable(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
 def _witnesses_are_ours(path: Path, plan: Plan, notes: list[Note]) -> bool:

@@ -46,6 +46,7 @@ class CommandLine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.python = sys.executable
         self.home = folder / "home"
         self.runs = folder / "runs"
         own = {name: value for name, value in os.environ.items() if not name.startswith("STOREFLEET_")}
@@ -128,7 +129,7 @@ class CommandLine:
         return sorted(self.runs.iterdir()) if self.runs.is_dir() else []
 
     def _words(self, arguments: tuple[object, ...]) -> list[str]:
-        return [sys.executable, "-P", "-m", "storefleet", *map(str, arguments)]
+        return [self.python, "-P", "-m", "storefleet", *map(str, arguments)]
 
 
 class Lab:
@@ -163,7 +164,7 @@ class Lab:
 
     def ledger(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that the ledger has for this; the emulator may be writing it."""
-        address = f"file:{self.run_folder / 'ledger.sqlite'}?mode=ro"
+        address = f"{(self.run_folder / 'ledger.sqlite').as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=20.0)) as ledger:
             return ledger.execute(query, values).fetchall()
 
