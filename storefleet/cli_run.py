@@ -25,6 +25,7 @@ from storefleet.command_options import (
     ForOption,
     InstancesOption,
     JsonLinesOption,
+    KeepOption,
     MalformedOption,
     NameOption,
     PasswordOption,
@@ -61,6 +62,7 @@ def demo(
     rate: RateOption = "200/s",
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
+    keep: KeepOption = "slim",
     allow: AllowOption = None,
     json_output: JsonLinesOption = False,
 ) -> None:
@@ -81,6 +83,7 @@ def demo(
         stage=(),
         instances=(),
         runs=runs,
+        keep=keep,
         allow=read_allow(None, allow or ()),
     )
     _run(plan, demo_script, password=None, json_output=json_output)
@@ -113,6 +116,7 @@ def up(
     allow: AllowOption = None,
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
+    keep: KeepOption = "slim",
     resume: ResumeOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when ready; the lab goes on by itself.")] = False,
     json_output: JsonLinesOption = False,
@@ -148,6 +152,7 @@ def up(
         stage=stage or (),
         instances=instances or (),
         runs=runs,
+        keep=keep,
         broker_options=broker_option or (),
         deadline_s=read_duration(deadline, "--deadline", at_least_s=0.1),
         drain_s=None if drain is None else read_duration(drain, "--drain"),

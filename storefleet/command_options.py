@@ -148,6 +148,14 @@ AllowOption = Annotated[
         "restarts, resent, repeats, dead-letters, guests.",
     ),
 ]
+KeepOption = Annotated[
+    str,
+    typer.Option(
+        "--keep",
+        metavar="slim|all",
+        help="What stays of a valid run's folder: 'slim' is enough to judge and trace it again, 'all' is everything.",
+    ),
+]
 TimeoutOption = Annotated[str, typer.Option("--timeout", help="How long to wait: 60s, 2m.")]
 MalformedOption = Annotated[float | None, typer.Option("--malformed", help="Share of malformed payloads, 0 to 1.")]
 RepeatedOption = Annotated[float | None, typer.Option("--repeated", help="Share of repeated payloads, 0 to 1.")]

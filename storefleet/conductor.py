@@ -13,11 +13,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from fleetwire.errors import FleetError
 from storefleet.endings import Stops
+from storefleet.keeping import keep_what_is_needed
 from storefleet.lab import Lab
 from storefleet.live import Display, Silent
 from storefleet.log_watch import LogWatch
@@ -97,7 +99,9 @@ async def _whole_life(run: Run, script: Script, *, trade: bool, on_ready: Callab
     lab = run.lab
     try:
         async with lab:
-            return await _live(run, script, trade=trade, on_ready=on_ready)
+            verdict = await _live(run, script, trade=trade, on_ready=on_ready)
+            lab.last_work = partial(keep_what_is_needed, lab.plan, lab.run_folder, verdict, run.display)
+            return verdict
     except BaseException as error:
         if _can_go_on(lab):
             raise

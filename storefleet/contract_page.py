@@ -39,7 +39,7 @@ from storefleet.verdict.letter_file import Beyond, End, Gap, Header, Letter
 from storefleet.verdict.log_file import KINDS, Happening, LogHeader
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS
 from storefleet.verdict.run_format import FinalRead, Plan
-from storefleet.verdict.seal import FileMark, Seal, TableMark
+from storefleet.verdict.seal import DroppedFile, FileMark, Seal, Slimmed, TableMark
 
 INTRODUCTION: Final = """# The contract
 
@@ -80,7 +80,7 @@ def _parts() -> Iterator[str]:
     yield _section("The ledger", ledger_format)
     yield f"```sql{ledger_format.DDL}```\n"
     yield _section("The run folder", run_format)
-    yield from map(_shape, (Plan, Seal, FileMark, TableMark, FinalRead))
+    yield from map(_shape, (Plan, Seal, FileMark, TableMark, Slimmed, DroppedFile, FinalRead))
     yield _section("Dead letters of a run", letter_file)
     yield from map(_shape, (Header, Letter, Gap, Beyond, End))
     yield _section("The log of a run", log_file)

@@ -18,7 +18,7 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +95,8 @@ class Lab:
         """What our own broker says of itself; None for somebody else's."""
         self.tidy = past is None or not (plan.external_broker and take_over_lab_file(run_folder, self.folder))
         """Nothing of ours lies on somebody else's broker. Else the lab stays written down, for 'storefleet clean'."""
+        self.last_work: Callable[[], Awaitable[None]] | None = None
+        """What is done once every process has ended, before the lab is forgotten."""
         self.ready = asyncio.Event()
         self.waiting_for = ""
         """A stage that somebody else is to run, and with what; empty while nobody is waited for."""
@@ -130,6 +132,8 @@ class Lab:
         async with contextlib.AsyncExitStack() as end:  # from the bottom up, whoever is stopped or fails on the way
             if self.tidy:
                 end.callback(home.remove_lab_folder, self.plan.name)
+            if self.last_work is not None:
+                end.push_async_callback(self.last_work)
             end.callback(self._ports.close)
             end.callback(self.observatory.close)
             end.push_async_callback(self.control.stop)

@@ -19,6 +19,7 @@ from fleetwire.plain_words import expected
 from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
 from storefleet.folders import current_folder, printable
+from storefleet.keeping import KEEP_ALL, check_keep
 from storefleet.plan import (
     LabPlan,
     check_name,
@@ -159,6 +160,7 @@ def make_plan(
     trade_for_s: float | None = None,
     trade_events: int | None = None,
     allow: Mapping[str, int] = MappingProxyType({}),
+    keep: str = KEEP_ALL,
 ) -> LabPlan:
     """Check everything that can be checked before anything starts; raises SettingsError."""
     if not 0.01 <= time_scale <= 100_000:
@@ -199,6 +201,7 @@ def make_plan(
         broker_options=check_broker_options(broker_options, broker),
         stage_options={name: dict(given) for name, given in stage_options.items()},
         allow=check_budgets(allow),
+        keep=check_keep(keep),
         runs_folder=str(check_runs_folder(runs)),
         working_folder=str(working_folder),
     )

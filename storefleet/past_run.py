@@ -24,6 +24,7 @@ from storefleet.process_journal import ProcessJournal
 from storefleet.run_folders import newest_run
 from storefleet.run_record import GONE_PHASE, RecoveryRecord, RunRecord
 from storefleet.verdict.journey import JourneyView
+from storefleet.verdict.packed_file import has_evidence
 from storefleet.verdict.run_folder import read_plan
 from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME
 
@@ -60,7 +61,7 @@ def open_past_run(folder: Path) -> PastRun:
 
 def _require_unfinished(folder: Path) -> RunRecord:
     record = _record(folder)
-    if has_ended(folder):
+    if has_ended(folder) or (record.seal is not None and record.seal.slimmed is not None):
         raise SettingsError(f"{folder} has ended; its verdict stands: storefleet verdict {folder}")
     traded = any(phase.name not in (STARTING_PHASE, GONE_PHASE) for phase in record.phases)
     if traded and not (folder / LEDGER_FILE_NAME).is_file():
@@ -72,7 +73,7 @@ def _require_unfinished(folder: Path) -> RunRecord:
 
 def has_ended(folder: Path) -> bool:
     """Whether a run was read for its verdict: nothing can be added to it any more."""
-    return any((folder / name).exists() for name in (VERDICT_FILE_NAME, READS_FILE_NAME))
+    return any(has_evidence(folder / name) for name in (VERDICT_FILE_NAME, READS_FILE_NAME))
 
 
 def take_over_lab_file(run_folder: Path, lab_folder: Path) -> bool:

@@ -18,6 +18,7 @@ from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
 from fleetwire.nearest_word import nearest
 from storefleet.folders import absolute, require_text
+from storefleet.keeping import KEEP_ALL
 
 
 class StageRow(NamedTuple):
@@ -89,6 +90,8 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     """The lab ends by itself once so many events are traded, and trades no more; None: not by number."""
     allow: dict[str, int] = field(default_factory=dict)
     """Budgets (:mod:`storefleet.verdict.budgets`): how many of each a valid run may have."""
+    keep: str = KEEP_ALL
+    """What stays of the run's folder (:mod:`storefleet.keeping`)."""
     runs_folder: str = "runs"
     working_folder: str = ""
     """Where the user's own commands run; empty: where the lab does."""

@@ -80,7 +80,7 @@ class DrivenLab:
 
     async def up(self, options: Sequence[str]) -> None:
         """Bring it up with options of ``storefleet up``, and wait until it is ready; raises FleetError with its words."""
-        await self._bring_up("--name", self.name, "--runs", str(self._runs), *options)
+        await self._bring_up("--name", self.name, "--runs", str(self._runs), "--keep", "all", *options)
         self.run_folder = Path(home.read_json(home.lab_folder(self.name) / "lab.json")["run_folder"])
 
     async def take_up_again(self) -> None:

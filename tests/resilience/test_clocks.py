@@ -93,7 +93,7 @@ def test_wrong_and_jumping_clocks_and_a_change_of_daylight_saving_change_nothing
     clock = HostClock(command_line)
     file = command_line.folder / "fleet.toml"
     file.write_text(FLEET, encoding="utf-8")
-    lab = command_line.up("--fleet", file, "--time-scale", 600, rate="100/s")
+    lab = command_line.up("--fleet", file, "--time-scale", 600, "--keep", "all", rate="100/s")
     until(lambda: stores_online(lab) == (8, 8), "every store is open")
     for offset_s in (-3600.0, 3600.0):
         traded(lab, 250)  # more than two snapshots

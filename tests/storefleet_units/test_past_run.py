@@ -84,7 +84,7 @@ def test_a_broken_description_costs_the_ports_only(folder: Path, text: str) -> N
     [
         ("plan.json", None, "is no run folder"),
         ("plan.json", "{", "cannot be read"),
-        ("plan.json", '{"format": "storefleet-run", "version": 2}', "format version 2"),
+        ("plan.json", '{"format": "storefleet-run", "version": 3}', "format version 3"),
         ("plan.json", '{"format": "storefleet-run"}', "was not recorded by a lab"),
         ("ledger.sqlite", None, "has no ledger.sqlite"),
         ("reads.json", "{}", "has ended; its verdict stands"),
