@@ -68,7 +68,6 @@ def demo(
 ) -> None:
     """The main job: a chain comes up, trades, loses region west for ten seconds, heals, and is judged."""
     from storefleet.lab_options import make_plan, read_allow, read_fleet
-    from storefleet.scripts import demo_script
 
     fleet = read_fleet(None, {"stores": stores, "seed": seed, "keep_alive_s": 2})
     plan = make_plan(
@@ -86,6 +85,8 @@ def demo(
         keep=keep,
         allow=read_allow(None, allow or ()),
     )
+    from storefleet.scripts import demo_script  # all of a lab, which who is refused does not wait for
+
     _run(plan, demo_script, password=None, json_output=json_output)
 
 
@@ -124,7 +125,6 @@ def up(
     """Bring a lab up and trade until Ctrl-C, 'storefleet down', or what --for and --events say; then judge."""
     from storefleet.lab_options import make_plan, read_allow, read_fleet, take_password
     from storefleet.quantities import read_duration
-    from storefleet.scripts import trading_script
     from storefleet.self_ending import read_trade_for
 
     if resume is not None:
@@ -163,6 +163,8 @@ def up(
     if detach:
         _detach(plan.name, json_output=json_output)
         return
+    from storefleet.scripts import trading_script
+
     _run(plan, trading_script, password=take_password(broker_password_file), json_output=json_output)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.environment.conftest import InstalledCommand
+from tests.lab.command_line import without_silences
 
 PYTHON_VARIABLES = {
     "PYTHONPATH": ".",
@@ -58,11 +59,13 @@ def shadow(project: Path) -> None:
 def asked(
     command: InstalledCommand, *arguments: object, before: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[bytes]:
-    """A command's exit status and what it said, in bytes."""
-    return subprocess.run(
+    """A command's exit status and what it said, in bytes, without silences."""
+    done = subprocess.run(
         [*before, *command._words(arguments)], cwd=command.folder, env=command.environment, stdin=subprocess.DEVNULL,
         capture_output=True, timeout=60, check=False,
     )  # fmt: skip
+    done.stderr = without_silences(done.stderr.decode("latin-1")).encode("latin-1")
+    return done
 
 
 def an_event(run: Path) -> str:
