@@ -11,10 +11,13 @@ import typer
 
 from storefleet.command_options import (
     AllowOption,
+    FleetOption,
     JsonOption,
     LabOption,
     PasswordOption,
     RunsOption,
+    StoresOption,
+    TerminalsOption,
 )
 from storefleet.command_output import DID_NOT_BEGIN, UNKNOWN, fail, out, out_json, say_progress
 from storefleet.endings import decide
@@ -97,11 +100,19 @@ def trace(
         out(outcome_text(journey.outcome))
 
 
-def doctor(runs: RunsOption = Path("runs"), json_output: JsonOption = False) -> None:
-    """Is this machine fit for a lab, and how many terminals fit here?"""
+def doctor(
+    stores: StoresOption = None,
+    terminals_per_store: TerminalsOption = None,
+    fleet: FleetOption = None,
+    runs: RunsOption = Path("runs"),
+    json_output: JsonOption = False,
+) -> None:
+    """Is this machine fit for a lab of this fleet, and how many terminals fit here?"""
     from storefleet.doctor import examine
+    from storefleet.lab_options import read_fleet
 
-    findings = examine(runs)
+    asked = read_fleet(fleet, {"stores": stores, "terminals_per_store": terminals_per_store})
+    findings = examine(runs, asked.size)
     if json_output:
         out_json(findings)
     else:

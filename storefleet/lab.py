@@ -36,6 +36,7 @@ from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer, Member
 from storefleet.last_words import last_words
 from storefleet.letter_box import LetterBox
+from storefleet.machine_size import START_LIMIT_S
 from storefleet.observatory import Observatory
 from storefleet.observer import OBSERVED_VIEWS, Observer, endpoint, require_answer
 from storefleet.own_python import own_process, path_variable
@@ -51,7 +52,6 @@ from storefleet.verdict.letter_file import LETTERS_FILE_NAME
 from storefleet.verdict.log_file import LOG_FILE_NAME, LogHeader
 from storefleet.verdict.run_format import WITNESSES_FILE_NAME, WitnessesHeader
 
-READY_TIMEOUT_S: Final = 40.0
 COMMAND_GRACE_S: Final = 1.5
 """A user's command that still runs after so long counts as started."""
 JOURNEY_TIMEOUT_S: Final = 3.0
@@ -462,7 +462,7 @@ class Lab:
             await self._until_foreign_ready(stage)
             return
         wanted = self.plan.instance_count(stage)
-        deadline = time.monotonic() + READY_TIMEOUT_S
+        deadline = time.monotonic() + START_LIMIT_S
         while sum(member.ready for member in self.control.stage(stage)) < wanted:
             failing = [name for name, child in self.processes.children.items() if child.restarts > 2]
             if failing or time.monotonic() > deadline:

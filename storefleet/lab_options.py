@@ -20,6 +20,7 @@ from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
 from storefleet.folders import current_folder, printable
 from storefleet.keeping import KEEP_ALL, check_keep
+from storefleet.machine_size import require_memory, require_processors
 from storefleet.plan import (
     LabPlan,
     check_name,
@@ -68,6 +69,13 @@ def require_descriptors(terminals: int, *, bare_hops: bool = False) -> None:
             f"{fits:,} terminals fit; raise it with 'ulimit -Hn {needed}' (as root) or make the fleet smaller"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def require_room(terminals: int, *, bare_hops: bool = False) -> None:
+    """Raises SettingsError with the number of terminals that fit where the machine is too small for so many."""
+    require_memory(terminals)
+    require_processors(terminals)
+    require_descriptors(terminals, bare_hops=bare_hops)
 
 
 def read_fleet(file: Path | None, options: dict[str, Any]) -> Fleet:
@@ -169,7 +177,7 @@ def make_plan(
     check_broker(broker, confirmed=confirmed_external)
     if port:
         require_free(port, "--port")
-    require_descriptors(fleet.size, bare_hops=bare_hops)
+    require_room(fleet.size, bare_hops=bare_hops)
     present = present_stages(without)
     if fleet.malformed and "parm" not in present:
         raise SettingsError("--malformed needs PARM: without it nobody looks into a payload, so nobody can reject one")
@@ -220,11 +228,11 @@ def _require_text(plan: LabPlan) -> None:
 
 
 def require_machine(plan: LabPlan) -> None:
-    """What an earlier machine had, this one must have too: a broker, and descriptors; raises SettingsError."""
+    """What an earlier machine had, this one must have too: a broker, and room for all terminals; raises SettingsError."""
     check_broker(plan.broker, confirmed=True)
     if plan.broker_ca_file:
         trust(plan.broker_ca_file)
-    require_descriptors(plan.terminals, bare_hops=plan.bare_hops)
+    require_room(plan.terminals, bare_hops=plan.bare_hops)
 
 
 def business_start_s(fleet: Fleet) -> float:

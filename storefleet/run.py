@@ -35,6 +35,8 @@ from storefleet.run_clock import RunClock
 from storefleet.run_record import (
     COMMAND_BYTES,
     COMMAND_LIMIT,
+    READING_PHASE,
+    STOPPING_PHASE,
     UNRECORDED_OUTCOMES,
     CommandRecord,
     FaultRecord,
@@ -319,7 +321,7 @@ class Run:
             until_s = time.monotonic() + drain_s
             drained = await self.drain(drain_s)
             await self.wait_recovery(max(1.0, until_s - time.monotonic()))
-            self.enter("final reads")
+            self.enter(READING_PHASE)
             await self._hear_all_stages()
             told_until_row, witnessed_bytes = newest_outcome(self.ledger_file), self.lab.observatory.written_bytes
             reads = await read_all(
@@ -337,7 +339,7 @@ class Run:
         cut_short = self.interrupted and drain_s <= self.lab.plan.deadline_s
         self.record.aborted = not drained and (cut_short or not self.lab.ready.is_set())
         self._note_the_dead()
-        self.enter("stop")
+        self.enter(STOPPING_PHASE)
         self._write(READS_FILE_NAME, reads)  # it ends the run, so all that judging needs is there before
         await self.lab.stop_stages()
         await self.lab.hear_out()

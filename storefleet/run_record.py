@@ -14,6 +14,8 @@ COMMAND_LIMIT: Final = 1_000
 COMMAND_BYTES: Final = 4_096
 """Of the parameters of one command, as JSON; of larger ones only the size is kept."""
 TRADING_PHASE: Final = "trading"
+READING_PHASE: Final = "final reads"
+STOPPING_PHASE: Final = "stop"
 GONE_PHASE: Final = "lab gone"
 """The phase between the death of a lab and the next one's beginning."""
 

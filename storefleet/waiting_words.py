@@ -8,7 +8,11 @@ from typing import Any, Final
 
 from fleetwire.errors import FleetError
 from storefleet.control_client import ask_lab
+from storefleet.run_record import READING_PHASE, STOPPING_PHASE
+from storefleet.verdict.run_format import CHECK_PHASE
 
+SETTLED: Final = (READING_PHASE, STOPPING_PHASE, CHECK_PHASE)
+"""Views that stop are not what anybody waits for."""
 ANSWER_S: Final = 0.7
 """A lab that does not answer at once keeps nobody from saying so."""
 
@@ -27,6 +31,8 @@ def _words(status: dict[str, Any]) -> str:
     picture = status["picture"]
     if status["waiting_for"]:
         return f"waiting until somebody runs {status['waiting_for']}"
+    if picture["phase"] in SETTLED:
+        return str(picture["phase"])
     off = ", ".join(f"{view} {count}" for view, count in picture["distances"].items() if count)
     said = picture["waiting"].rpartition(";")[0] or picture["waiting"] or (f"off: {off}" if off else "nothing is off")
     return f"{picture['phase']}: {said}"
