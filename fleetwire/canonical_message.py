@@ -15,7 +15,7 @@ from msgspec import Struct
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS, MAXIMUM_SEQUENCE, Key, Terminal
-from fleetwire.message_key import key_of
+from fleetwire.message_key import keys_of
 from fleetwire.mqtt import Message
 from fleetwire.topics import Topics
 
@@ -60,8 +60,7 @@ def claimed_keys(message: Message) -> list[Key]:
     topic_source = message.topic.rpartition("/")[2]
     texts = (f"{claim.source}.{claim.sequence}", str(claim.key), f"{topic_source}.{claim.sequence}")
     keys = [key for text in texts if (key := _key(text)) is not None]
-    by_property = key_of(message)
-    return list(dict.fromkeys(keys if by_property is None else [*keys, by_property]))
+    return list(dict.fromkeys([*keys, *keys_of(message)]))
 
 
 def key_in_payload(message: Message) -> Key | None:

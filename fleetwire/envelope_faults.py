@@ -19,6 +19,7 @@ _EXAMPLES: Final = {
     "id": "taco.west.s0042.r01.317",
     "type": "storefleet.transaction.retail.v1",
 }
+REQUIRED: Final = tuple(_EXAMPLES)
 """The required attributes, in the order in which they are asked for."""
 
 
@@ -26,8 +27,21 @@ def missing(reason: str, attributes: Mapping[str, str], where: str) -> BadPayloa
     """Required attributes that are not there: the first by name with an example, the others behind it."""
     lacking = [name for name in _EXAMPLES if not attributes.get(name)]
     first, *others = lacking
-    also = f" (so are {', '.join(others)})" if others else ""
-    return BadPayload(reason, f"{where} '{first}' is missing{also}: add {_example(first, where)}")
+    also = f" ({'so are' if len(others) > 1 else 'so is'} {', '.join(others)})" if others else ""
+    near = next((name for name in attributes if name != first and name.strip().lower() == first), None)
+    other_name = f"; {shown(near)} is another name" if near is not None else ""
+    return BadPayload(reason, f"{where} '{first}' is missing{also}{other_name}: add {_example(first, where)}")
+
+
+def no_terminal(source: str, where: str) -> BadPayload:
+    """A ``source`` that is no terminal's id."""
+    said = f"{where} source={shown(source, 100)}: expected a terminal's id such as {_EXAMPLES['source']}"
+    return BadPayload("no_key", said)
+
+
+def no_number(reason: str, name: str, text: str, maximum: int, where: str) -> BadPayload:
+    """A number that is none, or is beyond its range."""
+    return BadPayload(reason, f"{where} {name}={shown(text, 40)}: expected a number from 1 to {maximum}")
 
 
 def nothing_said() -> BadPayload:
@@ -49,7 +63,8 @@ def unknown_type(attributes: Mapping[str, str], where: str) -> BadPayload:
     """A ``type`` that is none of the contract's."""
     if not attributes.get("type"):
         return missing("unknown_type", attributes, where)
-    return BadPayload("unknown_type", f"event type {shown(attributes['type'], 100)}; one is {_EXAMPLES['type']}")
+    said = f"{where} type={shown(attributes['type'], 100)}: expected an event type such as {_EXAMPLES['type']}"
+    return BadPayload("unknown_type", said)
 
 
 def twice(names: Iterable[str]) -> BadPayload:
@@ -62,14 +77,17 @@ def twice(names: Iterable[str]) -> BadPayload:
     return BadPayload("ambiguous", "an attribute is given twice")
 
 
-def two_values(name: str, one: str, other: str | None) -> BadPayload:
-    """Two places that do not say the same."""
-    return BadPayload("ambiguous", f"attribute {name}: {shown(one)} in the properties, but also {shown(other)}")
+def two_values(name: str, outside: str, inside: str) -> BadPayload:
+    """A user property and the payload of a structured event that do not say the same."""
+    said = f"attribute {shown(name)}: the user property says {shown(outside)}, the payload {shown(inside)}"
+    return BadPayload("ambiguous", said)
 
 
 def no_text(name: str) -> BadPayload:
     """A member whose value is none of the types that an attribute may have."""
-    return BadPayload("schema", f"member {shown(name)}: expected a text, an integer, true or false")
+    return BadPayload(
+        "schema", f"member {shown(name)}: expected a text without control characters, an integer, true or false"
+    )
 
 
 def _example(name: str, where: str) -> str:

@@ -14,9 +14,9 @@ from fleetwire.errors import BadPayload
 from fleetwire.shown import shown
 
 MAXIMUM_CHARACTERS: Final = 255
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_NAME: Final = re.compile(rf"[ \t]*({_TOKEN}/{_TOKEN})[ \t]*")
-_PARAMETER: Final = re.compile(rf';[ \t]*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)"))?[ \t]*', re.DOTALL)
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_NAME: Final = re.compile(rf"[ \t]*({_WORD}/{_WORD})[ \t]*")
+_PARAMETER: Final = re.compile(rf';[ \t]*(?:({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)"))?[ \t]*', re.DOTALL)
 
 
 @lru_cache(maxsize=256)
@@ -25,8 +25,8 @@ def media_type(text: str) -> str:
     found = _NAME.match(text) if len(text) <= MAXIMUM_CHARACTERS else None
     if found is None:
         raise BadPayload("schema", f"content type {shown(text)}: expected type/subtype, such as application/json")
-    charsets = _parameters(text, found.end()).get("charset", "utf-8")
-    if charsets.lower() != "utf-8":
+    charset = _parameters(text, found.end()).get("charset", "utf-8")
+    if charset.lower() != "utf-8":
         raise BadPayload("schema", f"content type {shown(text)}: expected charset utf-8, the only one for JSON")
     return found[1].lower()
 

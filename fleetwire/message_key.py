@@ -1,52 +1,62 @@
 """What a message says of its event before it is known to be sound: key and attempt, in either mode of the envelope.
 
-A key is taken only where nothing contradicts it: one sequence, however often it is said, and no source other than the
-terminal that the topic names, since the broker knows who may publish there.
+A key is taken only where nothing contradicts it: one sequence, however often it is said, and no source that is another
+terminal than the one that the topic names, since the broker knows who may publish there.
 """
 
 from __future__ import annotations
 
-from fleetwire.envelope import JSON, MAXIMUM_ATTEMPT, may_be_structured
+from typing import Final
+
+from fleetwire.envelope import JSON, MAXIMUM_ATTEMPT, may_be_structured, whole_number
 from fleetwire.errors import BadPayload
-from fleetwire.identity import Key, Terminal
+from fleetwire.identity import Key, is_terminal_id
 from fleetwire.json_members import members
 from fleetwire.mqtt import Message
+
+READ_BYTES: Final = 65_536
+"""So much of a payload is searched for attributes, whatever a broker lets through."""
 
 
 def key_of(message: Message) -> Key | None:
     """The key by the topic's last level and the attribute ``sequence``; None when the message gives none, or two."""
     sender = message.topic.rpartition("/")[2]
-    keys = keys_of(message)
-    if len(keys) != 1 or any(_is_terminal(said) and said != sender for said in _said(message, "source")):
+    said = _said(message)
+    numbers = set(said["sequence"])
+    if len(numbers) != 1 or any(source != sender and is_terminal_id(source) for source in said["source"]):
         return None
-    return keys[0]
+    return _key(f"{sender}.{numbers.pop()}")
 
 
 def keys_of(message: Message) -> list[Key]:
     """Every key that the message gives by its topic and ``sequence``; more than one when that contradicts itself."""
     sender = message.topic.rpartition("/")[2]
-    said = dict.fromkeys(_said(message, "sequence"))
-    keys = [key for text in said if (key := _key(f"{sender}.{text}")) is not None]
-    return keys if len(keys) == len(said) or len(said) > 1 else []
+    keys = (_key(f"{sender}.{number}") for number in dict.fromkeys(_said(message)["sequence"]))
+    return [key for key in keys if key is not None]
 
 
 def attempt_of(message: Message) -> int:
     """How often the terminal has sent it, by the attribute ``attempt``; 1 when that is missing, no number, or two."""
-    texts = _said(message, "attempt")
-    text = (texts[0] or "1") if len(texts) == 1 else "1"
-    if not (text.isascii() and text.isdigit() and len(text) <= 7):
-        return 1
-    return min(max(int(text), 1), MAXIMUM_ATTEMPT)
+    if message.content_type == JSON:
+        texts = {value for name, value in message.properties if name == "attempt"}
+    else:
+        texts = set(_said(message)["attempt"])
+    text = texts.pop() if len(texts) == 1 else "1"
+    return 1 if text == "1" else whole_number(text, MAXIMUM_ATTEMPT) or 1
 
 
-def _said(message: Message, name: str) -> list[str]:
-    """Every value of an attribute that the message gives, outside and, where that may be its place, in the payload."""
-    values = [value for key, value in message.properties if key == name]
+def _said(message: Message) -> dict[str, list[str]]:
+    """Every value that the message gives, outside and, where that may be its place, in the payload."""
+    said: dict[str, list[str]] = {"source": [], "sequence": [], "attempt": []}
+    for name, value in message.properties:
+        if name in said:
+            said[name].append(value)
     content_type = message.content_type
     if content_type != JSON and may_be_structured(message.properties, content_type):
-        text = message.payload.decode(errors="replace")
-        values += [value or "" for key, value in members(text) if key == name]
-    return values
+        for name, inside in members(message.payload[:READ_BYTES].decode(errors="replace")):
+            if name in said:
+                said[name].append(inside or "")
+    return said
 
 
 def _key(text: str) -> Key | None:
@@ -54,11 +64,3 @@ def _key(text: str) -> Key | None:
         return Key.parse(text)
     except BadPayload:
         return None
-
-
-def _is_terminal(text: str) -> bool:
-    try:
-        Terminal.parse(text)
-    except BadPayload:
-        return False
-    return True
