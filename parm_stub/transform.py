@@ -81,7 +81,7 @@ class Transformer:
 
     def _check_brand(self, brand: str) -> None:
         if brand not in self._mappings:
-            raise BadPayload("unknown_brand", f"brand {brand!r:.80} is none of this fleet")
+            raise BadPayload("unknown_brand", f"brand {shown(brand)} is none of this fleet")
 
 
 def canonical_json(event: CanonicalEvent) -> bytes:

@@ -11,13 +11,18 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fleetwire.broker_endpoint import broker_endpoint
-from fleetwire.errors import SettingsError
+from fleetwire.dead_letters import printable
+from fleetwire.envelope import TYPE_PREFIX, TYPE_SUFFIX, read_event
+from fleetwire.errors import BadPayload, SettingsError
 from fleetwire.mqtt import Message, SessionOptions, StageClient, TopicFilter
+from fleetwire.topics import Topics
 from storefleet import home
 from storefleet.lab_options import take_password
+from storefleet.letter_words import detail_of
 
 PAYLOAD_SHOWN: Final = 160
 HELD_LIMIT: Final = 10_000
+EVENT_BYTES: Final = 1_048_576
 
 
 async def follow(
@@ -31,6 +36,7 @@ async def follow(
             f"filter {chosen!r}: every topic of this lab lies below {lab['topic_root']}/, e.g. "
             f"{lab['topic_root']}/dead-letter/#"
         )
+    topics = Topics(lab["topic_root"])
     shown = 0
     done = asyncio.Event()
 
@@ -38,7 +44,7 @@ async def follow(
         nonlocal shown
         if not done.is_set():
             shown += 1
-            say(_json_line(message) if as_json else _line(message))
+            say(_json_line(message) if as_json else _line(message, topics))
             if count and shown >= count:
                 done.set()
 
@@ -55,12 +61,32 @@ async def follow(
         await done.wait()
 
 
-def _line(message: Message) -> str:
+def _line(message: Message, topics: Topics) -> str:
     now = f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3]
     marks = "".join(("r" if message.retain else "-", "d" if message.duplicate else "-", str(message.qos)))
+    return f"{now} {marks} {message.topic}  {printable(about(message, topics))}  {_shown(message.payload)}"
+
+
+def about(message: Message, topics: Topics) -> str:
+    """What a message says of itself; of an event or a dead letter also what it fails to say."""
     properties = dict(message.properties)
-    about = " ".join(f"{name}={properties[name]}" for name in ("id", "type", "attempt", "reason") if name in properties)
-    return f"{now} {marks} {message.topic}  {about}  {_shown(message.payload)}"
+    plane, _, rest = message.topic.removeprefix(f"{topics.root}/").partition("/")
+    if plane == "dead-letter":
+        key = f"key={properties['key']} " if "key" in properties else ""
+        return f"{key}{detail_of(properties)}"
+    if plane == "terminal" and rest.startswith("transaction/"):
+        return _about_event(message)
+    if plane == "canonical" and rest.startswith("transaction/") and not properties.get("id"):
+        return "user property 'id' is missing"
+    return " ".join(f"{name}={properties[name]}" for name in ("id", "type", "attempt") if name in properties)
+
+
+def _about_event(message: Message) -> str:
+    try:
+        event, _ = read_event(message.properties, message.payload[:EVENT_BYTES], message.content_type)
+    except BadPayload as error:
+        return f"no event: {error.detail}"
+    return f"id={event.key} type={TYPE_PREFIX}{event.type}{TYPE_SUFFIX} attempt={event.attempt}"
 
 
 def _shown(payload: bytes) -> str:

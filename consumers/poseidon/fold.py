@@ -21,6 +21,7 @@ from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.effects import effect_of
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES
+from fleetwire.shown import shown
 from fleetwire.witness import Witness
 
 SCHEMA: Final = (
@@ -91,7 +92,7 @@ class PoseidonFold:
         event = self.journal.read(change)
         decoder = _decoders.get(event.type)
         if decoder is None:
-            raise BadPayload("unknown_type", f"event type {event.type!r}")
+            raise BadPayload("unknown_type", f"event type {shown(event.type)}")
         try:
             return Fact(event, decoder.decode(event.raw_data))
         except msgspec.ValidationError as error:

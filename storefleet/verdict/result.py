@@ -243,6 +243,8 @@ class LetterAccount(Struct, frozen=True, kw_only=True):
     """Empty: nothing explains it, and the verdict is invalid."""
     count: int = 1
     detail: str = ""
+    by_hand: bool = False
+    """It came on a terminal's topic, and the terminal has sent no event of that key, or none without."""
     fields: list[FieldDifference] = field(default_factory=list)
     """What the message says, beside what the terminal sent, where both are known."""
     first_at_ms: int = 0

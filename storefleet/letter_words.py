@@ -1,0 +1,31 @@
+"""What a dead letter is called, and what it fails to say, in words: a person who reads nothing looks for a fault of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from fleetwire.dead_letters import UNKNOWN
+
+SAYS: Final = ("stage", "reason", "detail", "original_topic")
+"""The user properties that every stage gives its letters."""
+BY_HAND: Final = "sent by hand, not by a stage"
+
+
+def message_name(source: str, sequence: int | None) -> str:
+    """The event's key; of a message without one, whose it was."""
+    if sequence is not None:
+        return f"{source}.{sequence}"
+    return "a message without sender and key" if source in {"", UNKNOWN} else f"a message of {source} without a key"
+
+
+def detail_of(properties: Mapping[str, str]) -> str:
+    """What the letter says is wrong; where it says nothing, what it lacks."""
+    if detail := properties.get("detail"):
+        return detail
+    missing = [name for name in SAYS if name not in properties]
+    if not missing:
+        return "no detail is given"
+    if missing == [*SAYS]:
+        return f"{BY_HAND}: it has none of the user properties {', '.join(SAYS)}"
+    return f"user property {missing[0]!r} is missing" + (f" (so is {', '.join(missing[1:])})" if missing[1:] else "")
