@@ -4,7 +4,7 @@ add stands beside it with an example. Nothing here decides; each function makes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from fleetwire.errors import BadPayload
@@ -23,14 +23,20 @@ REQUIRED: Final = tuple(_EXAMPLES)
 """The required attributes, in the order in which they are asked for."""
 
 
+def are_missing(names: Sequence[str], where: str) -> str:
+    """Which are missing: the first by itself, since one is mended after the other."""
+    first, *others = names
+    also = f" ({'so are' if len(others) > 1 else 'so is'} {', '.join(others)})" if others else ""
+    return f"{where} {first!r} is missing{also}"
+
+
 def missing(reason: str, attributes: Mapping[str, str], where: str) -> BadPayload:
     """Required attributes that are not there: the first by name with an example, the others behind it."""
     lacking = [name for name in _EXAMPLES if not attributes.get(name)]
-    first, *others = lacking
-    also = f" ({'so are' if len(others) > 1 else 'so is'} {', '.join(others)})" if others else ""
+    first = lacking[0]
     near = next((name for name in attributes if name != first and name.strip().lower() == first), None)
     other_name = f"; {shown(near)} is another name" if near is not None else ""
-    return BadPayload(reason, f"{where} '{first}' is missing{also}{other_name}: add {_example(first, where)}")
+    return BadPayload(reason, f"{are_missing(lacking, where)}{other_name}: add {_example(first, where)}")
 
 
 def no_terminal(source: str, where: str) -> BadPayload:

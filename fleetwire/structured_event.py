@@ -57,7 +57,11 @@ def _parsed(payload: bytes) -> tuple[Members, str]:
         return _decode_members(payload), payload.decode()
     except msgspec.ValidationError as error:
         raise BadPayload("no_key", "structured CloudEvent: expected a JSON object of attributes and data") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise BadPayload("malformed_json", "structured CloudEvent: JSON is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise BadPayload("malformed_json", f"structured CloudEvent: byte {error.start} is no UTF-8") from error
+    except msgspec.DecodeError as error:
         raise BadPayload("malformed_json", f"structured CloudEvent: {error}"[:300]) from error
 
 

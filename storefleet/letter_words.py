@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fleetwire.dead_letters import UNKNOWN
+from fleetwire.envelope_faults import PROPERTY, are_missing
 
 SAYS: Final = ("stage", "reason", "detail", "original_topic")
 """The user properties that every stage gives its letters."""
@@ -26,6 +27,6 @@ def detail_of(properties: Mapping[str, str]) -> str:
     missing = [name for name in SAYS if name not in properties]
     if not missing:
         return "no detail is given"
-    if missing == [*SAYS]:
+    if len(missing) == len(SAYS):
         return f"{BY_HAND}: it has none of the user properties {', '.join(SAYS)}"
-    return f"user property {missing[0]!r} is missing" + (f" (so is {', '.join(missing[1:])})" if missing[1:] else "")
+    return are_missing(missing, PROPERTY)

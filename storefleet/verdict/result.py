@@ -155,6 +155,8 @@ class Example(Struct, frozen=True, kw_only=True):
     name: str
     """Text form of the key, name of the register, or ``store day``."""
     view: str = ""
+    guest: bool = False
+    """No terminal of this fleet has that source: somebody else sent it, or a stage made it up."""
     expected: str = ""
     found: str = ""
     places: list[str] = field(default_factory=list)

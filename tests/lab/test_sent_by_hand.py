@@ -62,7 +62,7 @@ def structured(source: str, sequence: int) -> bytes:
 
 
 async def test_an_event_of_mqtt_311_goes_to_the_end_and_a_fault_is_told(command_line: CommandLine) -> None:
-    """Applied by Poseidon, or rejected by PARM, on the terminal's own topic; and the trace has each step."""
+    """Applied by Poseidon, or rejected by PARM, on the terminal's own topic; trace and verdict say whose it is."""
     lab = command_line.up(stores=1, rate="2/s")
     topic = topic_of(lab, "terminal", "transaction", GUEST)
     async with listening(lab, GUEST) as terminal:
@@ -80,7 +80,10 @@ async def test_an_event_of_mqtt_311_goes_to_the_end_and_a_fault_is_told(command_
     refused = await asyncio.to_thread(command_line.json, "trace", f"{GUEST}.2")
     words = "dead letter: schema: member specversion='0.3': only CloudEvents 1.0 is read"
     assert any(words in row["sighting"]["did"] for row in refused["rows"] if row["sighting"])
-    await asyncio.to_thread(lab.down, status=None)
+    await asyncio.to_thread(lab.down, status=1)
+    report = " ".join(report_of(lab.run_folder).split())
+    assert f"{GUEST}.1 not seen at emulator, first seen at parm" in report
+    assert "; a guest's: no terminal of this fleet has that name" in report
 
 
 def test_what_was_sent_by_hand_is_named_as_such(command_line: CommandLine) -> None:

@@ -434,7 +434,12 @@ ROWS: Final[dict[str, Row]] = {
     "a payload that is not UTF-8": Row(
         payload=lambda payload: payload.replace(b"op7", b"\xff\xfe"), reason="not_utf8", words="byte "
     ),
-    "data nested without end": Row(data=f'"data":{DEEP}', reason="malformed_json", words="", modes=IN_PAYLOAD),
+    "data nested without end": Row(
+        data=f'"data":{DEEP}',
+        reason="malformed_json",
+        words="structured CloudEvent: JSON is nested too deeply",
+        modes=IN_PAYLOAD,
+    ),
     "an array of events": Row(
         payload=lambda payload: b"[" + payload + b"]",
         reason="no_key",
