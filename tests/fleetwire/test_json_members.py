@@ -19,9 +19,10 @@ VALUES = st.recursive(
 OBJECTS = st.lists(st.tuples(st.text(max_size=5), VALUES), max_size=6)
 
 
-def text_of(pairs: list[tuple[str, object]], **form: object) -> str:
+def text_of(pairs: list[tuple[str, object]], *, ensure_ascii: bool = True) -> str:
     """An object with these members, in this order, as often as they stand there."""
-    body = ",".join(f"{json.dumps(name, **form)}:{json.dumps(value, **form)}" for name, value in pairs)  # type: ignore[arg-type]
+    encode = json.JSONEncoder(ensure_ascii=ensure_ascii).encode
+    body = ",".join(f"{encode(name)}:{encode(value)}" for name, value in pairs)
     return "{" + body + "}"
 
 
