@@ -37,6 +37,7 @@ from fleetwire.identity import MAXIMUM_SEQUENCE, Key, is_terminal_id
 from fleetwire.media_type import is_json, media_type
 from fleetwire.shown import shown
 from fleetwire.structured_event import DATA, says_an_event, split
+from fleetwire.timestamp import same_moment
 
 JSON = "application/json"
 STRUCTURED = "application/cloudevents+json"
@@ -87,8 +88,8 @@ def trace_parent(key_text: str) -> str:
 
 
 _REQUIRED: Final = frozenset(faults.REQUIRED)
-_SAID_BOTH_TIMES: Final = _REQUIRED | {"time", "attempt"}
-_KNOWN: Final = _SAID_BOTH_TIMES | {"traceparent"}
+_READ: Final = _REQUIRED | {"time", "attempt"}
+_KNOWN: Final = _READ | {"traceparent"}
 _SHORT_TYPES: Final = {TYPE_PREFIX + name + TYPE_SUFFIX: name for name in EVENT_TYPES}
 
 
@@ -136,12 +137,21 @@ def read_structured(payload: bytes, properties: Properties = ()) -> tuple[Envelo
     attributes, data = split(payload)
     for name, value in outside.items():
         inside = attributes.get(name, "")
-        if value != inside and name != "traceparent" and (name in _SAID_BOTH_TIMES or name in attributes):
+        if name != "traceparent" and (name in _READ or inside) and not _agree(name, value, inside):
             raise faults.two_values(name, value, inside)
     _check_others(outside, "")
     if declared := attributes.get("datacontenttype"):
         _check_json(media_type(declared), declared)
     return _envelope(attributes, faults.MEMBER), data()
+
+
+def _agree(name: str, outside: str, inside: str) -> bool:
+    """Whether a user property that has a value says what the payload says, if in another notation."""
+    if not outside or outside == inside:
+        return True
+    if name == "datacontenttype":
+        return media_type(outside) == media_type(inside)
+    return name == "time" and same_moment(outside, inside)
 
 
 def _envelope(attributes: Mapping[str, str], where: str) -> Envelope:

@@ -8,9 +8,8 @@ from typing import Final
 from fleetwire.dead_letters import UNKNOWN
 from fleetwire.envelope_faults import PROPERTY, are_missing
 
-SAYS: Final = ("stage", "reason", "detail", "original_topic")
-"""The user properties that every stage gives its letters."""
-BY_HAND: Final = "sent by hand, not by a stage"
+SAYS: Final = ("detail", "stage", "reason", "original_topic")
+"""The user properties that every stage of ours gives its letters; what somebody else's stage gives, nobody knows."""
 
 
 def message_name(source: str, sequence: int | None) -> str:
@@ -27,6 +26,4 @@ def detail_of(properties: Mapping[str, str]) -> str:
     missing = [name for name in SAYS if name not in properties]
     if not missing:
         return "no detail is given"
-    if len(missing) == len(SAYS):
-        return f"{BY_HAND}: it has none of the user properties {', '.join(SAYS)}"
-    return are_missing(missing, PROPERTY)
+    return f"{are_missing(missing, PROPERTY)}: sent by hand, or by a stage of yours"

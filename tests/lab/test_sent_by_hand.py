@@ -102,7 +102,7 @@ def test_what_was_sent_by_hand_is_named_as_such(command_line: CommandLine) -> No
     assert f"no event: {LACKS_ALL}" in command_line.output
     send(lab, topic_of(lab, "terminal", "transaction", till), b'{"eventKind":"staffAction"}')
     send(lab, f"{root}/dead-letter/mine/broken/unknown", b"hello")
-    own = "broken: a message without sender and key: sent by hand, not by a stage: it has none of the user properties"
+    own = "broken: a message without sender and key: user property 'detail' is missing (so are stage, reason,"
     theirs = "no_key: a message of "
     said = until(
         lambda: next(

@@ -163,6 +163,14 @@ ROWS: Final[dict[str, Row]] = {
     "white space around": Row(payload=lambda payload: b" \r\n\t" + payload.replace(b'":', b'" :\n') + b"\n"),
     "escaped names": Row(payload=lambda payload: payload.replace(b'"source"', rb'"\u0073ource"'), modes=IN_PAYLOAD),
     "user properties that repeat the payload": Row(beside=list, modes=("structured",)),
+    "user properties that say nothing": Row(
+        beside=lambda _: [("time", ""), ("attempt", ""), ("source", "")], modes=("structured",)
+    ),
+    "user properties in another notation": Row(
+        also(("datacontenttype", "application/json")),
+        beside=lambda _: [("time", "2026-03-02T14:00:00Z"), ("datacontenttype", "Application/JSON; v=1")],
+        modes=("structured",),
+    ),
     "a trace parent of the sending beside it": Row(
         beside=lambda _: [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")],
         modes=("structured",),
@@ -334,6 +342,19 @@ ROWS: Final[dict[str, Row]] = {
         beside=saying(type="storefleet.terminal.alert.v1"),
         reason="ambiguous",
         words="attribute 'type': the user property says 'storefleet.terminal.alert.v1', the payload 'storefleet.trans",
+        modes=("structured",),
+    ),
+    "a time beside it that is another": Row(
+        beside=saying(time="2026-03-02T14:00:01Z"),
+        reason="ambiguous",
+        words="attribute 'time': the user property says '2026-03-02T14:00:01Z', the payload '2026-03-02T14:00:00.000Z'",
+        modes=("structured",),
+    ),
+    "a datacontenttype beside it that is another": Row(
+        also(("datacontenttype", "application/json")),
+        beside=lambda _: [("datacontenttype", "text/json")],
+        reason="ambiguous",
+        words="attribute 'datacontenttype': the user property says 'text/json', the payload 'application/json'",
         modes=("structured",),
     ),
     "a sequence beside it that is another": Row(

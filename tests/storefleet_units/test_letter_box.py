@@ -202,7 +202,8 @@ def test_a_full_disk_costs_lines_not_letters(tmp_path: Path, caplog: pytest.LogC
 
 
 WHOLE = {"stage": "parm", "reason": "no_key", "detail": "no", "original_topic": "a/b"}
-NO_PROPERTIES = "sent by hand, not by a stage: it has none of the user properties stage, reason, detail, original_topic"
+BY_WHOM = "sent by hand, or by a stage of yours"
+NO_PROPERTIES = f"user property 'detail' is missing (so are stage, reason, original_topic): {BY_WHOM}"
 
 
 @pytest.mark.parametrize(
@@ -217,13 +218,13 @@ NO_PROPERTIES = "sent by hand, not by a stage: it has none of the user propertie
             "parm/no_key/x",
             {"stage": "parm", "reason": "no_key", "original_topic": "a/b"},
             "a message of x without a key",
-            "user property 'detail' is missing",
+            f"user property 'detail' is missing: {BY_WHOM}",
         ),
         (
             "parm/no_key/x",
             {"stage": "parm"},
             "a message of x without a key",
-            "user property 'reason' is missing (so are detail, original_topic)",
+            f"user property 'detail' is missing (so are reason, original_topic): {BY_WHOM}",
         ),
         ("parm/no_key/x", {}, "a message of x without a key", NO_PROPERTIES),
     ],

@@ -39,7 +39,10 @@ WHOLE = f"id={TILL.id}.7 type=storefleet.transaction.retail.v1 attempt=2"
         (message_of(CANONICAL, b"{}", [("id", "")]), "user property 'id' is missing"),
         (message_of(LETTER, b"{}", SAYS), "no"),
         (message_of(LETTER, b"{}", [*SAYS, ("key", f"{TILL.id}.7")]), f"key={TILL.id}.7 no"),
-        (message_of(LETTER, b"{}"), "sent by hand, not by a stage: it has none of the user properties stage, reason"),
+        (
+            message_of(LETTER, b"{}"),
+            "user property 'detail' is missing (so are stage, reason, original_topic): sent by hand, or by",
+        ),
         (message_of(TOPICS.terminal("state", TILL), b"{}"), ""),
     ],
 )
