@@ -9,7 +9,7 @@ The mode is decided by content type and user properties alone, never by the payl
 
 | content type | user properties | the message is |
 |---|---|---|
-| ``application/cloudevents+json`` | any; where they say an attribute, the payload must say the same | structured |
+| ``application/cloudevents+json`` | any; what they say of the event, the payload must say too | structured |
 | another ``application/cloudevents...`` | any | refused: no format that we read |
 | any other | any | binary |
 | none, or empty | at least one that is a required attribute | binary |
