@@ -54,7 +54,7 @@ async def follow(
         )
     if problem := problem_of(chosen):
         raise SettingsError(f"filter {chosen!r}: {problem}; e.g. {lab['topic_root']}/#")
-    render = json_line if as_json else functools.partial(letter_line, topics=topics) if dead_letters else line
+    render = json_line if as_json else functools.partial(letter_line if dead_letters else line, topics=topics)
     shown = 0
     told = False
     done = asyncio.Event()

@@ -22,6 +22,7 @@ from fleetwire.effects import effect_of
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES
 from fleetwire.plain_words import plain
+from fleetwire.quoted import quoted
 from fleetwire.witness import Witness
 
 SCHEMA: Final = (
@@ -92,7 +93,7 @@ class PoseidonFold:
         event = self.journal.read(change)
         decoder = _decoders.get(event.type)
         if decoder is None:
-            raise BadPayload("unknown_type", f"event type {event.type!r}")
+            raise BadPayload("unknown_type", f"event type {quoted(event.type)}")
         try:
             return Fact(event, decoder.decode(event.raw_data))
         except msgspec.ValidationError as error:

@@ -213,7 +213,7 @@ class SyncStage:
     ) -> None:
         key = _key_of(message)
         if key is not None:
-            self.witness.take(*key, attempt_of(message))
+            self.witness.take(*key, attempt_of(message, in_payload=False))
         self._bury(identity, message, reason, detail, posted)
 
     def _bury(
@@ -255,7 +255,7 @@ class SyncStage:
 
 
 def _key_of(message: Message) -> Key | None:
-    return key_of(message) or key_in_payload(message)
+    return key_of(message, in_payload=False) or key_in_payload(message)
 
 
 def read_options(settings: StageSettings) -> Options:
