@@ -1,7 +1,7 @@
 """What a message says of its event before it is known to be sound: key and attempt, in either mode of the envelope.
 
 The terminal is the one that the topic names, since the broker knows who may publish there, whatever ``source`` says: it is
-told what became of what it has sent. A key is taken only where one sequence is said, however often. ``in_payload`` is False
+told what became of what it has sent. A key is taken only where one sequence and one source are said, however often. ``in_payload`` is False
 for canonical messages, which have one mode alone: their attributes are user properties.
 """
 
@@ -22,8 +22,9 @@ READ_BYTES: Final = 65_536
 def key_of(message: Message, *, in_payload: bool = True) -> Key | None:
     """The key by the topic's last level and the attribute ``sequence``; None when the message gives none, or two."""
     sender = message.topic.rpartition("/")[2]
-    numbers = set(_said(message, in_payload)["sequence"])
-    if len(numbers) != 1:
+    said = _said(message, in_payload)
+    numbers = set(said["sequence"])
+    if len(numbers) != 1 or len({*said["source"]} - {""}) > 1:
         return None
     return _key(f"{sender}.{numbers.pop()}")
 
@@ -47,7 +48,7 @@ def attempt_of(message: Message, *, in_payload: bool = True) -> int:
 
 def _said(message: Message, in_payload: bool) -> dict[str, list[str]]:
     """Every value that the message gives, outside and, where that may be its place, in the payload."""
-    said: dict[str, list[str]] = {"sequence": [], "attempt": []}
+    said: dict[str, list[str]] = {"source": [], "sequence": [], "attempt": []}
     for name, value in message.properties:
         if name in said:
             said[name].append(value)

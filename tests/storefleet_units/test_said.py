@@ -7,6 +7,7 @@ import json
 import pytest
 
 from fleetwire.mqtt import Message
+from fleetwire.topics import Topics
 from storefleet import command_output
 from storefleet.tail_lines import json_line, line
 
@@ -24,7 +25,7 @@ def message(topic: str, payload: bytes, **properties: str) -> Message:
 def test_a_message_is_one_line_for_people_and_for_programs() -> None:
     """Topic, properties and payload are whatever their sender made them."""
     found = message(f"storefleet/{WORDS}\n", f"payload {WORDS}\n".encode(), id=f"a\n{WORDS}", type="t")
-    person = line(found)
+    person = line(found, Topics("storefleet/lab"))
     assert len(person.splitlines()) == 1
     assert not {"\x1b", "\x9b", "\u202e"} & {*person}
     assert "[red] \ufffd[2J" in person
