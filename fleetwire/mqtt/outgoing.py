@@ -16,6 +16,8 @@ from fleetwire.mqtt import frames
 _Waiting: TypeAlias = tuple[int, object, bytes]
 
 _LARGEST_PACKET_ID: Final = 65_535
+_KEPT_FREE: Final = 64
+"""Packet ids that publishes leave to SUBSCRIBEs: a session whose publishes took all of them could not subscribe again."""
 
 
 class OutgoingPublishes:
@@ -100,7 +102,7 @@ class OutgoingPublishes:
 
     def connected(self, receive_maximum: int, *, session_present: bool) -> None:
         """A connection that takes ``receive_maximum`` at once; without the old session nothing is a duplicate."""
-        self._window = receive_maximum
+        self._window = min(receive_maximum, _LARGEST_PACKET_ID - _KEPT_FREE)
         if not session_present and self._waiting:
             self._waiting = deque(
                 (packet_id, token, frames.with_duplicate_flag(frame, False))

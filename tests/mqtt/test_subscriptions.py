@@ -111,6 +111,19 @@ def test_a_subscribe_without_an_answer_ends_the_connection() -> None:
     assert (ended.error, ended.detail[:24]) == (ConnectionLost, "no answer to a SUBSCRIBE")
 
 
+def test_publishes_leave_packet_ids_to_subscribes() -> None:
+    """Whatever the server takes at once: over a reconnect, too, a session with more to send than ids can subscribe."""
+    peer = CorePeer(subscriptions=FILTERS, outgoing_limit=70_000)
+    peer.connect()
+    subscribes(peer)
+    peer.publish(*range(70_000))
+    peer.sent()
+    peer.core.lost()
+    peer.connect(session_present=True)
+    peer.core.subscribe([TopicFilter(pattern="c")])
+    assert subscribes(peer) == [[1, 2], [0]]
+
+
 def test_a_server_that_takes_no_subscribe_is_left() -> None:
     """Its maximum packet size is below our SUBSCRIBE: the connection ends with a reason, not with an exception."""
     peer = CorePeer(subscriptions=FILTERS)
