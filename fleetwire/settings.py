@@ -7,7 +7,6 @@ list; ``docs/contract.md`` prints it. A wrong value raises SettingsError with th
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
@@ -17,9 +16,9 @@ from msgspec import Meta
 
 from fleetwire.clock import BusinessClock
 from fleetwire.errors import SettingsError
+from fleetwire.host_port import read_host_port
 
 PREFIX: Final = "STOREFLEET_"
-_PORT: Final = re.compile(r"[0-9]{1,5}")
 VARIABLES: Final[dict[str, str]] = {
     "STAGE": "name of the stage, e.g. parm",
     "INSTANCE": "number of this instance, from 1",
@@ -124,10 +123,10 @@ def _convert(name: str, text: str, shape: Any) -> Any:
 
 def read_address(text: str, variable: str) -> tuple[str, int]:
     """Read ``host:port``; raises SettingsError naming the variable."""
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not _PORT.fullmatch(port) or int(port) > 65535:
-        raise SettingsError(f"{PREFIX}{variable}={text!r}: expected host:port")
-    return host.strip("[]"), int(port)
+    try:
+        return read_host_port(text)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{variable}={text!r}: {error}") from error
 
 
 def read_secret(path: str) -> str:

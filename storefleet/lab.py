@@ -26,6 +26,7 @@ from typing import Any, Final
 from fleetwire.clock import heartbeat_interval_s, now_ms
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, FleetError, SettingsError
+from fleetwire.host_port import host_port, read_host_port
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.mqtt import Endpoint
 from fleetwire.settings import StageSettings
@@ -341,13 +342,10 @@ class Lab:
 
     def broker_address(self, hop: str = "") -> tuple[str, int]:
         """Host and port of the broker, directly or through a hop."""
-        text = self._hops[hop][0] if hop in self._hops else self._broker_address
-        host, _, port = text.rpartition(":")
-        return host, int(port)
+        return read_host_port(self._hops[hop][0] if hop in self._hops else self._broker_address)
 
     def _broker_url(self, hop: str) -> str:
-        host, port = self.broker_address(hop)
-        return f"{'mqtts' if self.broker_tls else 'mqtt'}://{host}:{port}"
+        return f"{'mqtts' if self.broker_tls else 'mqtt'}://{host_port(*self.broker_address(hop))}"
 
     def _gateway_url(self, hop: str) -> str:
         listen = self._hops[hop][0] if hop in self._hops else self._gateway_address
@@ -483,11 +481,11 @@ class Lab:
     async def _until_external_ready(self, stage: str) -> None:
         """Somebody else runs it: the gateway is there when its port answers, PARM when a canonical event is heard, any
         stage when its birth lies on its host topic. There is no deadline; who waits can stop."""
-        host, _, port = self._gateway_address.rpartition(":")
+        gateway = read_host_port(self._gateway_address)
         self.waiting_for = f"{stage} with the environment in {self.run_folder / f'{stage}-1.env'}"
         _log.warning("waiting until somebody runs %s", self.waiting_for)
         while True:
-            if stage == "gateway" and await port_answers(host, int(port)):
+            if stage == "gateway" and await port_answers(*gateway):
                 return
             assert self.observer is not None
             heard = stage == "parm" and self.observer.heard_canonical.is_set()

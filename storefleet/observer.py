@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,14 +24,17 @@ from fleetwire.broker_endpoint import trust
 from fleetwire.canonical_message import claimed_keys, claimed_source, read_whole
 from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms
 from fleetwire.content import content_hash
+from fleetwire.dialling import Dialler
 from fleetwire.errors import BadPayload, FleetError, SettingsError
 from fleetwire.held_events import HeldEvents
+from fleetwire.host_port import host_port
 from fleetwire.identity import Key
 from fleetwire.message_key import key_of
-from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
+from fleetwire.mqtt import Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
 from fleetwire.troubles import CLIENT_ID_CONTESTED, SUBSCRIPTION_REFUSED
 from fleetwire.witness import SOURCE_LIMIT, Holding, ViewRead
+from storefleet.broker_advice import advice_on
 from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.letter_box import LetterBox
 from storefleet.names_borne import NamesBorne
@@ -142,7 +144,7 @@ class Observer:
         try:
             await client.__aenter__()
         except MqttError as error:
-            raise SettingsError(f"broker {broker.host}:{broker.port}: {error}; {_advice(error)}") from error
+            raise SettingsError(f"broker {host_port(broker.host, broker.port)}: {error}; {advice_on(error)}") from error
         try:
             await client.until_subscribed(SUBSCRIBE_TIMEOUT_S)
         except MqttError as error:
@@ -335,27 +337,23 @@ def _live(pattern: str) -> TopicFilter:
     return TopicFilter(pattern=pattern, retain_as_published=False)
 
 
-def _advice(error: MqttError) -> str:
-    if isinstance(error, ConnectRefused):
-        return "check the user name in --broker, and STOREFLEET_BROKER_PASSWORD or --broker-password-file"
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return "check --broker, or name its certificate authority by --broker-ca-file"
-    return "check --broker"
-
-
 async def require_answer(host: str, port: int) -> None:
     """Somebody listens at that address; raises SettingsError in one line, at once when nobody does."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(host, port)
-    except OSError as error:
-        reason = (
-            f"no answer within {ANSWER_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else error.strerror or error
-        )
+            answering = await Dialler(host, port).connect()
+    except (OSError, UnicodeError) as error:
+        where = host_port(host, port)
         raise SettingsError(
-            f"broker {host}:{port}: {reason}; check --broker, and that the broker runs there"
+            f"broker {where}: {_reason(error)}; check --broker, and that the broker runs there"
         ) from error
-    writer.close()
+    answering.close()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not error.args:
+        return f"no answer within {ANSWER_TIMEOUT_S:g} s"
+    return str(getattr(error, "strerror", None) or error)
 
 
 async def end_sessions(

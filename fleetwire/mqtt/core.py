@@ -41,6 +41,7 @@ from fleetwire.mqtt.reason_codes import (
     SUCCESS,
     TOPIC_ALIAS_INVALID,
     describe,
+    describe_refusal,
 )
 from fleetwire.mqtt.statistics import Statistics
 from fleetwire.mqtt.values import Message, SessionOptions, TopicFilter, Will
@@ -430,7 +431,7 @@ class SessionCore:
     def _read_connack(self, frame: bytes, events: list[Event]) -> None:
         reason_code = frames.read_connack_reason(frame)
         if reason_code != SUCCESS:
-            detail = f"the broker refused the connection: {describe(reason_code)}"
+            detail = f"the broker refused the connection: {describe_refusal(reason_code)}"
             events.append(self._end(ConnectRefused, detail, reason_code))
             return
         packet = frames.decode(frame)

@@ -210,7 +210,7 @@ class Session(asyncio.Protocol):
         """Go to another phase; the slot for dialling is given back when the session no longer needs it."""
         left, self.phase = self.phase, phase
         if left in _HOLDS_A_SLOT and phase not in _HOLDS_A_SLOT:
-            self._group.free_slot()
+            self._group.free_slot(self, accepted=phase is Phase.OPEN)
 
     def attach(self, transport: asyncio.Transport) -> None:
         """Take a fresh connection from the group and say CONNECT."""
@@ -345,7 +345,7 @@ class Session(asyncio.Protocol):
                 kind = ConnectionClosed if exc is None else ConnectionLost
                 error = kind(f"{where}: the connection {reason}; it is made again")
             else:
-                hint = "no MQTT 5 broker, or one with a connection limit"
+                hint = "no MQTT 5 broker, one that wants TLS (mqtts://), or one with a connection limit"
                 error = ConnectFailed(f"{where}: the connection {reason} before a CONNACK: {hint}")
         self._transport = None
         self._reading = True

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from fleetwire.host_port import host_port
 from fleetwire.mqtt.errors import InvalidEndpoint
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -28,7 +29,7 @@ class Endpoint:
 
         ``tls`` replaces the system's trust store for ``mqtts``. Raises :class:`InvalidEndpoint` with one line.
         """
-        hint = "write mqtt://host:port or mqtts://host:port"
+        hint = "write mqtt://host:port or mqtts://host:port, an IPv6 address in brackets"
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -47,8 +48,7 @@ class Endpoint:
         return cls(host=parts.hostname, port=port or _DEFAULT_PORTS[parts.scheme], tls=tls)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host_port(self.host, self.port)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
