@@ -16,6 +16,7 @@ import uvloop
 from fleetwire.dialling import ADDRESS_LIMIT, STAGGER_S, Address, Dialler, in_turn
 from tests.broker import ReservedPort
 from tests.ipv6 import needs_ipv6
+from tests.named import Named
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -55,17 +56,6 @@ def mute() -> Iterator[Address]:
             except TimeoutError:
                 break
         yield V4, listener.getsockname()
-
-
-class Named(Dialler):
-    """A name that has these addresses."""
-
-    def __init__(self, *addresses: Address) -> None:
-        super().__init__("name.test", 1)
-        self.addresses = list(addresses)
-
-    async def _addresses(self) -> list[Address]:
-        return in_turn(self.addresses)
 
 
 async def peer(dialler: Dialler) -> Any:
