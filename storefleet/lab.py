@@ -160,7 +160,7 @@ class Lab:
         self._write_lab_file()
         if self._hops:
             await self._start_stage("chaos", 1)
-            await self._until_ready("chaos")
+            await self._until_ready("chaos", self._ready_deadline_s())
         begun_ms = round(self.started_s * 1000) if self.past is not None else None
         self.letters = LetterBox(
             self.run_folder / LETTERS_FILE_NAME,
@@ -184,10 +184,11 @@ class Lab:
         for stage in self.plan.stages:
             for instance in range(1, self.plan.instance_count(stage) + 1):
                 await self._start_stage(stage, instance)
+        deadline_s = self._ready_deadline_s()  # of all of them: they come up at the same time
         for stage in self.plan.stages:
-            await self._until_ready(stage)
+            await self._until_ready(stage, deadline_s)
         await self._start_stage("emulator", 1, {"trade_at_start": trade})
-        await self._until_ready("emulator")
+        await self._until_ready("emulator", self._ready_deadline_s())
 
     async def hear_out(self) -> None:
         """Wait for the last dead letters, once nobody writes any more; bounded."""
@@ -448,15 +449,18 @@ class Lab:
             await asyncio.sleep(0.01)
         raise FleetError(f"{name} does not come up: {self.last_log_line(name)}")
 
-    async def _until_ready(self, stage: str) -> None:
+    @staticmethod
+    def _ready_deadline_s() -> float:
+        return time.monotonic() + READY_TIMEOUT_S
+
+    async def _until_ready(self, stage: str, deadline_s: float) -> None:
         if stage in self.plan.commands:
             await self._until_foreign_ready(stage)
             return
         wanted = self.plan.instance_count(stage)
-        deadline = time.monotonic() + READY_TIMEOUT_S
         while sum(member.ready for member in self.control.stage(stage)) < wanted:
             failing = [name for name, child in self.processes.children.items() if child.restarts > 2]
-            if failing or time.monotonic() > deadline:
+            if failing or time.monotonic() > deadline_s:
                 name = failing[0] if failing else f"{stage}-1"
                 raise FleetError(f"{name} does not come up: {self.last_log_line(name)} (log: {self._log_file(name)})")
             await self._member_change(0.1)

@@ -345,7 +345,7 @@ class Session(asyncio.Protocol):
                 kind = ConnectionClosed if exc is None else ConnectionLost
                 error = kind(f"{where}: the connection {reason}; it is made again")
             else:
-                hint = "no MQTT 5 broker, one that wants TLS (mqtts://), or one with a connection limit"
+                hint = "it has a connection limit, wants TLS (mqtts://), or is no MQTT 5 broker"
                 error = ConnectFailed(f"{where}: the connection {reason} before a CONNACK: {hint}")
         self._transport = None
         self._reading = True

@@ -104,7 +104,11 @@ def test_the_table_has_every_refusal() -> None:
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no MQTT broker", "check --broker"),
         (b"\x20\x02\x00\x00", "malformed packet", VERSION),
-        (b"", "no MQTT 5 broker, one that wants TLS (mqtts://), or one with a connection limit", "check --broker"),
+        (
+            b"",
+            "before a CONNACK: it has a connection limit, wants TLS (mqtts://), or is no MQTT 5 broker",
+            "check --broker",
+        ),
     ],
 )
 async def test_an_answer_that_is_no_refusal(answer: bytes, says: str, advice: str, tmp_path: Path) -> None:
