@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import socket
 from typing import Final
+from urllib.parse import SplitResult
 
 _FORM: Final = re.compile(r"(?:\[(?P<ipv6>[^\[\]]*:[^\[\]]*)\]|(?P<name>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
 LARGEST_PORT: Final = 65_535
@@ -24,6 +25,12 @@ def read_host_port(text: str) -> tuple[str, int]:
     if found is None or int(found["port"]) > LARGEST_PORT:
         raise ValueError("expected host:port, an IPv6 address as in [::1]:1883")
     return found["ipv6"] or found["name"], int(found["port"])
+
+
+def host_in(parts: SplitResult) -> str:
+    """The host of a URL, without brackets; empty: none. A zone may stand behind ``%25``, as RFC 6874 has it, or ``%``."""
+    host = parts.hostname or ""
+    return host.replace("%25", "%", 1) if ":" in host else host
 
 
 def family_of(host: str) -> socket.AddressFamily:

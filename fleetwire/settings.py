@@ -26,7 +26,7 @@ VARIABLES: Final[dict[str, str]] = {
     "INCARNATION": "how often this instance was started, from 1",
     "CLIENT_ID": "the MQTT client id to use, fixed for the instance",
     "CLIENT_ID_PREFIX": "goes before every terminal's client id; empty unless the broker is somebody else's",
-    "BROKER_URL": "mqtt://host:port or mqtts://host:port of this stage's hop to the broker",
+    "BROKER_URL": "mqtt://host:port or mqtts://host:port of this stage's hop to the broker, IPv6 in brackets",
     "BROKER_CA_FILE": "certificate authority for mqtts; empty: the system's",
     "USERNAME": "MQTT user name; empty: none",
     "PASSWORD_FILE": "file (mode 0600) that holds the MQTT password; empty: none",

@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fleetwire.errors import SettingsError
-from fleetwire.host_port import host_port
+from fleetwire.host_port import host_in, host_port
 from fleetwire.outcomes import WINDOW
 
 MAXIMUM_PACKET_BYTES: Final = 262_144
@@ -137,7 +137,7 @@ class BrokerAddress:
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or strange:
             raise SettingsError(f"--broker {url!r}: expected {BROKER_FORM}{_BRACKETS}")
         self.tls = parts.scheme == "mqtts"
-        self.host = parts.hostname
+        self.host = host_in(parts)
         self.port = port or (8883 if self.tls else 1883)
         self.username = parts.username or ""
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from fleetwire.broker_endpoint import broker_endpoint
 from fleetwire.errors import SettingsError
-from fleetwire.mqtt import Message, SessionOptions, StageClient, TopicFilter
+from fleetwire.mqtt import Message, MqttError, SessionOptions, StageClient, TopicFilter
 from storefleet import home
+from storefleet.broker_advice import advice_on
 from storefleet.lab_options import take_password
 
 PAYLOAD_SHOWN: Final = 160
@@ -23,7 +24,7 @@ HELD_LIMIT: Final = 10_000
 async def follow(
     name: str | None, pattern: str | None, count: int, *, as_json: bool, say: Callable[[str], None]
 ) -> None:
-    """Print messages until ``count`` are shown (0: for ever). Raises SettingsError, MqttError."""
+    """Print messages until ``count`` are shown (0: for ever). Raises SettingsError."""
     lab = home.read_json(home.lab_folder(home.the_lab(name)) / "lab.json")
     chosen = pattern or f"{lab['topic_root']}/#"
     if "/" not in chosen:
@@ -51,8 +52,11 @@ async def follow(
     )
     handlers = [(TopicFilter(pattern=chosen, qos=0), show)]
     broker = broker_endpoint(lab["broker"]["url"], lab["broker"]["ca_file"])
-    async with StageClient(broker, options, handlers=handlers, backlog_limit=HELD_LIMIT):
-        await done.wait()
+    try:
+        async with StageClient(broker, options, handlers=handlers, backlog_limit=HELD_LIMIT):
+            await done.wait()
+    except MqttError as error:
+        raise SettingsError(f"{error}; {advice_on(error)}") from error
 
 
 def _line(message: Message) -> str:

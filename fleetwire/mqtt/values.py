@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fleetwire.host_port import host_port
+from fleetwire.host_port import host_in, host_port
 from fleetwire.mqtt.errors import InvalidEndpoint
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -45,7 +45,7 @@ class Endpoint:
             tls = tls or ssl.create_default_context()
         elif tls is not None:
             raise InvalidEndpoint(f"broker URL {url!r} asks for no TLS, but a TLS context was given: use mqtts://")
-        return cls(host=parts.hostname, port=port or _DEFAULT_PORTS[parts.scheme], tls=tls)
+        return cls(host=host_in(parts), port=port or _DEFAULT_PORTS[parts.scheme], tls=tls)
 
     def __str__(self) -> str:
         return f"{'mqtts' if self.tls else 'mqtt'}://{host_port(self.host, self.port)}"
