@@ -57,7 +57,9 @@ class Dialler:
     async def connect(self) -> socket.socket:
         """A connected socket, non-blocking; raises OSError or UnicodeError."""
         connected = await _first_to_answer(sorted(await self._addresses(), key=self._rank))
-        self._answered = connected.getpeername()
+        peer = connected.getpeername()
+        if peer != self._avoided:  # one that others fail at may answer sooner than a good one that is busy
+            self._answered = peer
         return connected
 
     def avoid(self, peer: tuple[Any, ...]) -> None:

@@ -131,6 +131,10 @@ def test_an_address_without_a_good_peer_is_tried_last(run: Run) -> None:
             assert await peer(dialler) == good.getsockname()
             dialler.avoid(good.getsockname())
             assert await peer(dialler) == bad.getsockname(), "the one that failed longest ago gets its chance"
+            dialler.addresses = [(V4, good.getsockname())]
+            assert await peer(dialler) == good.getsockname(), "there is no other"
+            dialler.addresses = [(V4, good.getsockname()), (V4, bad.getsockname())]
+            assert await peer(dialler) == bad.getsockname(), "that it answers speaks for nothing"
 
     run(check())
 
