@@ -8,7 +8,6 @@ ten thousand terminals do not each wait for a dead one. Whoever dials bounds the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import itertools
 import os
@@ -57,7 +56,11 @@ class Dialler:
     async def connect(self) -> socket.socket:
         """A connected socket, non-blocking; raises OSError or UnicodeError."""
         connected = await _first_to_answer(sorted(await self._addresses(), key=self._rank))
-        peer = connected.getpeername()
+        try:
+            peer = connected.getpeername()
+        except OSError:  # it was reset already
+            connected.close()
+            raise
         if peer != self._avoided:  # one that others fail at may answer sooner than a good one that is busy
             self._answered = peer
         return connected
@@ -128,11 +131,11 @@ async def _connected(address: Address) -> socket.socket:
 async def _end(attempts: Iterable[asyncio.Task[socket.socket]], winner: socket.socket | None) -> None:
     for attempt in (under_way := list(attempts)):
         attempt.cancel()
+    if under_way:
+        await asyncio.wait(under_way)
     for attempt in under_way:
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            connection = await attempt
-            if connection is not winner:
-                connection.close()
+        if not attempt.cancelled() and attempt.exception() is None and attempt.result() is not winner:
+            attempt.result().close()
 
 
 def _none_answered(failures: Sequence[tuple[Address, OSError]]) -> OSError:
