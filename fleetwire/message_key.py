@@ -1,8 +1,8 @@
 """What a message says of its event before it is known to be sound: key and attempt, in either mode of the envelope.
 
 The terminal is the one that the topic names, since the broker knows who may publish there, whatever ``source`` says: it is
-told what became of what it has sent. A key is taken only where one sequence and one source are said, however often. ``in_payload`` is False
-for canonical messages, which have one mode alone: their attributes are user properties.
+told what became of what it has sent. A key is taken only where one sequence and one source are said, however often.
+``in_payload`` is False for canonical messages, which have one mode alone: their attributes are user properties.
 """
 
 from __future__ import annotations

@@ -127,6 +127,7 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
             await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
         except (FleetError, OSError) as error:
             if not run.lab.ready.is_set():
+                await _undo_start(run.lab)
                 raise
             _log.warning("%s; the script ends here, the run is judged", error)
         if _can_go_on(run.lab):
@@ -180,6 +181,13 @@ async def _keep_record(run: Run) -> None:
     while True:
         await asyncio.sleep(RECORD_INTERVAL_S)
         run.keep_record()
+
+
+async def _undo_start(lab: Lab) -> None:
+    """A lab that did not come up leaves nothing on somebody else's broker; a past run's does not end with it."""
+    if lab.past is None and not lab.tidy:
+        await lab.stop_stages()
+        await _tidy_broker(lab)
 
 
 async def _tidy_broker(lab: Lab) -> None:

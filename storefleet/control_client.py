@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetwire.control import Channel, connect
 from fleetwire.errors import ControlError, SettingsError
+from fleetwire.host_port import read_host_port
 from storefleet import home
 from storefleet.past_run import unfinished_run, way_on
 from storefleet.processes import is_live
@@ -30,8 +31,7 @@ async def open_channel(name: str) -> tuple[Channel, asyncio.Task[None]]:
     if not control.exists():
         raise SettingsError(f"lab {name} is just starting; try again in a moment")
     record = home.read_json(control)
-    host, _, port = record["address"].rpartition(":")
-    channel = await connect((host, int(port)), {})
+    channel = await connect(read_host_port(record["address"]), {})
     reader = asyncio.create_task(channel.run(), name="control.client")
     try:
         await channel.call("hello", {"token": record["token"]}, timeout_s=5.0)

@@ -84,7 +84,7 @@ def make_lab_folder(name: str, processes: str) -> Path:
     except OSError as error:
         shutil.rmtree(unnamed, ignore_errors=True)
         if folder.exists():
-            end = f"storefleet down --name {name}"
+            end = f"storefleet down --name {name} (one that has crashed: storefleet clean)"
             raise SettingsError(f"a lab named {name} exists; choose another --name, or end it: {end}") from None
         raise SettingsError(f"cannot make {folder}: {error.strerror}; {ADVICE}") from error
     return folder

@@ -25,6 +25,7 @@ from typing import Any, Final
 from fleetwire.clock import heartbeat_interval_s, now_ms
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, FleetError, SettingsError
+from fleetwire.host_port import host_port, read_host_port
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.mqtt import Endpoint
 from fleetwire.settings import StageSettings
@@ -163,7 +164,7 @@ class Lab:
         self._write_lab_file()
         if self._hops:
             await self._start_stage("chaos", 1)
-            await self._until_ready("chaos")
+            await self._until_ready("chaos", self._ready_deadline_s())
         begun_ms = round(self.started_s * 1000) if self.past is not None else None
         self.letters = LetterBox(
             self.run_folder / LETTERS_FILE_NAME,
@@ -187,10 +188,11 @@ class Lab:
         for stage in self.plan.stages:
             for instance in range(1, self.plan.instance_count(stage) + 1):
                 await self._start_stage(stage, instance)
+        deadline_s = self._ready_deadline_s()  # of all of them: they come up at the same time
         for stage in self.plan.stages:
-            await self._until_ready(stage)
+            await self._until_ready(stage, deadline_s)
         await self._start_stage("emulator", 1, {"trade_at_start": trade})
-        await self._until_ready("emulator")
+        await self._until_ready("emulator", self._ready_deadline_s())
 
     async def hear_out(self) -> None:
         """Wait for the last dead letters, once nobody writes any more; bounded."""
@@ -348,13 +350,10 @@ class Lab:
 
     def broker_address(self, hop: str = "") -> tuple[str, int]:
         """Host and port of the broker, directly or through a hop."""
-        text = self._hops[hop][0] if hop in self._hops else self._broker_address
-        host, _, port = text.rpartition(":")
-        return host, int(port)
+        return read_host_port(self._hops[hop][0] if hop in self._hops else self._broker_address)
 
     def _broker_url(self, hop: str) -> str:
-        host, port = self.broker_address(hop)
-        return f"{'mqtts' if self.broker_tls else 'mqtt'}://{host}:{port}"
+        return f"{'mqtts' if self.broker_tls else 'mqtt'}://{host_port(*self.broker_address(hop))}"
 
     def _gateway_url(self, hop: str) -> str:
         listen = self._hops[hop][0] if hop in self._hops else self._gateway_address
@@ -457,15 +456,18 @@ class Lab:
             await asyncio.sleep(0.01)
         raise FleetError(f"{name} does not come up: {self.last_log_line(name)}")
 
-    async def _until_ready(self, stage: str) -> None:
+    @staticmethod
+    def _ready_deadline_s() -> float:
+        return time.monotonic() + START_LIMIT_S
+
+    async def _until_ready(self, stage: str, deadline_s: float) -> None:
         if stage in self.plan.commands:
             await self._until_foreign_ready(stage)
             return
         wanted = self.plan.instance_count(stage)
-        deadline = time.monotonic() + START_LIMIT_S
         while sum(member.ready for member in self.control.stage(stage)) < wanted:
             failing = [name for name, child in self.processes.children.items() if child.restarts > 2]
-            if failing or time.monotonic() > deadline:
+            if failing or time.monotonic() > deadline_s:
                 name = failing[0] if failing else f"{stage}-1"
                 raise FleetError(f"{name} does not come up: {self.last_log_line(name)} (log: {self._log_file(name)})")
             await self._member_change(0.1)
@@ -490,11 +492,11 @@ class Lab:
     async def _until_external_ready(self, stage: str) -> None:
         """Somebody else runs it: the gateway is there when its port answers, PARM when a canonical event is heard, any
         stage when its birth lies on its host topic. There is no deadline; who waits can stop."""
-        host, _, port = self._gateway_address.rpartition(":")
+        gateway = read_host_port(self._gateway_address)
         self.waiting_for = f"{stage} with the environment in {self.run_folder / f'{stage}-1.env'}"
         _log.warning("waiting until somebody runs %s", self.waiting_for)
         while True:
-            if stage == "gateway" and await port_answers(host, int(port)):
+            if stage == "gateway" and await port_answers(*gateway):
                 return
             assert self.observer is not None
             heard = stage == "parm" and self.observer.heard_canonical.is_set()

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from fleetwire.broker_endpoint import broker_endpoint
 from fleetwire.errors import SettingsError
-from fleetwire.mqtt import EveryQosFilter, Message, SessionOptions, StageClient
+from fleetwire.mqtt import EveryQosFilter, Message, MqttError, SessionOptions, StageClient
 from fleetwire.topics import Topics
 from storefleet import home
+from storefleet.broker_advice import advice_on
 from storefleet.command_output import UNKNOWN, fail, say_progress
 from storefleet.control_client import require_live
 from storefleet.endings import Doing
@@ -36,7 +37,7 @@ async def follow(
     say: Callable[[str], None],
     say_aside: Callable[[str], None],
 ) -> None:
-    """Print messages until ``count`` are shown (0: as long as the lab runs). Raises SettingsError, MqttError.
+    """Print messages until ``count`` are shown (0: as long as the lab runs). Raises SettingsError.
 
     ``say_aside`` is told first where the messages come from. A message is shown with the QoS that it was sent with.
     A lab that ends before leaves it unknown what else would have come: exit status 3.
@@ -86,10 +87,13 @@ async def follow(
     broker = broker_endpoint(lab["broker"]["url"], lab["broker"]["ca_file"])
     say_aside(f"topic root {topics.root!r} at {lab['broker']['url']}, filter {chosen!r}")
     client = StageClient(broker, options, handlers=handlers, backlog_limit=HELD_LIMIT)
-    async with client:
-        await client.until_subscribed(SUBSCRIBE_TIMEOUT_S)
-        with Doing(nothing_yet, endless=True):
-            await _until_first(done.wait(), client.until_useless(), _until_ended(lab["name"]))
+    try:
+        async with client:
+            await client.until_subscribed(SUBSCRIBE_TIMEOUT_S)
+            with Doing(nothing_yet, endless=True):
+                await _until_first(done.wait(), client.until_useless(), _until_ended(lab["name"]))
+    except MqttError as error:
+        raise SettingsError(f"{error}; {advice_on(error)}") from error
     if count and shown < count:
         fail(f"lab {lab['name']} has ended; {shown:,} of {count:,} messages were shown", UNKNOWN)
 

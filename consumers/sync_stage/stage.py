@@ -40,7 +40,7 @@ from fleetwire.partition import is_responsible
 from fleetwire.settings import PREFIX, StageSettings
 from fleetwire.stage_sessions import SESSION_EXPIRY_S, StageSessions
 from fleetwire.topics import Topics
-from fleetwire.troubles import GATEWAY_REFUSES, NOT_CONNECTED, Absence, tell_storage
+from fleetwire.troubles import GATEWAY_REFUSES, NOT_CONNECTED, Absence, tell_contested, tell_storage
 from fleetwire.witness import Witness
 
 BACKLOG_LIMIT: Final = 2_000
@@ -140,6 +140,7 @@ class SyncStage:
             tell_storage(self.witness, applied_log.FILE_NAME, self._applied.refusal)
         self._storing.see(present=not self._documents.refusal, detail=self._documents.refusal)
         self._session.see(present=not self._sessions.lack, detail=self._sessions.lack)
+        tell_contested(self.witness, self._sessions.contested)
 
     def handlers(self) -> Mapping[str, Handler]:
         """No control methods of its own."""

@@ -36,6 +36,7 @@ _RETAIN_HANDLING: Final = (
     mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
     mqtt5.RetainHandling.SEND_NEVER,
 )
+_IF_NEW: Final = 1
 
 
 class Violation(Exception):
@@ -165,8 +166,9 @@ def _encode_will(will: Will) -> mqtt5.Will:
     )
 
 
-def encode_subscribe(packet_id: int, filters: Sequence[TopicFilter]) -> bytes:
-    """A SUBSCRIBE (3.8)."""
+def encode_subscribe(packet_id: int, filters: Sequence[TopicFilter], *, repeated: bool = False) -> bytes:
+    """A SUBSCRIBE (3.8). ``repeated``: of a subscription that stands retained messages are not asked for again (3.8.3.1)."""
+    at_least = _IF_NEW if repeated else 0
     return mqtt5.SubscribePacket(
         packet_id,
         [
@@ -175,7 +177,7 @@ def encode_subscribe(packet_id: int, filters: Sequence[TopicFilter]) -> bytes:
                 max_qos=_QOS[one.qos],
                 no_local=one.no_local,
                 retain_as_published=one.retain_as_published,
-                retain_handling=_RETAIN_HANDLING[one.retain_handling],
+                retain_handling=_RETAIN_HANDLING[max(one.retain_handling, at_least)],
             )
             for one in filters
         ],

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from fleetwire.host_port import host_in, host_port
 from fleetwire.mqtt.errors import InvalidEndpoint
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -28,7 +29,7 @@ class Endpoint:
 
         ``tls`` replaces the system's trust store for ``mqtts``. Raises :class:`InvalidEndpoint` with one line.
         """
-        hint = "write mqtt://host:port or mqtts://host:port"
+        hint = "write mqtt://host:port or mqtts://host:port, an IPv6 address in brackets"
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -44,16 +45,19 @@ class Endpoint:
             tls = tls or ssl.create_default_context()
         elif tls is not None:
             raise InvalidEndpoint(f"broker URL {url!r} asks for no TLS, but a TLS context was given: use mqtts://")
-        return cls(host=parts.hostname, port=port or _DEFAULT_PORTS[parts.scheme], tls=tls)
+        return cls(host=host_in(parts), port=port or _DEFAULT_PORTS[parts.scheme], tls=tls)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host_port(self.host, self.port)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicFilter:
-    """One subscription; ``qos`` is at most 1, so that the broker never sends QoS 2 (but see EveryQosFilter)."""
+    """One subscription; ``qos`` is at most 1, so that the broker never sends QoS 2 (but see EveryQosFilter).
+
+    ``retain_handling`` (MQTT 5, 3.8.3.1) is that of the first SUBSCRIBE; when a later connection repeats it, it is 1 at
+    least, so that retained messages come again only where the server no longer had the subscription.
+    """
 
     largest_qos: ClassVar[int] = 1
 

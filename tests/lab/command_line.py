@@ -55,6 +55,8 @@ class CommandLine:
         self.python = sys.executable
         self.home = folder / "home"
         self.runs = folder / "runs"
+        self.before: list[str] = []
+        """Words before every command, such as one that gives it a hosts file of its own."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("STOREFLEET_")}
         self.environment = {**own, "STOREFLEET_HOME": str(self.home), "CI": "true", "COLUMNS": "160"}
         if mosquitto := os.environ.get("STOREFLEET_MOSQUITTO"):
@@ -136,7 +138,7 @@ class CommandLine:
         return sorted(self.runs.iterdir()) if self.runs.is_dir() else []
 
     def _words(self, arguments: tuple[object, ...]) -> list[str]:
-        return [self.python, "-P", "-m", "storefleet", *map(str, arguments)]
+        return [*self.before, self.python, "-P", "-m", "storefleet", *map(str, arguments)]
 
 
 class Lab:
