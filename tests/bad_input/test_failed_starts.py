@@ -19,19 +19,24 @@ MakeBroker = Callable[..., Broker]
 UP = ("up", "--stores", 2, "--rate", "20/s", "--name", "lab", "--runs", "runs")
 
 
-def assert_nothing_is_in_the_way(command_line: CommandLine, *, began: bool) -> None:
-    """Of the lab there is only its run folder, where it ``began``; every command says what is, and its name is free."""
+def assert_nothing_is_left(command_line: CommandLine, *, began: bool) -> None:
+    """Of the lab there is only its run folder, where it ``began``, with a verdict; ``refusal`` looks at all the rest."""
     assert command_line.run("clean").stdout == "nothing to clean\n"
-    for command in ("down", "status", "tail"):
-        assert "no lab is running here" in command_line.run(command, status=2).stderr
     folders = command_line.run_folders()
     assert len(folders) == began
     for folder in folders:
         shown = command_line.run("verdict", folder, status=3)
         assert shown.stdout.startswith("UNKNOWN")
         assert "Traceback" not in shown.stderr
-        assert command_line.run("log", folder).stdout.startswith(f"run folder: {folder}")
-        assert "has ended" in command_line.run("up", "--resume", folder, status=2).stderr
+
+
+def assert_every_command_goes_on(command_line: CommandLine) -> None:
+    """Each says what is, the run cannot go on, and the lab's name is free."""
+    for command in ("down", "status", "tail"):
+        assert "no lab is running here" in command_line.run(command, status=2).stderr
+    (folder,) = command_line.run_folders()
+    assert command_line.run("log", folder).stdout.startswith(f"run folder: {folder}")
+    assert "has ended" in command_line.run("up", "--resume", folder, status=2).stderr
     lab = command_line.up("--without", "views", stores=2, rate="20/s")
     lab.wait_for_trade(total=5)
     assert lab.down()["validity"] == "valid"
@@ -64,7 +69,7 @@ def test_nobody_there(command_line: CommandLine, port: int) -> None:
     """The broker cannot be reached."""
     line = refusal(command_line, *UP, "--broker", f"mqtt://127.0.0.1:{port}", "--yes-external")
     assert "Connection refused" in line
-    assert_nothing_is_in_the_way(command_line, began=True)
+    assert_nothing_is_left(command_line, began=True)
 
 
 def test_wrong_credentials(command_line: CommandLine, make_broker: MakeBroker) -> None:
@@ -73,7 +78,7 @@ def test_wrong_credentials(command_line: CommandLine, make_broker: MakeBroker) -
     command_line.environment["STOREFLEET_BROKER_PASSWORD"] = "wrong"
     assert "STOREFLEET_BROKER_PASSWORD" in refusal(command_line, *UP, *options_for(broker))
     assert retained(broker) == set()
-    assert_nothing_is_in_the_way(command_line, began=True)
+    assert_nothing_is_left(command_line, began=True)
 
 
 @pytest.mark.parametrize(("code", "advice"), [(0x84, "no MQTT 5 broker"), (0x8A, "banned"), (0x97, "takes no more")])
@@ -83,7 +88,7 @@ def test_a_refusal(command_line: CommandLine, code: int, advice: str) -> None:
         line = refusal(command_line, *UP, "--broker", f"mqtt://127.0.0.1:{port}", "--yes-external")
     assert f"0x{code:02X}" in line
     assert advice in line
-    assert_nothing_is_in_the_way(command_line, began=True)
+    assert_nothing_is_left(command_line, began=True)
 
 
 def test_a_port_that_is_taken(command_line: CommandLine) -> None:
@@ -91,14 +96,14 @@ def test_a_port_that_is_taken(command_line: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"--port {port}: Address already in use" in refusal(command_line, *UP, "--port", port)
-    assert_nothing_is_in_the_way(command_line, began=False)
+    assert_nothing_is_left(command_line, began=False)
 
 
 def test_a_broker_of_ours_that_does_not_come_up(command_line: CommandLine) -> None:
     """Its configuration is not one; it is tried three times, and then no more."""
     line = refusal(command_line, *UP, "--broker-option", "no_such_option 1")
     assert line.startswith("broker-1 does not come up: ")
-    assert_nothing_is_in_the_way(command_line, began=True)
+    assert_nothing_is_left(command_line, began=True)
 
 
 def test_a_stage_that_does_not_come_up(command_line: CommandLine, make_broker: MakeBroker) -> None:
@@ -108,7 +113,8 @@ def test_a_stage_that_does_not_come_up(command_line: CommandLine, make_broker: M
     line = refusal(with_password(command_line), *UP, *options, "--stage", "olympus_dgs=false")
     assert line.startswith("olympus_dgs-1 ")
     assert retained(broker) == set()
-    assert_nothing_is_in_the_way(command_line, began=True)
+    assert_nothing_is_left(command_line, began=True)
+    assert_every_command_goes_on(command_line)
 
 
 def test_a_broker_that_is_too_small(command_line: CommandLine, make_broker: MakeBroker) -> None:
@@ -125,4 +131,5 @@ def test_a_detached_lab(command_line: CommandLine, port: int) -> None:
     """Detached it is the same: the line of the other process, its status, and nothing left."""
     options: tuple[Any, ...] = ("--broker", f"mqtt://127.0.0.1:{port}", "--yes-external", "--detach")
     assert "Connection refused" in refusal(command_line, *UP, *options)
-    assert_nothing_is_in_the_way(command_line, began=True)
+    assert_nothing_is_left(command_line, began=True)
+    assert_every_command_goes_on(command_line)

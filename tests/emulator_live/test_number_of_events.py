@@ -101,5 +101,5 @@ async def test_what_is_done_is_not_skipped(broker: Broker, tmp_path: Path) -> No
 @pytest.mark.parametrize("events", [0, -1, 1.5, "many", 10**10])
 def test_a_number_that_cannot_be_is_refused(broker: Broker, tmp_path: Path, events: object) -> None:
     """One line that names the option."""
-    with pytest.raises(SettingsError, match=r"STOREFLEET_OPTIONS of the emulator: .*\$\.events"):
+    with pytest.raises(SettingsError, match="STOREFLEET_OPTIONS of the emulator: events: expected a whole number"):
         Emulator(settings_for(broker, tmp_path, events=events))
