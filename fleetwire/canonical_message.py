@@ -17,6 +17,7 @@ from fleetwire.events import EVENT_TYPES, CanonicalEvent
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS, MAXIMUM_SEQUENCE, Key, Terminal
 from fleetwire.message_key import keys_of
 from fleetwire.mqtt import Message
+from fleetwire.plain_words import plain
 from fleetwire.quoted import quoted
 from fleetwire.topics import Topics
 
@@ -80,7 +81,7 @@ def claimed_source(payload: bytes) -> str:
 def unreadable(payload: bytes, error: Exception) -> BadPayload:
     """What is wrong with a payload that a decoder refused."""
     if isinstance(error, msgspec.ValidationError):
-        return BadPayload("schema", str(error))
+        return BadPayload("schema", plain(error))
     try:
         payload.decode()
     except UnicodeDecodeError:
