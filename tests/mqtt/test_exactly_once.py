@@ -1,4 +1,4 @@
-"""An observer's session sees QoS 2 as it was sent, and answers its handshake (MQTT 5, 4.3.3); no other session asks for it."""
+"""An observer's session sees QoS 2 as it was sent, and answers its handshake (MQTT 5, 4.3.3); no other asks."""
 
 from __future__ import annotations
 
