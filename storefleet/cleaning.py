@@ -12,7 +12,7 @@ from storefleet import home, processes
 from storefleet.broker import BrokerAddress
 from storefleet.broker_advice import advice_on
 from storefleet.observer import WILLS_QUIET_S, clear_retained, end_sessions, endpoint
-from storefleet.past_run import LAB_FILE_NAME, unfinished_run, way_on
+from storefleet.unfinished_runs import LAB_FILE_NAME, unfinished_run, way_on
 
 _log = logging.getLogger(__name__)
 

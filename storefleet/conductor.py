@@ -24,12 +24,13 @@ from storefleet.lab import Lab
 from storefleet.live import Display, Silent
 from storefleet.log_watch import LogWatch
 from storefleet.machine_watch import MachineWatch
-from storefleet.past_run import PastRun, way_on
+from storefleet.past_run import PastRun
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
 from storefleet.run_folders import make_run_folder
 from storefleet.run_record import TRADING_PHASE
 from storefleet.steering import steering_handlers
+from storefleet.unfinished_runs import way_on
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25

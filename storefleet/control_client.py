@@ -10,8 +10,8 @@ from fleetwire.control import Channel, connect
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.host_port import read_host_port
 from storefleet import home
-from storefleet.past_run import unfinished_run, way_on
 from storefleet.processes import is_live
+from storefleet.unfinished_runs import unfinished_run, way_on
 
 
 def require_live(name: str) -> None:

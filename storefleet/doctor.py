@@ -21,8 +21,8 @@ from storefleet.folders import current_folder
 from storefleet.lab_options import descriptor_limit, terminals_that_fit
 from storefleet.machine_size import MEMORY_MB, START_CPU_S, free_memory_mb, processors, start_cpu_s
 from storefleet.machine_watch import measurable
-from storefleet.past_run import unfinished_run, way_on
 from storefleet.processes import is_live
+from storefleet.unfinished_runs import unfinished_run, way_on
 from storefleet.verdict.machine import CAUSES
 
 DISK_FLOOR_MEGABYTES: Final = 500

@@ -41,7 +41,7 @@ from storefleet.machine_size import START_LIMIT_S
 from storefleet.observatory import Observatory
 from storefleet.observer import OBSERVED_VIEWS, Observer, endpoint, require_answer
 from storefleet.own_python import own_process, path_variable
-from storefleet.past_run import BROKER, GATEWAY, LAB_FILE_NAME, PastRun, take_over_lab_file
+from storefleet.past_run import BROKER, GATEWAY, PastRun, take_over_lab_file
 from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
 from storefleet.ports import Ports, port_answers
 from storefleet.process_journal import ProcessJournal
@@ -49,6 +49,7 @@ from storefleet.processes import Child, Processes, record_text
 from storefleet.run_clock import RunClock
 from storefleet.run_log import RunLog
 from storefleet.stage_credentials import credential_file
+from storefleet.unfinished_runs import LAB_FILE_NAME
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME
 from storefleet.verdict.log_file import LOG_FILE_NAME, LogHeader
 from storefleet.verdict.run_format import WITNESSES_FILE_NAME, WitnessesHeader

@@ -23,17 +23,15 @@ from storefleet.folders import require_text
 from storefleet.process_journal import ProcessJournal
 from storefleet.run_folders import newest_run
 from storefleet.run_record import GONE_PHASE, RecoveryRecord, RunRecord
+from storefleet.unfinished_runs import LAB_FILE_NAME, has_ended
 from storefleet.verdict.journey import JourneyView
-from storefleet.verdict.packed_file import has_evidence
 from storefleet.verdict.run_folder import read_plan
-from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME
 
 STARTING_PHASE: Final = "starting"
 LATEST: Final = "latest"
 BROKER: Final = "broker"
 GATEWAY: Final = "gateway"
 """Under these names a lab's ports stand beside those of its hops."""
-LAB_FILE_NAME: Final = "lab.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +69,6 @@ def _require_unfinished(folder: Path) -> RunRecord:
     return record
 
 
-def has_ended(folder: Path) -> bool:
-    """Whether a run was read for its verdict: nothing can be added to it any more."""
-    return any(has_evidence(folder / name) for name in (VERDICT_FILE_NAME, READS_FILE_NAME))
-
-
 def take_over_lab_file(run_folder: Path, lab_folder: Path) -> bool:
     """Write down for 'storefleet clean' which broker the lab that died has reached; False when it had reached none."""
     try:
@@ -84,20 +77,6 @@ def take_over_lab_file(run_folder: Path, lab_folder: Path) -> bool:
         return False
     home.write_private(lab_folder / LAB_FILE_NAME, text)
     return True
-
-
-def unfinished_run(lab_folder: Path) -> Path | None:
-    """The run that a dead lab has left without a verdict, if there is one to go on with."""
-    try:
-        folder = Path(json.loads((lab_folder / LAB_FILE_NAME).read_text(encoding="utf-8"))["run_folder"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return folder if (folder / PLAN_FILE_NAME).exists() and not has_ended(folder) else None
-
-
-def way_on(folder: Path) -> str:
-    """What to do with such a run, in words."""
-    return f"its run can go on: storefleet up --resume {folder}"
 
 
 def find_run(text: str, runs: Path) -> Path:

@@ -12,7 +12,7 @@ from fleetwire.control import Handler, Params
 from fleetwire.errors import ControlError, SettingsError
 from storefleet import home
 from storefleet.lab import Lab
-from storefleet.past_run import LAB_FILE_NAME
+from storefleet.unfinished_runs import LAB_FILE_NAME
 from storefleet.verdict.lab_record import lab_record
 from storefleet.verdict.run_format import PLAN_FILE_NAME
 

@@ -12,9 +12,10 @@ import pytest
 
 from fleetwire.errors import SettingsError
 from storefleet import past_run
-from storefleet.past_run import find_run, go_on, open_past_run, recovery_of, unfinished_run
+from storefleet.past_run import find_run, go_on, open_past_run, recovery_of
 from storefleet.process_journal import ProcessJournal
 from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, calm_spans
+from storefleet.unfinished_runs import unfinished_run
 from storefleet.verdict.journey import VIEWS
 from tests.storefleet_units.plans import lab_plan
 
