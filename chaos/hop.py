@@ -23,7 +23,9 @@ from chaos.link import RESET_ON_CLOSE, Link
 from chaos.listener import Listener
 from chaos.mqtt_frames import FrameScanner, PublishCounter
 from chaos.noop import Noop
+from fleetwire.dialling import Dialler
 from fleetwire.errors import ControlError, SettingsError
+from fleetwire.host_port import host_port
 from fleetwire.settings import read_address
 
 FAULT_LIMIT: Final = 100
@@ -57,7 +59,7 @@ class Hop:
         self, options: HopOptions, *, seed: int, reuse_port: bool, client_id_prefix: str, budget: LinkBudget
     ) -> None:
         self.options = options
-        self.upstream_address = read_address(options.upstream, f"OPTIONS hop {options.name} upstream")
+        self.upstream = Dialler(*read_address(options.upstream, f"OPTIONS hop {options.name} upstream"))
         self.noop = ActiveFault(_NOOP, Noop(), seed=seed)
         self.upstream_flow = Flow()
         self.downstream_flow = Flow()
@@ -95,8 +97,7 @@ class Hop:
             self._listener.open()
         except SettingsError as error:
             raise SettingsError(f"hop {self.options.name}: {error}") from error
-        host, port = self._listener.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_port(*self._listener.address)
 
     async def close(self) -> None:
         """End the listener, every fault and every link."""

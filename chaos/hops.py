@@ -26,6 +26,7 @@ from chaos.descriptors import LinkBudget, link_limit, raise_limit
 from chaos.hop import Hop, HopOptions
 from fleetwire.control import Handler, Params
 from fleetwire.errors import ControlError, SettingsError
+from fleetwire.plain_words import plain
 from fleetwire.settings import StageSettings
 from fleetwire.witness import Witness
 
@@ -166,7 +167,7 @@ def _read_options(settings: StageSettings) -> HopsOptions:
     try:
         options = msgspec.json.decode(settings.options, type=HopsOptions)
     except msgspec.DecodeError as error:
-        raise SettingsError(f"STOREFLEET_OPTIONS of {settings.stage}: {error}") from error
+        raise SettingsError(f"STOREFLEET_OPTIONS of {settings.stage}: {plain(error)}") from error
     names = [hop.name for hop in options.hops]
     if len(set(names)) != len(names):
         raise SettingsError(f"STOREFLEET_OPTIONS of {settings.stage}: a hop is named twice in {', '.join(names)}")
@@ -177,4 +178,4 @@ def _read(params: Params, call: type[_Call]) -> _Call:
     try:
         return msgspec.convert(params, call)
     except msgspec.ValidationError as error:
-        raise ControlError(f"params of a fault call: {error}") from error
+        raise ControlError(f"params of a fault call: {plain(error)}") from error

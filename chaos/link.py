@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from chaos.active_fault import ActiveFault
 from chaos.direction import Direction, LinkFacts
@@ -104,8 +104,8 @@ class Link:
     """Client, upstream and what lies between; ``begin`` accepts a socket, the hop's ``link_ended`` hears of the end."""
 
     __slots__ = (
-        "_closing", "_connack", "_connecting", "_deadline", "_ended", "_greeting", "_hop", "client_side", "downstream",
-        "facts", "upstream", "upstream_side",
+        "_closing", "_connack", "_connecting", "_deadline", "_ended", "_greeting", "_hop", "_peer", "client_side",
+        "downstream", "facts", "upstream", "upstream_side",
     )  # fmt: skip
 
     def __init__(self, hop: Hop, number: int) -> None:
@@ -123,6 +123,8 @@ class Link:
         self._deadline: asyncio.TimerHandle | None = None
         self._closing = False
         self._ended = False
+        self._peer: tuple[Any, ...] | None = None
+        """Which of the upstream's addresses took the connection, where it may have several."""
 
     @property
     def identified(self) -> bool:
@@ -220,6 +222,8 @@ class Link:
         self._closing = True
         if self.downstream.on_first is not None and self.facts.client.known and self.facts.admitted:
             self._hop.connects_unanswered_total += 1
+            if self._peer is not None:
+                self._hop.upstream.avoid(self._peer)
         self._release()
         self._hop.link_ended(self)
 
@@ -265,16 +269,17 @@ class Link:
         self._connecting = self._hop.spawn(self._connect(), f"hop.{self._hop.options.name}.connect")
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(UPSTREAM_TIMEOUT_S):
-                await loop.create_connection(lambda: self.upstream_side, *self._hop.upstream_address)
-        except (OSError, TimeoutError) as error:
+                transport, _ = await self._hop.upstream.connection(lambda: self.upstream_side)
+        except (OSError, TimeoutError, UnicodeError) as error:
             self._connecting = None
             self._hop.upstream_failed(error)
             self.close()
         else:
             self._connecting = None
+            if not self._hop.upstream.is_literal:
+                self._peer = transport.get_extra_info("peername")
 
     def _watch_connack(self, chunk: bytes) -> bool:
         self._connack += chunk

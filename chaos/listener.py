@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fleetwire.errors import SettingsError
+from fleetwire.host_port import family_of, host_port
 
 BACKLOG: Final = 4096
 BATCH: Final = 64
@@ -61,8 +62,8 @@ class Listener:
             self._socket.listen(BACKLOG)
         except OSError as error:
             self.end()
-            host, port = self._wanted
-            raise SettingsError(f"cannot listen on {host}:{port}: {error}; choose another port or 0") from error
+            where = host_port(*self._wanted)
+            raise SettingsError(f"cannot listen on {where}: {error}; choose another port or 0") from error
         asyncio.get_running_loop().add_reader(self._socket, self._accept)
 
     def close(self) -> None:
@@ -84,8 +85,7 @@ class Listener:
 
     def _bind(self) -> socket.socket:
         host, port = self._wanted
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound = socket.socket(family_of(host), socket.SOCK_STREAM)
         try:
             bound.setblocking(False)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -115,7 +115,7 @@ class Listener:
     def _take_rest(self, error: OSError) -> None:
         assert self._socket is not None
         loop = asyncio.get_running_loop()
-        _log.error("accepting on %s:%d rests for %g s: %s", *self._wanted, REST_S, error)
+        _log.error("accepting on %s rests for %g s: %s", host_port(*self._wanted), REST_S, error)
         self._exhausted()
         loop.remove_reader(self._socket)
         self._rest = loop.call_later(REST_S, self._go_on)

@@ -12,6 +12,7 @@ from chaos.latency import Latency
 from chaos.noop import Noop
 from chaos.partition import Partition
 from fleetwire.errors import ControlError
+from fleetwire.plain_words import plain
 
 
 class FaultType(NamedTuple):
@@ -44,4 +45,4 @@ def make(name: str, attributes: dict[str, object]) -> Fault:
         return msgspec.convert(attributes, row.fault)
     except msgspec.ValidationError as error:
         fields = ", ".join(getattr(row.fault, "__struct_fields__", ())) or "none"
-        raise ControlError(f"attributes of {name}: {error} (attributes there are: {fields})") from error
+        raise ControlError(f"attributes of {name}: {plain(error)} (attributes there are: {fields})") from error

@@ -15,6 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 
 from fleetwire.errors import SettingsError
+from fleetwire.host_port import family_of, host_port
 
 MAXIMUM_CONNECTIONS: Final = 200
 MAXIMUM_REQUEST_BYTES: Final = 16_384
@@ -50,9 +51,9 @@ class HttpEndpoint:
         """Bind and begin to serve; raises SettingsError when the port cannot be had."""
         host, port = self._address
         try:
-            listener = socket.create_server((host, port))
+            listener = socket.create_server((host, port), family=family_of(host))
         except OSError as error:
-            what = f"{self._title} cannot listen on {host}:{port}"
+            what = f"{self._title} cannot listen on {host_port(host, port)}"
             raise SettingsError(f"{what}: {error}; choose another port") from error
         config = uvicorn.Config(
             self._application,
@@ -70,7 +71,7 @@ class HttpEndpoint:
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"{self._title}.http")
         self._serving.add_done_callback(self._ended)
-        self.url = f"http://{host}:{listener.getsockname()[1]}"
+        self.url = f"http://{host_port(host, listener.getsockname()[1])}"
         return self
 
     async def stop(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
+from emulator.life import SELLING
 from emulator.running import RunningFleet
 from emulator.terminal import Terminal
 from fleetwire.control import Handler, Params
@@ -35,6 +36,7 @@ class Commands:
             "close_stores": self._close_stores,
             "open_stores": self._open_stores,
             "drained": self._drained,
+            "traded": self._traded,
             "sessions": self._sessions,
             "power_cut": self._power_cut,
             "power_on": self._power_on,
@@ -43,6 +45,7 @@ class Commands:
 
     async def _trade(self, params: Params) -> object:
         fleet, rate_per_s = self._fleet(), _number(params, "rate_per_s")
+        fleet.trading.require_left()
         fleet.trading.pacer.set_rate(rate_per_s, fleet.group.now_s())
         fleet.trading.wake()
         return {"rate_per_s": rate_per_s}
@@ -54,7 +57,8 @@ class Commands:
 
     async def _burst(self, params: Params) -> object:
         trading = self._fleet().trading
-        taken = trading.pacer.add_burst(int(_number(params, "events")))
+        trading.require_left()
+        taken = trading.pacer.add_burst(min(trading.left, int(_number(params, "events"))))
         trading.wake()
         return {"events": taken}
 
@@ -68,6 +72,12 @@ class Commands:
     async def _drained(self, _: Params) -> object:
         fleet = self._fleet()
         return {"unresolved": fleet.unresolved, "uncommitted": fleet.journal.uncommitted}
+
+    async def _traded(self, _: Params) -> object:
+        """How many events are on disk, and whether more are coming: the rate, and how many terminals can trade."""
+        fleet = self._fleet()
+        pacer, selling = fleet.trading.pacer, sum(terminal.life in SELLING for terminal in fleet.terminals)
+        return {"events": fleet.trading.committed, "offered": pacer.rate_per_s + pacer.burst, "selling": selling}
 
     async def _sessions(self, _: Params) -> object:
         """The last session that each terminal has begun which is not online, acknowledged or not: boot and bd_seq."""

@@ -11,9 +11,7 @@ Time zones are fixed offsets, not names: a name would make business times depend
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,17 +21,22 @@ import msgspec
 from msgspec import Meta, Struct
 
 from emulator.draws import Draws
+from emulator.fleet_lines import line_of, parse_toml, read_text
+from emulator.selectors import LEVELS, nobody
 from fleetwire.errors import SettingsError
 from fleetwire.identity import Terminal
+from fleetwire.plain_words import matching, tell_wrong
 
 Kind = Literal["register", "drive_through", "kiosk", "kitchen_display"]
 DialectName = Literal["taco", "burger", "pizza"]
 MenuName = Literal["taco", "burger", "pizza"]
-Word = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
+Word = Annotated[
+    str, matching(r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$", "1 to 32 of a-z, 0-9 and dash, no dash at the ends")
+]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 ClockSkew = Annotated[int, Meta(ge=-86_400, le=86_400)]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
-HourMinute = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
+HourMinute = Annotated[str, matching(r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$", "a time of day from 00:00 to 24:00")]
 
 KIND_LETTERS: Final[dict[Kind, str]] = {
     "register": "r",
@@ -50,7 +53,7 @@ class Brand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Word
     dialect: DialectName
     menu: MenuName
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
+    currency: Annotated[str, matching(r"^[A-Z]{3}$", "three capital letters such as USD")] = "USD"
     share: Annotated[int, Meta(ge=1, le=1000)] = 1
     """How many stores this brand has for every ``share`` stores of another."""
 
@@ -59,7 +62,9 @@ class Region(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the country: its offset from UTC and its sales tax in basis points (825 = 8.25 %)."""
 
     name: Word
-    utc_offset: Annotated[str, Meta(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")]
+    utc_offset: Annotated[
+        str, matching(r"^[+-](0\d|1[0-4]):[0-5]\d$", "an offset from -14:59 to +14:59 such as -06:00")
+    ]
     tax_basis_points: Annotated[int, Meta(ge=0, le=5000)] = 800
 
     @property
@@ -145,10 +150,8 @@ DEFAULT_REGIONS: Final = (
 
 def read_toml(path: Path) -> dict[str, Any]:
     """All that a fleet file says, unchecked; raises SettingsError for what is no TOML."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"fleet file {path}: {error}") from error
+    where = f"fleet file {path}"
+    return parse_toml(read_text(path, where), where)
 
 
 class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -160,7 +163,7 @@ class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=99)] = get_args(Kind)
     keep_alive_s: Annotated[int, Meta(ge=1, le=65_535)] = 5
     heartbeat_interval_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
-    first_business_day: Annotated[str, Meta(pattern=r"^20\d\d-\d\d-\d\d$")] = "2026-01-05"
+    first_business_day: Annotated[str, matching(r"^20\d\d-\d\d-\d\d$", "a date such as 2026-01-05")] = "2026-01-05"
     opens: HourMinute = "10:00"
     closes: HourMinute = "22:00"
     events_per_day: Annotated[int, Meta(ge=1, le=10_000)] = 60
@@ -181,7 +184,7 @@ class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @classmethod
     def from_values(cls, values: Mapping[str, object], path: Path) -> Fleet:
         """The fleet of what a fleet file says; raises SettingsError that names the file."""
-        return _checked(dict(values), f"fleet file {path}")
+        return _checked(dict(values), f"fleet file {path}", path)
 
     @classmethod
     def from_options(cls, **options: object) -> Fleet:
@@ -240,57 +243,52 @@ def _brand_turns(brands: Sequence[Brand]) -> list[Brand]:
     return turns
 
 
-def _checked(values: dict[str, Any], where: str) -> Fleet:
+def _checked(values: dict[str, Any], where: str, file: Path | None = None) -> Fleet:
+    """The fleet of these values; ``file``: where the lines are that an error names."""
     try:
         fleet = msgspec.convert(values, Fleet)
     except msgspec.ValidationError as error:
-        raise SettingsError(_one_line(str(error), values, where)) from error
-    if fleet.opens >= fleet.closes:
-        raise SettingsError(f"{where}: closes: expected a time after opens ({fleet.opens}), found {fleet.closes!r}")
-    if fleet.kinds[0] not in ("register", "drive_through"):
-        raise SettingsError(f"{where}: kinds: expected register or drive_through first, found {fleet.kinds[0]!r}")
-    _check_day(fleet.first_business_day, where)
-    _check_names([brand.name for brand in fleet.brands], "brands", where)
-    _check_names([region.name for region in fleet.regions], "regions", where)
+        path, said = tell_wrong(error, values, Fleet)
+        raise SettingsError(f"{_place(where, file, path)}: {said}") from error
+    for path, said in _contradictions(fleet):
+        raise SettingsError(f"{_place(where, file, path)}: {said}")
     return fleet
 
 
-def _check_day(text: str, where: str) -> None:
+def _contradictions(fleet: Fleet) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What each value may be, and all of them together may not: where, and what is wrong."""
+    if fleet.opens >= fleet.closes:
+        yield ("closes",), f"closes = {fleet.closes!r}: expected a time after opens ({fleet.opens})"
+    if fleet.kinds[0] not in ("register", "drive_through"):
+        yield ("kinds",), f"kinds[0] {fleet.kinds[0]!r}: expected register or drive_through first"
     try:
-        date.fromisoformat(text)
-    except ValueError as error:
-        raise SettingsError(f"{where}: first_business_day: expected a date, found {text!r}") from error
+        date.fromisoformat(fleet.first_business_day)
+    except ValueError:
+        yield ("first_business_day",), f"first_business_day = {fleet.first_business_day!r}: there is no such date"
+    for key, parts in (("brands", fleet.brands), ("regions", fleet.regions)):
+        names = [part.name for part in parts]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                yield (key, place, "name"), f"{key}[{place}].name = {name!r}: expected every name once"
+    yield from _skews_of_nobody(fleet)
 
 
-def _check_names(names: list[str], key: str, where: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise SettingsError(f"{where}: {key}: expected every name once, found {name!r} {names.count(name)} times")
+def _skews_of_nobody(fleet: Fleet) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """A clock skew that fits no terminal would be ignored in silence."""
+    if not fleet.clock_skews_s:
+        return
+    ids = [plan.id for plan in fleet.terminals()]
+    for glob in fleet.clock_skews_s:
+        if not any(fnmatchcase(one, glob) for one in ids):
+            levels = glob.split(".")
+            why = nobody(glob, ids, levels) if len(levels) == len(LEVELS) else None
+            why = (
+                why
+                or f"{glob!r:.80} fits nobody: expected brand.region.store.terminal, such as {ids[0]} or *.west.*.r01"
+            )
+            yield ("clock_skews_s", glob), f"clock_skews_s: {why}"
 
 
-def _one_line(problem: str, values: object, where: str) -> str:
-    """``file: key: expected ..., found ...`` from msgspec's ``Expected ... - at `$.key```."""
-    text, _, place = problem.partition(" - at `")
-    key = place.rstrip("`").removeprefix("$").removeprefix(".")
-    found = _value_at(values, key)
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
-    if unknown:
-        key = f"{key}.{unknown[1]}" if key else unknown[1]
-        return f"{where}: {key}: expected no such key, found it; known keys: {', '.join(_keys_at(key))}"
-    expected = re.split(r", got ", text)[0].removeprefix("Expected ").replace("`", "")
-    return f"{where}: {key or 'top level'}: expected {expected}, found {found!r:.100}"
-
-
-def _value_at(values: object, key: str) -> object:
-    for step in re.findall(r"[^.\[\]]+", key):
-        if isinstance(values, (list, tuple)) and step.isdigit():
-            values = values[int(step)]
-        elif isinstance(values, dict):
-            values = values.get(step)
-    return values
-
-
-def _keys_at(key: str) -> list[str]:
-    shapes: dict[str, type[Struct]] = {"brands": Brand, "regions": Region, "mix": Mix}
-    head = re.split(r"[.\[]", key)[0] if re.search(r"[.\[]", key) else ""
-    return [field.name for field in msgspec.structs.fields(shapes.get(head, Fleet))]
+def _place(where: str, file: Path | None, path: tuple[str | int, ...]) -> str:
+    line = line_of(read_text(file, where), path) if file is not None and path else None
+    return f"{where}, line {line}" if line else where

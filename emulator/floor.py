@@ -11,6 +11,7 @@ from emulator.journal import Journal
 from emulator.writing import EventWriter
 from fleetwire.clock import BusinessClock
 from fleetwire.mqtt import Session
+from fleetwire.mqtt.contested_ids import ContestedIds
 from fleetwire.mqtt.wheel import Wheel
 from fleetwire.topics import Topics
 from fleetwire.witness import Witness
@@ -37,6 +38,9 @@ class Floor:
     accept_puback: bool
     deaf: dict[int, str] = field(default_factory=dict)
     """Terminals by number whose subscription the broker refuses now -> their id: no outcome reaches them."""
+
+    contested: ContestedIds = field(default_factory=ContestedIds)
+    """Which terminals' client ids somebody else uses."""
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to one of the stage's counters."""

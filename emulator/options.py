@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -11,6 +11,9 @@ from msgspec import Meta, Struct, field
 from emulator.fleet import Fleet, Share
 from fleetwire.errors import SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from fleetwire.plain_words import plain
+
+MAXIMUM_EVENTS: Final = 1_000_000_000
 
 
 class EmulatorOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,6 +23,8 @@ class EmulatorOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
     rate_per_s: Annotated[float, Meta(ge=0.0, le=1_000_000.0)] = 200.0
     trade_at_start: bool = True
+    events: Annotated[int, Meta(ge=1, le=MAXIMUM_EVENTS)] | None = None
+    """How many events this process trades in all, those of its earlier lives included; then it trades no more."""
     shard: Annotated[int, Meta(ge=0)] = 0
     shards: Annotated[int, Meta(ge=1)] = 1
     accept_puback: bool = False
@@ -51,4 +56,4 @@ def read_options(text: str) -> EmulatorOptions:
     try:
         return msgspec.json.decode(text, type=EmulatorOptions)
     except msgspec.DecodeError as error:
-        raise SettingsError(f"STOREFLEET_OPTIONS of the emulator: {error}") from error
+        raise SettingsError(f"STOREFLEET_OPTIONS of the emulator: {plain(error)}") from error

@@ -10,7 +10,8 @@ from emulator.life import Life
 from emulator.terminal import Terminal
 from emulator.trading import Trading
 from fleetwire.mqtt import SessionGroup
-from fleetwire.troubles import SUBSCRIPTION_REFUSED, tell_storage
+from fleetwire.mqtt.contested_ids import ContestedIds
+from fleetwire.troubles import SUBSCRIPTION_REFUSED, tell_contested, tell_storage
 from fleetwire.witness import Witness
 
 _SHORTEST_MEASURE_S = 0.5
@@ -27,6 +28,7 @@ class RunningFleet:
     witness: Witness
     deaf: Mapping[int, str]
     """See :class:`emulator.floor.Floor`."""
+    contested: ContestedIds
     measured_s: float
     measured_total: float = 0.0
 
@@ -58,6 +60,7 @@ class RunningFleet:
 
     def _tell_troubles(self) -> None:
         tell_storage(self.witness, "ledger", self.journal.refusal)
+        tell_contested(self.witness, self.contested.words(self.group.now_s()))
         if not self.deaf:
             self.witness.end_trouble(SUBSCRIPTION_REFUSED)
             return

@@ -124,9 +124,10 @@ class Emulator:
             terminals=terminals,
             group=group,
             journal=journal,
-            trading=Trading(terminals, journal, Pacer(0.0, group.now_s()), seed, group.now_s),
+            trading=Trading(terminals, journal, Pacer(0.0, group.now_s()), seed, group.now_s, limit=options.events),
             witness=self.witness,
             deaf=floor.deaf,
+            contested=floor.contested,
             measured_s=group.now_s(),
         )
 

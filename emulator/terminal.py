@@ -246,6 +246,7 @@ class Terminal:
     def on_disconnected(self, session: Session, error: MqttError) -> None:
         """The session comes back by itself; trading goes on."""
         self._floor.count("connections_lost_total" if self.life in ONLINE else "connect_failures_total")
+        self._floor.contested.lost(session.client_id, error, self._floor.now_s())
         self._heartbeat_s = NEVER_S
         closes = self._step(Happening.LOST) and self.life is Life.CLOSED
         self._went_offline("planned_close" if closes else "lost")

@@ -15,8 +15,10 @@ from msgspec import Struct
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS, MAXIMUM_SEQUENCE, Key, Terminal
-from fleetwire.message_key import key_of
+from fleetwire.message_key import keys_of
 from fleetwire.mqtt import Message
+from fleetwire.plain_words import plain
+from fleetwire.quoted import quoted
 from fleetwire.topics import Topics
 
 _decode_event = msgspec.json.Decoder(CanonicalEvent).decode
@@ -47,7 +49,7 @@ def read_whole(topics: Topics, message: Message) -> Whole:
         event = _decode_event(message.payload)
         decode_data = _decode_data.get(event.type)
         if decode_data is None:
-            raise BadPayload("unknown_type", f"event type {event.type!r}")
+            raise BadPayload("unknown_type", f"event type {quoted(event.type)}")
         data = decode_data(event.data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise unreadable(message.payload, error) from error
@@ -60,8 +62,7 @@ def claimed_keys(message: Message) -> list[Key]:
     topic_source = message.topic.rpartition("/")[2]
     texts = (f"{claim.source}.{claim.sequence}", str(claim.key), f"{topic_source}.{claim.sequence}")
     keys = [key for text in texts if (key := _key(text)) is not None]
-    by_property = key_of(message)
-    return list(dict.fromkeys(keys if by_property is None else [*keys, by_property]))
+    return list(dict.fromkeys([*keys, *keys_of(message, in_payload=False)]))
 
 
 def key_in_payload(message: Message) -> Key | None:
@@ -80,7 +81,7 @@ def claimed_source(payload: bytes) -> str:
 def unreadable(payload: bytes, error: Exception) -> BadPayload:
     """What is wrong with a payload that a decoder refused."""
     if isinstance(error, msgspec.ValidationError):
-        return BadPayload("schema", str(error))
+        return BadPayload("schema", plain(error))
     try:
         payload.decode()
     except UnicodeDecodeError:
@@ -114,9 +115,9 @@ def _checked_key(topics: Topics, message: Message, event: CanonicalEvent) -> Key
     key = Key(event.source, event.sequence)
     text = str(key)
     if event.key != text:
-        raise BadPayload("schema", f"key {event.key!r} is not {text}")
+        raise BadPayload("schema", f"key {quoted(event.key, 160)} is not {text}")
     for name, value in message.properties:
         if name in _CLAIMS and value != (text if name == "id" else str(getattr(event, name))):
-            said = f"user property {name}={value[:160]!r}, payload {text}"
+            said = f"user property {name}={quoted(value, 160)}, payload {text}"
             raise BadPayload("topic_mismatch", said)
     return key

@@ -19,7 +19,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from fleetwire.dialling import Dialler
 from fleetwire.errors import ControlError, FleetError
+from fleetwire.host_port import host_port
 
 LINE_LIMIT: Final = 96 * 1024 * 1024
 HELLO_LIMIT: Final = 64 * 1024
@@ -214,7 +216,7 @@ async def connect(address: tuple[str, int], handlers: Mapping[str, Handler], *, 
     """Open a control connection; the caller runs it and says ``hello`` first. Raises ControlError."""
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(*address)
-    except (OSError, TimeoutError) as error:
-        raise ControlError(f"control plane at {address[0]}:{address[1]}: {error or 'no answer'}") from error
+            reader, writer = await asyncio.open_connection(sock=await Dialler(*address).connect())
+    except (OSError, TimeoutError, UnicodeError) as error:
+        raise ControlError(f"control plane at {host_port(*address)}: {error or 'no answer'}") from error
     return Channel(reader, writer, handlers)

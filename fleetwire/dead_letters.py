@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """What is wrong with a message; ``key`` is None when topic and user properties give none."""
+    """What is wrong with a message; ``key`` is None when the message gives none."""
 
     reason: str
     detail: str

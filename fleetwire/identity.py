@@ -26,6 +26,11 @@ def is_word(text: str) -> bool:
     return _WORD.fullmatch(text) is not None
 
 
+def is_terminal_id(text: str) -> bool:
+    """Whether the text is a terminal's id."""
+    return _words(text) is not None
+
+
 class Terminal(NamedTuple):
     """The four words of a terminal's id."""
 
@@ -49,7 +54,8 @@ class Terminal(NamedTuple):
         """Read an id; raises BadPayload(no_key) for anything that is not four words."""
         words = _words(source)
         if words is None:
-            raise BadPayload("no_key", f"{source[:100]!r} is no terminal id (brand.region.store.terminal)")
+            said = f"{source[:100]!r} is no terminal id" if source else "no terminal id is given"
+            raise BadPayload("no_key", f"{said} (brand.region.store.terminal)")
         return cls(*words)
 
 
@@ -74,7 +80,8 @@ class Key(NamedTuple):
         """Read the text form; raises BadPayload(no_key)."""
         source, _, digits = text.rpartition(".")
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 16 and not digits.startswith("0")):
-            raise BadPayload("no_key", f"{text[:120]!r} does not end in a sequence number")
+            said = f"{text[:120]!r} does not end" if text else "no key is given: one ends"
+            raise BadPayload("no_key", f"{said} in a sequence number, such as taco.west.s0042.r01.317")
         sequence = int(digits)
         if sequence > MAXIMUM_SEQUENCE:
             raise BadPayload("no_key", f"sequence {digits} is beyond {MAXIMUM_SEQUENCE}")

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from fleetwire.errors import BadPayload
 from fleetwire.intervals import IntervalSet
+from fleetwire.plain_words import plain
 
 Message = TypeVar("Message")
 
@@ -75,7 +76,7 @@ def _read(decode: Callable[[bytes], Message], payload: bytes) -> Message:
     try:
         return decode(payload)
     except msgspec.ValidationError as error:
-        raise BadPayload("schema", str(error)) from error
+        raise BadPayload("schema", plain(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadPayload("malformed_json", str(error)) from error
 

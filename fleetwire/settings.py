@@ -7,7 +7,6 @@ list; ``docs/contract.md`` prints it. A wrong value raises SettingsError with th
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
@@ -17,9 +16,10 @@ from msgspec import Meta
 
 from fleetwire.clock import BusinessClock
 from fleetwire.errors import SettingsError
+from fleetwire.host_port import read_host_port
+from fleetwire.plain_words import plain
 
 PREFIX: Final = "STOREFLEET_"
-_PORT: Final = re.compile(r"[0-9]{1,5}")
 VARIABLES: Final[dict[str, str]] = {
     "STAGE": "name of the stage, e.g. parm",
     "INSTANCE": "number of this instance, from 1",
@@ -27,7 +27,7 @@ VARIABLES: Final[dict[str, str]] = {
     "INCARNATION": "how often this instance was started, from 1",
     "CLIENT_ID": "the MQTT client id to use, fixed for the instance",
     "CLIENT_ID_PREFIX": "goes before every terminal's client id; empty unless the broker is somebody else's",
-    "BROKER_URL": "mqtt://host:port or mqtts://host:port of this stage's hop to the broker",
+    "BROKER_URL": "mqtt://host:port or mqtts://host:port of this stage's hop to the broker, IPv6 in brackets",
     "BROKER_CA_FILE": "certificate authority for mqtts; empty: the system's",
     "USERNAME": "MQTT user name; empty: none",
     "PASSWORD_FILE": "file (mode 0600) that holds the MQTT password; empty: none",
@@ -119,15 +119,15 @@ def _convert(name: str, text: str, shape: Any) -> Any:
     try:
         return msgspec.convert(text, shape, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{PREFIX}{name.upper()}={text[:100]!r}: {error}") from error
+        raise SettingsError(f"{PREFIX}{name.upper()}={text[:100]!r}: {plain(error)}") from error
 
 
 def read_address(text: str, variable: str) -> tuple[str, int]:
     """Read ``host:port``; raises SettingsError naming the variable."""
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not _PORT.fullmatch(port) or int(port) > 65535:
-        raise SettingsError(f"{PREFIX}{variable}={text!r}: expected host:port")
-    return host.strip("[]"), int(port)
+    try:
+        return read_host_port(text)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{variable}={text!r}: {error}") from error
 
 
 def read_secret(path: str) -> str:

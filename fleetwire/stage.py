@@ -14,7 +14,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -22,7 +21,7 @@ from typing import Any, Final, Protocol
 import uvloop
 
 from fleetwire import settings as stage_settings
-from fleetwire import vital_tasks
+from fleetwire import stage_log, vital_tasks
 from fleetwire.control import Channel, Handler, Params, connect
 from fleetwire.errors import ControlError, FleetError
 from fleetwire.settings import StageSettings
@@ -57,7 +56,7 @@ class Stage(Protocol):
 
 def main(build: Callable[[StageSettings], Stage]) -> None:
     """Run one stage until it is told to end; the entry point of every ``python -P -m <stage>``."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stage_log.begin(logging.INFO, stage_log.STAGE_FORMAT)
     try:
         settings = stage_settings.from_environment()
         uvloop.run(_Frame(settings, build(settings)).run())

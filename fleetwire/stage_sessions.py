@@ -93,6 +93,11 @@ class StageSessions:
         """Why one of the two has no connection now; empty: both have one."""
         return self.inbound.lack or self.outbound.lack
 
+    @property
+    def contested(self) -> str:
+        """What speaks for another client that uses the client id of one of the two now; empty: nothing."""
+        return self.inbound.contested or self.outbound.contested
+
     async def close(self) -> None:
         """Say good-bye and disconnect; unacknowledged messages stay with the broker."""
         if self._tasks:

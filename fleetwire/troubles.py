@@ -17,6 +17,7 @@ FILE_UNWRITABLE: Final = "file_unwritable"
 SUBSCRIPTION_REFUSED: Final = "subscription_refused"
 GATEWAY_REFUSES: Final = "gateway_refuses"
 NOT_CONNECTED: Final = "not_connected"
+CLIENT_ID_CONTESTED: Final = "client_id_contested"
 
 TROUBLES: Final[dict[str, str]] = {
     DISK_FULL: "disk full",
@@ -24,6 +25,7 @@ TROUBLES: Final[dict[str, str]] = {
     SUBSCRIPTION_REFUSED: "subscription refused",
     GATEWAY_REFUSES: "the gateway takes no documents",
     NOT_CONNECTED: "not connected",
+    CLIENT_ID_CONTESTED: "another client seems to use its client id",
 }
 """Code -> words, the worst first."""
 TROUBLES_LIMIT: Final = 50
@@ -49,6 +51,14 @@ def tell_storage(witness: Witness, file: str, refusal: str) -> None:
             witness.begin_trouble(one, refusal, part=file)
         else:
             witness.end_trouble(one, part=file)
+
+
+def tell_contested(witness: Witness, words: str) -> None:
+    """``words``: what speaks for another client under our client id; empty: nothing."""
+    if words:
+        witness.begin_trouble(CLIENT_ID_CONTESTED, words)
+    else:
+        witness.end_trouble(CLIENT_ID_CONTESTED)
 
 
 class Absence:

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from fleetwire.errors import BadPayload, SettingsError
 from fleetwire.events import EVENT_TYPES
+from fleetwire.quoted import quoted
 from parm_stub.conversions import CONVERSIONS, VALUE_CONVERSIONS, Conversion
 
 Getter = Callable[[Any], Any]
@@ -64,7 +65,7 @@ class Mapping:
         head = _read(self._envelope, document, source)
         event_type = self._kinds.get(str(head["kind"]))
         if event_type is None:
-            raise BadPayload("unknown_type", f"kind {head['kind']!r:.80} is none of dialect {self.name}")
+            raise BadPayload("unknown_type", f"kind {quoted(head['kind'])} is none of dialect {self.name}")
         data = _read(self._data[event_type], document, source)
         return Reading(
             event_type,

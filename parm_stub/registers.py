@@ -22,6 +22,7 @@ from fleetwire.events import Heartbeat, StoreStatus, TerminalState
 from fleetwire.identity import Terminal
 from fleetwire.mqtt import ConnectFailed, Message, StageClient, TopicFilter
 from fleetwire.partition import is_responsible
+from fleetwire.plain_words import plain
 from fleetwire.settings import StageSettings
 from fleetwire.topics import Topics
 from parm_stub.register_publisher import RegisterPublisher
@@ -189,7 +190,7 @@ class Registers:
         try:
             return decoder.decode(message.payload)
         except msgspec.ValidationError as error:
-            self._bury(message, "schema", str(error))
+            self._bury(message, "schema", plain(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._bury(message, "malformed_json", str(error))
         return None

@@ -26,7 +26,7 @@ from fleetwire.mqtt import TopicFilter
 from fleetwire.settings import PREFIX, StageSettings
 from fleetwire.stage_sessions import SESSION_EXPIRY_S, StageSessions
 from fleetwire.topics import Topics
-from fleetwire.troubles import NOT_CONNECTED, Absence, tell_storage
+from fleetwire.troubles import NOT_CONNECTED, Absence, tell_contested, tell_storage
 from fleetwire.witness import Witness
 from parm_stub.applied import Applied
 from parm_stub.register_publisher import RegisterPublisher
@@ -126,6 +126,7 @@ class Parm:
         )
         tell_storage(self.witness, FILE_NAME, self._attempts.refusal)
         self._session.see(present=not self._sessions.lack, detail=self._sessions.lack)
+        tell_contested(self.witness, self._sessions.contested)
 
     def handlers(self) -> Mapping[str, Handler]:
         """No control methods of its own."""

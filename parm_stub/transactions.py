@@ -17,7 +17,7 @@ from fleetwire.answering import OutcomeAnswerer
 from fleetwire.attempt_record import DEATHS_ALLOWED, AttemptRecord, message_name
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.delivery import Delivery, Parcel
-from fleetwire.envelope import JSON, STRUCTURED, Envelope, Properties, read_structured
+from fleetwire.envelope import JSON, Envelope, Properties
 from fleetwire.errors import BadPayload
 from fleetwire.events import CanonicalEvent
 from fleetwire.identity import Key, Terminal
@@ -98,7 +98,7 @@ class Transactions:
 
     def _hand_on(self, identity: Identity, message: Message, event: CanonicalEvent) -> None:
         key = Key(event.source, event.sequence)
-        envelope = Envelope(key, event.type, event.time, _attempt(message))
+        envelope = Envelope(key, event.type, event.time, attempt_of(message))
         payload = canonical_json(event)
         self._witness.take(event.source, event.sequence, envelope.attempt)
         self._delivery.send(
@@ -127,7 +127,7 @@ class Transactions:
     def _bury_unread(
         self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None
     ) -> None:
-        key = _key_of(message)
+        key = key_of(message)
         if key is not None:
             self._witness.take(*key, attempt_of(message))
         self._bury(identity, message, reason, detail, posted)
@@ -136,7 +136,7 @@ class Transactions:
         self, identity: Identity, message: Message, reason: str, detail: str, posted: Posted | None = None
     ) -> None:
         letter = DeadLetter(
-            reason=reason, detail=detail, topic=message.topic, payload=message.payload, key=_key_of(message)
+            reason=reason, detail=detail, topic=message.topic, payload=message.payload, key=key_of(message)
         )
         self._dead_letters.post(letter, functools.partial(self._buried, identity, posted))
 
@@ -144,25 +144,3 @@ class Transactions:
         self._in_hand.done(identity)
         if posted is not None:
             posted()
-
-
-def _is_structured(message: Message) -> bool:
-    return (message.content_type or "").startswith(STRUCTURED)
-
-
-def _attempt(message: Message) -> int:
-    """How often the terminal has sent it; only for a message that has been transformed, so its envelope is sound."""
-    if _is_structured(message):
-        return read_structured(message.payload)[0].attempt
-    return attempt_of(message)
-
-
-def _key_of(message: Message) -> Key | None:
-    key = key_of(message)
-    if key is not None or not _is_structured(message):
-        return key
-    try:
-        key = read_structured(message.payload)[0].key
-    except (BadPayload, RecursionError):
-        return None
-    return key if message.topic.rpartition("/")[2] == key.source else None

@@ -14,10 +14,13 @@ from typing import Any, Final
 
 import msgspec
 
-from fleetwire.envelope import STRUCTURED, Envelope, Properties, read_binary, read_structured
+from fleetwire.envelope import Envelope, Properties, read_event
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent
 from fleetwire.identity import Terminal
+from fleetwire.plain_words import plain
+from fleetwire.quoted import quoted
+from fleetwire.timestamp import same_moment
 from fleetwire.topics import Topics
 from parm_stub import decoder
 from parm_stub.decoder import Reading
@@ -50,19 +53,19 @@ class Transformer:
         if len(payload) > self._maximum_bytes:
             raise BadPayload("oversized", f"payload of {len(payload)} bytes, at most {self._maximum_bytes}")
         try:
-            return self._transform(topic, properties, payload, content_type or "")
+            return self._transform(topic, properties, payload, content_type)
         except RecursionError as error:
             raise BadPayload("malformed_json", "JSON is nested too deeply") from error
 
-    def _transform(self, topic: str, properties: Properties, payload: bytes, content_type: str) -> CanonicalEvent:
+    def _transform(
+        self, topic: str, properties: Properties, payload: bytes, content_type: str | None
+    ) -> CanonicalEvent:
         terminal = self._sender(topic)
         _check_utf8(payload)
-        if content_type.startswith(STRUCTURED):
-            envelope, payload = read_structured(payload)
-        else:
-            envelope = read_binary(properties)
-        _check_envelope(envelope, terminal)
-        reading = self._mappings[terminal.brand].read(_parse(payload), terminal.id)
+        envelope, data = read_event(properties, payload, content_type)
+        if envelope.key.source != terminal.id:
+            raise BadPayload("topic_mismatch", f"source {envelope.key.source} came on the topic of {terminal.id}")
+        reading = self._mappings[terminal.brand].read(_parse(data), terminal.id)
         _check_agreement(envelope, terminal, reading)
         return _canonical(envelope, reading)
 
@@ -79,7 +82,7 @@ class Transformer:
 
     def _check_brand(self, brand: str) -> None:
         if brand not in self._mappings:
-            raise BadPayload("unknown_brand", f"brand {brand!r:.80} is none of this fleet")
+            raise BadPayload("unknown_brand", f"brand {quoted(brand)} is none of this fleet")
 
 
 def canonical_json(event: CanonicalEvent) -> bytes:
@@ -94,13 +97,6 @@ def _check_utf8(payload: bytes) -> None:
         raise BadPayload("not_utf8", f"byte {error.start} of the payload: {error.reason}") from error
 
 
-def _check_envelope(envelope: Envelope, terminal: Terminal) -> None:
-    if envelope.key.source != terminal.id:
-        raise BadPayload("topic_mismatch", f"source {envelope.key.source} came on the topic of {terminal.id}")
-    if envelope.type not in EVENT_TYPES:
-        raise BadPayload("unknown_type", f"event type {envelope.type!r:.80}")
-
-
 def _check_agreement(envelope: Envelope, terminal: Terminal, reading: Reading) -> None:
     """The payload must say of itself what topic and properties say of it."""
     pairs = (
@@ -108,18 +104,24 @@ def _check_agreement(envelope: Envelope, terminal: Terminal, reading: Reading) -
         ("terminal", terminal.terminal, reading.terminal),
         ("sequence", envelope.key.sequence, reading.sequence),
         ("type", envelope.type, reading.type),
-        ("time", envelope.time or reading.time, reading.time),
     )
     for name, outside, inside in pairs:
         if outside != inside:
-            raise BadPayload("topic_mismatch", f"{name}: {outside!r:.80} outside, {inside!r:.80} in the payload")
+            raise _disagree(name, outside, inside)
+    time = envelope.time
+    if time and time != reading.time and not same_moment(time, reading.time):
+        raise _disagree("time", time, reading.time)
+
+
+def _disagree(name: str, outside: object, inside: object) -> BadPayload:
+    return BadPayload("topic_mismatch", f"{name}: {quoted(outside)} outside, {quoted(inside)} in the payload")
 
 
 def _canonical(envelope: Envelope, reading: Reading) -> CanonicalEvent:
     try:
         data = msgspec.convert(reading.data, EVENT_TYPES[reading.type])
     except msgspec.ValidationError as error:
-        raise BadPayload("schema", f"{error}"[:300]) from error
+        raise BadPayload("schema", plain(error)[:300]) from error
     check_dates(reading.time, reading.business_day_date)
     check = CHECKS.get(reading.type)
     if check is not None:

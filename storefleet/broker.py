@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fleetwire.errors import SettingsError
+from fleetwire.host_port import host_in, host_port
 from fleetwire.outcomes import WINDOW
 
 MAXIMUM_PACKET_BYTES: Final = 262_144
@@ -32,6 +33,7 @@ SBIN_FOLDERS: Final = (
     "/opt/homebrew/opt/mosquitto/sbin",
 )
 BROKER_FORM: Final = "'local' or mqtt[s]://[user@]host[:port]"
+_BRACKETS: Final = ", an IPv6 address in brackets"
 INSTALL_HINT: Final = "install it (Debian, Ubuntu: sudo apt-get install mosquitto; macOS: brew install mosquitto)"
 
 
@@ -130,16 +132,16 @@ class BrokerAddress:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise SettingsError(f"--broker {url!r}: {error}; expected {BROKER_FORM}") from error
+            raise SettingsError(f"--broker {url!r}: {error}; expected {BROKER_FORM}{_BRACKETS}") from error
         strange = parts.path not in ("", "/") or parts.query or parts.fragment or port == 0
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or strange:
-            raise SettingsError(f"--broker {url!r}: expected {BROKER_FORM}")
+            raise SettingsError(f"--broker {url!r}: expected {BROKER_FORM}{_BRACKETS}")
         self.tls = parts.scheme == "mqtts"
-        self.host = parts.hostname
+        self.host = host_in(parts)
         self.port = port or (8883 if self.tls else 1883)
         self.username = parts.username or ""
 
     @property
     def upstream(self) -> str:
         """``host:port``."""
-        return f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)

@@ -7,10 +7,12 @@ import logging
 from typing import Any
 
 from fleetwire.errors import FleetError, SettingsError
+from fleetwire.mqtt import MqttError
 from storefleet import home, processes
 from storefleet.broker import BrokerAddress
+from storefleet.broker_advice import advice_on
 from storefleet.observer import WILLS_QUIET_S, clear_retained, end_sessions, endpoint
-from storefleet.past_run import LAB_FILE_NAME, unfinished_run, way_on
+from storefleet.unfinished_runs import LAB_FILE_NAME, unfinished_run, way_on
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +101,8 @@ def _retained_is_cleared(name: str, password: str | None, report: list[str]) -> 
     try:
         count = asyncio.run(_clear(name, lab, password.encode() if password is not None else None))
     except FleetError as error:
-        report.append(f"{name}: retained topics below {lab['topic_root']} stay on {where}: {error}")
+        advice = f"; {advice_on(error)}" if isinstance(error, MqttError) else ""
+        report.append(f"{name}: retained topics below {lab['topic_root']} stay on {where}: {error}{advice}")
         return False
     report.append(f"{name}: cleared {count} retained topics on {where}")
     return True

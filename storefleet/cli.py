@@ -1,64 +1,78 @@
-"""The command line's entry point: every command, and how each of them ends.
-
-Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped by a second Ctrl-C.
-"""
+"""The command line: every command, and what becomes of its errors; how it ends: :mod:`storefleet.endings`."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
-from types import FrameType
-from typing import Final, NoReturn, cast
+from typing import Annotated, Final, NoReturn, cast
 
 import typer
 
+from fleetwire import stage_log
 from fleetwire.errors import FleetError
 from storefleet.cli_inspect import bench, clean, doctor, selftest, trace, verdict
 from storefleet.cli_live import down, status, tail, wait
 from storefleet.cli_log import log
 from storefleet.cli_run import demo, up
 from storefleet.cli_steer import rebuild, trade
-from storefleet.command_output import DID_NOT_BEGIN, SECOND_INTERRUPT, UNKNOWN, fail
+from storefleet.command_output import DID_NOT_BEGIN, UNKNOWN, fail, out, say_progress
+from storefleet.endings import VALID
 
 UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """Root of what Typer says about options, whichever Click it brings along."""
 
 app = typer.Typer(
     name="storefleet",
-    help="A live MQTT store-fleet emulator and test harness with a verdict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def main() -> None:
-    """Entry point: every error of ours is one line and exit status 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _on_early_signal)
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            out(f"storefleet {version('storefleet')}")
+        except PackageNotFoundError:
+            fail("no installed package says which version this is; install it: scripts/set-up, or pip install")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """A live MQTT store-fleet emulator and test harness with a verdict."""
+
+
+def run() -> int:
+    """Run the command that was asked for; its exit status. Every error of ours is one line and exit status 2."""
     try:
-        raise SystemExit(app(standalone_mode=False))
+        _run()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # Typer takes any broken connection for its own pipe
+            say_progress("storefleet: a connection broke off; nothing is known of what it was for")
+            return UNKNOWN
+        return ended.code if isinstance(ended.code, int) else VALID
+
+
+def _run() -> NoReturn:
+    stage_log.begin(logging.WARNING, stage_log.COMMAND_FORMAT)
+    try:
+        raise SystemExit(app(prog_name="storefleet", standalone_mode=False))
     except UsageError as error:
         _fail_usage(error)
-    except typer.Abort:
-        fail("stopped", SECOND_INTERRUPT)
     except FleetError as error:
         fail(str(error))
-    except BrokenPipeError:
-        os._exit(0)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         fail(f"{error.strerror or error}{where}; is the disk full, or not yours?")
     except Exception:
         logging.getLogger(__name__).exception("this is a bug of storefleet; nothing is known about the run")
         raise SystemExit(UNKNOWN) from None
-
-
-def _on_early_signal(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Nothing has begun: a lab that has takes the signals over (see storefleet.conductor)."""
-    fail("stopped before anything began")
 
 
 def _fail_usage(error: typer.BadParameter) -> NoReturn:

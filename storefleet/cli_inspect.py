@@ -11,12 +11,16 @@ import typer
 
 from storefleet.command_options import (
     AllowOption,
+    FleetOption,
     JsonOption,
     LabOption,
     PasswordOption,
     RunsOption,
+    StoresOption,
+    TerminalsOption,
 )
 from storefleet.command_output import DID_NOT_BEGIN, UNKNOWN, fail, out, out_json, say_progress
+from storefleet.endings import decide
 
 
 def verdict(
@@ -31,16 +35,28 @@ def verdict(
     from storefleet.verdict.budgets import read_budgets
 
     folder = run if run is not None else _newest_run("verdict")
+    _require_ended(folder)
     show_verdict(folder, json_output=json_output, allow=read_budgets(allow or ()), spans=spans)
 
 
 def _newest_run(command: str) -> Path:
-    from storefleet.past_run import newest_run
+    from storefleet.run_folders import newest_run
 
     newest = newest_run(Path("runs"))
     if newest is None:
         fail(f"{command}: no run folder in ./runs; name one, or record one: storefleet demo")
     return newest
+
+
+def _require_ended(folder: Path) -> None:
+    """What a lab that runs has written so far proves nothing about what it is still to do."""
+    from storefleet.process_journal import has_lab
+    from storefleet.verdict.run_format import VERDICT_FILE_NAME
+
+    if has_lab(folder) and not (folder / VERDICT_FILE_NAME).exists():
+        fail(
+            f"{folder}: its lab still runs, the verdict comes at its end: storefleet down; until then: status", UNKNOWN
+        )
 
 
 def show_verdict(
@@ -51,6 +67,7 @@ def show_verdict(
     from storefleet.verdict.table import plain_text
 
     result, plan = judge(folder, allow)
+    decide(result.exit_status)
     if json_output:
         out_json(result)
     else:
@@ -67,9 +84,8 @@ def trace(
     json_output: JsonOption = False,
 ) -> None:
     """One event's journey: every step, when it had the event and what it did, by all evidence that there is."""
-    from rich.console import Console
-
-    from storefleet.journey_table import journey_table, outcome_text, stranger_text
+    from storefleet.journey_table import journey_lines, journey_table, outcome_text, stranger_text
+    from storefleet.panel import print_table
     from storefleet.recorded_journey import live_journey, recorded_journey
 
     if (key is None) == (not last):
@@ -80,21 +96,32 @@ def trace(
     elif not journey.seen:
         fail(f"trace: {stranger_text(journey)}", UNKNOWN)
     else:
-        Console().print(journey_table(journey))
+        print_table(journey_table(journey), narrow=journey_lines(journey))
         out(outcome_text(journey.outcome))
 
 
-def doctor(runs: RunsOption = Path("runs"), json_output: JsonOption = False) -> None:
-    """Is this machine fit for a lab, and how many terminals fit here?"""
+def doctor(
+    stores: StoresOption = None,
+    terminals_per_store: TerminalsOption = None,
+    fleet: FleetOption = None,
+    runs: RunsOption = Path("runs"),
+    json_output: JsonOption = False,
+) -> None:
+    """Is this machine fit for a lab of this fleet, and how many terminals fit here?"""
     from storefleet.doctor import examine
+    from storefleet.lab_options import read_fleet
 
-    findings = examine(runs)
+    asked = read_fleet(fleet, {"stores": stores, "terminals_per_store": terminals_per_store})
+    findings = examine(runs, asked.size)
     if json_output:
         out_json(findings)
     else:
         for finding in findings:
             mark = "ok  " if finding.ok else "FAIL"
-            out(f"{mark}  {finding.check:<12} {finding.found}" + ("" if finding.ok else f"  -> {finding.advice}"))
+            out(
+                f"{mark}  {finding.check:<12} {finding.found}"
+                + (f"  -> {finding.advice}" if finding.advice and not finding.ok else "")
+            )
     raise SystemExit(0 if all(finding.ok for finding in findings) else DID_NOT_BEGIN)
 
 
@@ -143,6 +170,7 @@ def selftest(
         out(f"run folder: {make_run}")
         return
     folder = run if run is not None else _newest_run("selftest")
+    _require_ended(folder)
     report = play(folder, seed=seed, numbers=range(plants) if plant is None else [plant])
     if json_output:
         out_json(as_values(report))

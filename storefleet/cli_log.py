@@ -43,7 +43,8 @@ def log(
 def _folder(name: str | None) -> Path:
     """Of the lab of that name, or of the one that there is; else the newest run."""
     from storefleet import home
-    from storefleet.past_run import LAB_FILE_NAME, newest_run
+    from storefleet.run_folders import newest_run
+    from storefleet.unfinished_runs import LAB_FILE_NAME
 
     if name is None and not home.lab_names():
         newest = newest_run(Path("runs"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,10 +19,13 @@ from storefleet.command_options import (
     BrokerOption,
     ConflictingOption,
     DrainOption,
+    EventsOption,
     ExternalOption,
     FleetOption,
+    ForOption,
     InstancesOption,
     JsonLinesOption,
+    KeepOption,
     MalformedOption,
     NameOption,
     PasswordOption,
@@ -40,7 +41,8 @@ from storefleet.command_options import (
     TerminalsOption,
     WithoutOption,
 )
-from storefleet.command_output import SECOND_INTERRUPT, UNKNOWN, fail, out, out_json_line, say_progress
+from storefleet.command_output import SECOND_INTERRUPT, UNKNOWN, fail, out, out_ended, out_json_line, say_progress
+from storefleet.endings import Doing, Stops, decide, say_at_once
 
 if TYPE_CHECKING:
     from storefleet.lab import Lab
@@ -60,12 +62,12 @@ def demo(
     rate: RateOption = "200/s",
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
+    keep: KeepOption = "slim",
     allow: AllowOption = None,
     json_output: JsonLinesOption = False,
 ) -> None:
     """The main job: a chain comes up, trades, loses region west for ten seconds, heals, and is judged."""
     from storefleet.lab_options import make_plan, read_allow, read_fleet
-    from storefleet.run import demo_script
 
     fleet = read_fleet(None, {"stores": stores, "seed": seed, "keep_alive_s": 2})
     plan = make_plan(
@@ -80,8 +82,11 @@ def demo(
         stage=(),
         instances=(),
         runs=runs,
+        keep=keep,
         allow=read_allow(None, allow or ()),
     )
+    from storefleet.scripts import demo_script  # all of a lab, which who is refused does not wait for
+
     _run(plan, demo_script, password=None, json_output=json_output)
 
 
@@ -107,17 +112,20 @@ def up(
     conflicting: ConflictingOption = None,
     deadline: Annotated[str, typer.Option("--deadline", help="How long a view may take: 30s, 2m.")] = "30s",
     drain: DrainOption = None,
+    trade_for: ForOption = None,
+    events: EventsOption = None,
     allow: AllowOption = None,
     name: NameOption = None,
     runs: RunsOption = Path("runs"),
+    keep: KeepOption = "slim",
     resume: ResumeOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when ready; the lab goes on by itself.")] = False,
     json_output: JsonLinesOption = False,
 ) -> None:
-    """Bring a lab up and trade until Ctrl-C or 'storefleet down'; then judge."""
+    """Bring a lab up and trade until Ctrl-C, 'storefleet down', or what --for and --events say; then judge."""
     from storefleet.lab_options import make_plan, read_allow, read_fleet, take_password
-    from storefleet.plan import read_duration
-    from storefleet.run import endless_script
+    from storefleet.quantities import read_duration
+    from storefleet.self_ending import read_trade_for
 
     if resume is not None:
         _require_alone(context)
@@ -144,15 +152,20 @@ def up(
         stage=stage or (),
         instances=instances or (),
         runs=runs,
+        keep=keep,
         broker_options=broker_option or (),
-        deadline_s=read_duration(deadline, "--deadline"),
+        deadline_s=read_duration(deadline, "--deadline", at_least_s=0.1),
         drain_s=None if drain is None else read_duration(drain, "--drain"),
+        trade_for_s=read_trade_for(trade_for),
+        trade_events=events,
         allow=read_allow(fleet, allow or ()),
     )
     if detach:
         _detach(plan.name, json_output=json_output)
         return
-    _run(plan, endless_script, password=take_password(broker_password_file), json_output=json_output)
+    from storefleet.scripts import trading_script
+
+    _run(plan, trading_script, password=take_password(broker_password_file), json_output=json_output)
 
 
 def _require_alone(context: typer.Context) -> None:
@@ -168,7 +181,7 @@ def _resume(run: str, password_file: Path | None, *, detach: bool, json_output: 
     from storefleet.cleaning import give_way
     from storefleet.lab_options import require_machine, take_password
     from storefleet.past_run import find_run, open_past_run
-    from storefleet.run import resumed_script
+    from storefleet.scripts import resumed_script
 
     past = open_past_run(find_run(run, Path("runs")))
     plan = past.record.lab
@@ -193,39 +206,43 @@ def _run(
 
     for line in reap_crashed():
         say_progress(line)
-    screen = display(quiet=json_output)
+    screen = display(json_output=json_output)
     screen.say(f"lab {plan.name}: {plan.stores:,} stores, {plan.terminals:,} terminals; starting")
 
     began_s = time.monotonic()
 
     def on_ready(lab: Lab) -> None:
-        screen.say(f"ready in {time.monotonic() - began_s:.1f} s; join at {lab.description()['join']}")
+        screen.say(f"ready in {time.monotonic() - began_s:.1f} s; {_where(lab.description())}")
         if json_output:
             out_json_line(lab.description())
 
     try:
-        try:
+        with contextlib.closing(screen):
             folder, verdict = uvloop.run(
                 conduct(plan, script, screen, password=password, trade=True, on_ready=on_ready, past=past)
             )
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # all that is left is to say how it ended
+            decide(verdict.exit_status)
     except Stopped as stopped:
         fail(f"stopped at once: {stopped}", SECOND_INTERRUPT)
     except CutShort as error:
         fail(str(error), UNKNOWN)
     if json_output:
-        out_json_line({"run_folder": str(folder), "exit_status": verdict.exit_status, "verdict": verdict})
+        out_ended(folder, verdict)
     else:
         out(plain_text(verdict, plan.name))
         out(f"run folder: {folder}")
     raise SystemExit(verdict.exit_status)
 
 
+def _where(description: dict[str, Any]) -> str:
+    """How a client joins a lab: address and topic root."""
+    return f"join at {description['join']}, topics below {description['topic_root']}"
+
+
 def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
     """Start the same command again without --detach, in a session of its own, and wait until its lab is ready."""
     from storefleet import home, processes
+    from storefleet.own_python import own_process
 
     if processes.is_live(home.lab_folder(name)):  # it writes into that log
         fail(f"a lab named {name} runs; end it first: storefleet down --name {name}")
@@ -238,30 +255,41 @@ def _detach(name: str, *, json_output: bool, resumed: bool = False) -> None:
     except OSError as error:
         fail(f"cannot write {log} into this folder: {error.strerror}; start the lab from a folder of yours")
     said_before = file.tell()
-    with file:
+    own = own_process("storefleet", *arguments)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def stop_it(count: int) -> None:
+        say_at_once("stopping at once" if count > 1 else "stopping: the lab that starts ends (Ctrl-C again: at once)")
+        for process in started:
+            process.terminate()
+
+    with file, Stops(stop_it) as stops, Doing(lambda: f"lab {name} is not ready yet; it writes into {log}"):
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "storefleet", *arguments],
+            own.command,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
             start_new_session=True,
-            env={**os.environ, "NO_COLOR": "1"},
+            env={**own.environment, "NO_COLOR": "1"},
         )
-    try:
-        timeout_s = RESUMED_TIMEOUT_S if resumed else READY_TIMEOUT_S
-        description = _await_ready(name, process, log, said_before, timeout_s)
-    finally:
-        if sys.exc_info()[0] is not None and process.poll() is None:  # stopped while it starts: nothing is left
+        started.append(process)
+        if stops.count:  # before there was anything to end
             process.terminate()
-            process.wait()
+        timeout_s = RESUMED_TIMEOUT_S if resumed else READY_TIMEOUT_S
+        try:
+            description = _await_ready(name, process, log, said_before, timeout_s, stops)
+        finally:
+            if sys.exc_info()[0] is not None and process.poll() is None:  # it did not come up: nothing is left
+                process.terminate()
+                process.wait()
     if json_output:
         out_json_line(description)
     else:
-        out(f"lab {name} is ready; join at {description['join']}; end it: storefleet down --name {name}")
+        out(f"lab {name} is ready; {_where(description)}; end it: storefleet down --name {name}")
 
 
 def _await_ready(
-    name: str, process: subprocess.Popen[bytes], log: Path, said_before: int, timeout_s: float
+    name: str, process: subprocess.Popen[bytes], log: Path, said_before: int, timeout_s: float, stops: Stops
 ) -> dict[str, Any]:
     """``lab.json`` of this process's lab once it is ready; as long as it takes where somebody else runs a stage of it."""
     from storefleet.control_client import call_lab
@@ -273,10 +301,11 @@ def _await_ready(
             fail(f"lab {name} was not ready within {timeout_s:g} s; see {log}")
         if process.poll() is not None:
             last = log.read_bytes()[said_before:].decode(errors="replace").strip().splitlines()
-            fail((last[-1] if last else "the lab ended at once").removeprefix("storefleet: "), process.returncode or 2)
+            ended = process.returncode if stops.count else process.returncode or 2
+            fail((last[-1] if last else "the lab ended at once").removeprefix("storefleet: "), ended)
         with contextlib.suppress(FleetError):
             status = _status_of(process, name)
-            if status["ready"]:
+            if status["ready"] and not stops.count:
                 found: dict[str, Any] = call_lab(name, "lab")
                 return found
             if status["waiting_for"] and not told:

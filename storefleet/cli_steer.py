@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from fleetwire.nearest_word import meant
 from storefleet.command_options import JsonOption, LabOption
 from storefleet.command_output import fail, out, out_json
+
+VIEWS: Final = ("store_board", "sales", "device_inventory")
+"""Of consumers.views, in words of the command; a test holds them together."""
 
 
 def trade(
@@ -24,8 +28,8 @@ def trade(
 ) -> None:
     """Steer the business of a running lab: steady and burst load, planned closing and opening."""
     from storefleet.control_client import call_lab
-    from storefleet.plan import read_rate
-    from storefleet.steering import store_selector
+    from storefleet.quantities import read_rate
+    from storefleet.steering import require_stores, store_selector
 
     steps: list[tuple[str, dict[str, object]]] = []
     if open_stores is not None:
@@ -38,6 +42,7 @@ def trade(
         steps.append(("burst", {"events": burst}))
     if not steps:
         fail("trade: say what: --rate, --burst, --close or --open")
+    require_stores(name, {"--open": open_stores, "--close": close})
     answers = {what: call_lab(name, "steer", {"what": what, "params": params}) for what, params in steps}
     if json_output:
         out_json(answers)
@@ -53,5 +58,8 @@ def rebuild(
     """Let a view forget everything and read it again from the beginning."""
     from storefleet.control_client import call_lab
 
-    call_lab(name, "steer", {"what": "rebuild", "params": {"view": view.replace("-", "_")}})
+    chosen = view.replace("-", "_")
+    if chosen not in VIEWS:
+        fail(f"rebuild {view[:80]!r}: no such view; {meant(view, VIEWS)}")
+    call_lab(name, "steer", {"what": "rebuild", "params": {"view": chosen}})
     out(f"{view} is being rebuilt; see: storefleet wait --converged")

@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-StoresOption = Annotated[int | None, typer.Option("--stores", help="Number of stores.", show_default="200")]
-TerminalsOption = Annotated[
-    int | None, typer.Option("--terminals-per-store", help="Terminals of each store.", show_default="3")
+from fleetwire.errors import SettingsError
+
+
+class WrongWord(typer.BadParameter):
+    """What is wrong with an option, in a sentence of its own that names it."""
+
+    def format_message(self) -> str:
+        """The sentence alone."""
+        return self.message
+
+
+def whole(option: str, least: int, most: int) -> Callable[[str], int]:
+    """A reader of whole numbers that refuses by the limit, and knows no digits but 0 to 9."""
+
+    def read(text: str) -> int:
+        from storefleet.quantities import read_whole
+
+        try:
+            return read_whole(str(text), option, least, most)
+        except SettingsError as error:
+            raise WrongWord(str(error)) from error
+
+    return read
+
+
+StoresOption = Annotated[
+    int | None,
+    typer.Option(
+        "--stores", parser=whole("--stores", 1, 100_000), metavar="N", help="Number of stores.", show_default="200"
+    ),
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same business.", show_default="1")]
+TerminalsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--terminals-per-store",
+        parser=whole("--terminals-per-store", 1, 99),
+        metavar="N",
+        help="Terminals of each store.",
+        show_default="3",
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", parser=whole("--seed", 0, 2**63 - 1), metavar="N", help="Same seed, same business.", show_default="1"
+    ),
+]
 FleetOption = Annotated[Path | None, typer.Option("--fleet", help="A fleet as a TOML file; see examples/chain.toml.")]
 RateOption = Annotated[str, typer.Option("--rate", help="Events over the whole fleet: 200/s, 600/min.")]
 ScaleOption = Annotated[float, typer.Option("--time-scale", help="Business seconds per second.")]
@@ -39,7 +82,10 @@ AuthorityOption = Annotated[
     ),
 ]
 PortOption = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="Port at which terminals join; 0: any free one.")
+    int,
+    typer.Option(
+        "--port", parser=whole("--port", 0, 65_535), metavar="N", help="Port at which terminals join; 0: any free one."
+    ),
 ]
 WithoutOption = Annotated[list[str] | None, typer.Option("--without", help="Leave out a stage and what is behind it.")]
 StageOption = Annotated[
@@ -64,6 +110,9 @@ JsonLinesOption = Annotated[
         help="JSON lines for programs: lab.json when ready, then {run_folder, exit_status, verdict} at the end.",
     ),
 ]
+EndedJsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON line for programs: {run_folder, exit_status, verdict}, as up's last.")
+]
 DrainOption = Annotated[
     str | None,
     typer.Option(
@@ -73,6 +122,23 @@ DrainOption = Annotated[
         show_default="the deadline",
     ),
 ]
+ForOption = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="TIME",
+        help="Trade so long after ready, then drain, judge and end: 60s, 10m.",
+        show_default="until stopped",
+    ),
+]
+EventsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--events",
+        help="Trade exactly so many events, then drain, judge and end; with --for, whichever comes first.",
+        show_default="any number",
+    ),
+]
 AllowOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,6 +146,14 @@ AllowOption = Annotated[
         metavar="NAME=NUMBER",
         help="Budgets: more than so many make the run invalid, e.g. healed=0,restarts=0,dead-letters=0; there are healed, "
         "restarts, resent, repeats, dead-letters, guests.",
+    ),
+]
+KeepOption = Annotated[
+    str,
+    typer.Option(
+        "--keep",
+        metavar="slim|all",
+        help="What stays of a valid run's folder: 'slim' is enough to judge and trace it again, 'all' is everything.",
     ),
 ]
 TimeoutOption = Annotated[str, typer.Option("--timeout", help="How long to wait: 60s, 2m.")]

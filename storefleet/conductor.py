@@ -1,10 +1,10 @@
 """Conducts one run: the lab comes up, the script plays, the run is judged, and whoever stops or fails, a verdict is left.
 
-The first SIGINT or SIGTERM (or ``storefleet down``) ends the script, at any phase: the lab drains until every event has
-its outcome or has had its deadline, and is judged. A second one ends everything at once; what was recorded by then is
-judged, and a check that runs already is waited for. A lab that does not come up leaves a verdict too, which is unknown; but
-a past run whose new lab does not come up, or is stopped before, is not judged and can be tried again. Nothing that was
-started is left running.
+The first signal (or ``storefleet down``) ends the script, at any phase: the lab drains until every event has its outcome
+or has had its deadline, and is judged. A second one ends everything at once; what was recorded by then is judged, and a
+check that runs already is waited for. A lab that does not come up, or is stopped before it is ready, did not begin; it
+leaves a verdict too, which is unknown, but a past run whose new lab does not come up, or is stopped before, is not judged
+and can be tried again. Nothing that was started is left running.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from fleetwire.errors import FleetError, SettingsError
+from fleetwire.errors import FleetError
+from storefleet.endings import Stops
+from storefleet.keeping import keep_what_is_needed
 from storefleet.lab import Lab
 from storefleet.live import Display, Silent
 from storefleet.log_watch import LogWatch
 from storefleet.machine_watch import MachineWatch
-from storefleet.past_run import PastRun, way_on
+from storefleet.past_run import PastRun
 from storefleet.plan import LabPlan
 from storefleet.run import Run, Script
+from storefleet.run_folders import make_run_folder
+from storefleet.run_record import TRADING_PHASE
 from storefleet.steering import steering_handlers
+from storefleet.unfinished_runs import way_on
 from storefleet.verdict.result import Verdict
 
 PICTURE_INTERVAL_S: Final = 0.25
@@ -59,7 +63,7 @@ async def conduct(
 
     Once it has begun: Stopped after a second signal, CutShort where the lab itself broke.
     """
-    with _signals(display) as stopping:
+    with _signals(display, plan.drain_limit_s) as stopping:
         folder = past.folder if past is not None else make_run_folder(Path(plan.runs_folder), plan.name)
         try:
             lab = Lab(plan, folder, password, past)
@@ -81,7 +85,7 @@ def _left_to_go_on(lab: Lab) -> Iterator[None]:
     try:
         yield
     except (FleetError, OSError, asyncio.CancelledError) as error:
-        if not _can_go_on(lab) or isinstance(error, BrokenPipeError):
+        if not _can_go_on(lab):
             raise
         way = way_on(lab.run_folder)
         raise (Stopped(way) if isinstance(error, asyncio.CancelledError) else FleetError(f"{error}; {way}")) from error
@@ -96,12 +100,14 @@ async def _whole_life(run: Run, script: Script, *, trade: bool, on_ready: Callab
     lab = run.lab
     try:
         async with lab:
-            return await _live(run, script, trade=trade, on_ready=on_ready)
+            verdict = await _live(run, script, trade=trade, on_ready=on_ready)
+            lab.last_work = partial(keep_what_is_needed, lab.plan, lab.run_folder, verdict, run.display)
+            return verdict
     except BaseException as error:
         if _can_go_on(lab):
             raise
         run.abandon()
-        if isinstance(error, FleetError | OSError) and lab.ready.is_set() and not isinstance(error, BrokenPipeError):
+        if isinstance(error, FleetError | OSError) and lab.ready.is_set():
             raise CutShort(f"{error}; the run broke off: what was proven is in {lab.run_folder}") from error
         raise
 
@@ -122,6 +128,7 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
             await _until_stopped(run, _begin(run, script, trade=trade, on_ready=on_ready))
         except (FleetError, OSError) as error:
             if not run.lab.ready.is_set():
+                await _undo_start(run.lab)
                 raise
             _log.warning("%s; the script ends here, the run is judged", error)
         if _can_go_on(run.lab):
@@ -135,13 +142,15 @@ async def _live(run: Run, script: Script, *, trade: bool, on_ready: Callable[[La
         logging_changes.cancel()
         run.display.close()
     await _tidy_broker(run.lab)
+    if not run.lab.ready.is_set():
+        raise FleetError(f"stopped before the lab was ready; nothing was traded; its logs: {run.lab.run_folder}/logs")
     return verdict
 
 
 async def _begin(run: Run, script: Script, *, trade: bool, on_ready: Callable[[Lab], None]) -> None:
     await run.lab.start(trade=trade)
     on_ready(run.lab)
-    run.enter("trading")
+    run.enter(TRADING_PHASE)
     await script(run)
 
 
@@ -175,6 +184,13 @@ async def _keep_record(run: Run) -> None:
         run.keep_record()
 
 
+async def _undo_start(lab: Lab) -> None:
+    """A lab that did not come up leaves nothing on somebody else's broker; a past run's does not end with it."""
+    if lab.past is None and not lab.tidy:
+        await lab.stop_stages()
+        await _tidy_broker(lab)
+
+
 async def _tidy_broker(lab: Lab) -> None:
     """On somebody else's broker nothing of ours stays behind."""
     if not lab.plan.external_broker:
@@ -197,40 +213,29 @@ async def _tidy_broker(lab: Lab) -> None:
 
 
 @contextlib.contextmanager
-def _signals(display: Display) -> Iterator[asyncio.Event]:
-    """First SIGINT or SIGTERM: the event is set. Second: the caller is cancelled. More change nothing."""
+def _signals(display: Display, drain_s: float) -> Iterator[asyncio.Event]:
+    """The first signal sets the event, the second cancels the caller."""
     loop = asyncio.get_running_loop()
     conductor = asyncio.current_task()
     assert conductor is not None
     stopping = asyncio.Event()
-    count = 0
 
-    def on_signal() -> None:
-        nonlocal count
-        count += 1
-        if count == 1:
-            stopping.set()
-            display.say("stopping: trading ends, the lab drains and judges (Ctrl-C again ends at once)")
-        elif count == 2:
-            display.say("stopping at once")
-            conductor.cancel("stopped at once")
+    def drain() -> None:
+        stopping.set()
+        display.say(
+            f"stopping: what was traded drains for at most {drain_s:.0f} s, then the run is read and judged "
+            "(Ctrl-C again ends at once)"
+        )
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield stopping
-    except asyncio.CancelledError:
-        raise Stopped("what was proven by then is in the run folder") from None
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    def end_at_once() -> None:
+        display.say("stopping at once")
+        conductor.cancel("stopped at once")
 
+    def hear(count: int) -> None:
+        loop.call_soon_threadsafe(drain if count == 1 else end_at_once)
 
-def make_run_folder(runs: Path, name: str) -> Path:
-    """``runs/<time>-<name>/``; raises SettingsError."""
-    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise SettingsError(f"cannot make the run folder {folder}: {error.strerror}; use --runs DIR") from error
-    return folder.resolve()
+    with Stops(hear):
+        try:
+            yield stopping
+        except asyncio.CancelledError:
+            raise Stopped("what was proven by then is in the run folder") from None

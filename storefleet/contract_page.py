@@ -39,7 +39,7 @@ from storefleet.verdict.letter_file import Beyond, End, Gap, Header, Letter
 from storefleet.verdict.log_file import KINDS, Happening, LogHeader
 from storefleet.verdict.result import INVALID_REASONS, UNKNOWN_REASONS
 from storefleet.verdict.run_format import FinalRead, Plan
-from storefleet.verdict.seal import FileMark, Seal, TableMark
+from storefleet.verdict.seal import DroppedFile, FileMark, Seal, Slimmed, TableMark
 
 INTRODUCTION: Final = """# The contract
 
@@ -80,7 +80,7 @@ def _parts() -> Iterator[str]:
     yield _section("The ledger", ledger_format)
     yield f"```sql{ledger_format.DDL}```\n"
     yield _section("The run folder", run_format)
-    yield from map(_shape, (Plan, Seal, FileMark, TableMark, FinalRead))
+    yield from map(_shape, (Plan, Seal, FileMark, TableMark, Slimmed, DroppedFile, FinalRead))
     yield _section("Dead letters of a run", letter_file)
     yield from map(_shape, (Header, Letter, Gap, Beyond, End))
     yield _section("The log of a run", log_file)
@@ -88,7 +88,7 @@ def _parts() -> Iterator[str]:
     kinds = ((f"`{kind}`", row.words, "yes" if row.trouble else "") for kind, row in KINDS.items())
     yield _table(("kind", "in words", "bad news"), kinds)
     yield "## The verdict\n"
-    yield "Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped at once.\n"
+    yield "Exit status, everywhere: 0 valid; 1 invalid; 2 it did not begin; 3 unknown; 130 stopped by a signal.\n"
     yield _table(("invalid because", "meaning"), ((f"`{code}`", text) for code, text in INVALID_REASONS.items()))
     rows = ((f"`{code}`", text, known) for code, (text, known) in UNKNOWN_REASONS.items())
     yield _table(("unknown because", "meaning", "it would be known by"), rows)
@@ -163,7 +163,7 @@ def _stages() -> str:
         row = STAGES[name]
         hops = ", ".join(f"`{hop}`" for hop in (row.broker_hop, row.gateway_hop) if hop)
         rows.append((f"`{name}`", f"`{row.module}`", hops, ", ".join(row.behind)))
-    return _table(("stage", "python -P -m", "hops", "behind it"), rows)
+    return _table(("stage", "module", "hops", "behind it"), rows)
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

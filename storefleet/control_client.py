@@ -8,24 +8,30 @@ from typing import Any
 
 from fleetwire.control import Channel, connect
 from fleetwire.errors import ControlError, SettingsError
+from fleetwire.host_port import read_host_port
 from storefleet import home
-from storefleet.past_run import unfinished_run, way_on
 from storefleet.processes import is_live
+from storefleet.unfinished_runs import unfinished_run, way_on
 
 
-async def open_channel(name: str) -> tuple[Channel, asyncio.Task[None]]:
-    """Connect to a lab and say hello; raises SettingsError when it does not run any more."""
+def require_live(name: str) -> None:
+    """A lab whose process is there; raises SettingsError with the way on."""
     folder = home.lab_folder(name)
     if not is_live(folder):
         run = unfinished_run(folder)
         advice = "" if run is None else f"{way_on(run)}; "
         raise SettingsError(f"lab {name} is not running any more (it crashed?); {advice}tidy up with: storefleet clean")
+
+
+async def open_channel(name: str) -> tuple[Channel, asyncio.Task[None]]:
+    """Connect to a lab and say hello; raises SettingsError when it does not run any more."""
+    require_live(name)
+    folder = home.lab_folder(name)
     control = folder / "control.json"
     if not control.exists():
         raise SettingsError(f"lab {name} is just starting; try again in a moment")
     record = home.read_json(control)
-    host, _, port = record["address"].rpartition(":")
-    channel = await connect((host, int(port)), {})
+    channel = await connect(read_host_port(record["address"]), {})
     reader = asyncio.create_task(channel.run(), name="control.client")
     try:
         await channel.call("hello", {"token": record["token"]}, timeout_s=5.0)

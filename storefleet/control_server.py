@@ -26,6 +26,8 @@ from msgspec import Meta, Struct
 
 from fleetwire.control import HELLO_LIMIT, LINE_LIMIT, Channel, Handler, Params
 from fleetwire.errors import ControlError
+from fleetwire.host_port import host_port
+from fleetwire.plain_words import plain
 from fleetwire.possible import LARGEST_NUMBER
 from storefleet.stage_credentials import StageCredentials
 
@@ -99,8 +101,7 @@ class ControlServer:
     async def start(self) -> str:
         """Listen; returns ``host:port``."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return f"{host}:{port}"
+        return host_port(*self._server.sockets[0].getsockname()[:2])
 
     async def stop(self) -> None:
         """Close every connection; stages that are still there end by that. One that does not read is cut soon after."""
@@ -185,7 +186,7 @@ class ControlServer:
         try:
             hello = msgspec.convert(params, _Hello)
         except msgspec.ValidationError as error:
-            raise self._refused(STRANGER, f"hello of a stage: {error}") from error
+            raise self._refused(STRANGER, f"hello of a stage: {plain(error)}") from error
         if not self.credentials.opens(str(hello.token), hello.stage, hello.instance):
             wrong = f"wrong token for {hello.stage}-{hello.instance}"
             raise self._refused(STRANGER, f"{wrong}: a stage joins with what is in its own STOREFLEET_TOKEN_FILE")

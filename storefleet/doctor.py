@@ -1,8 +1,10 @@
-"""Is this machine fit for a lab? Every check says what it found, whether that is enough, and what to do."""
+"""Is this machine fit for a lab? Every check says what it found, whether that is enough, and what to do.
+
+How many terminals fit is told by the functions by which ``up`` refuses a fleet.
+"""
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import sys
@@ -15,10 +17,12 @@ from msgspec import Struct
 from fleetwire.errors import FleetError
 from storefleet import home
 from storefleet.broker import find_mosquitto, mosquitto_version
+from storefleet.folders import current_folder
 from storefleet.lab_options import descriptor_limit, terminals_that_fit
+from storefleet.machine_size import MEMORY_MB, START_CPU_S, free_memory_mb, processors, start_cpu_s
 from storefleet.machine_watch import measurable
-from storefleet.past_run import unfinished_run, way_on
 from storefleet.processes import is_live
+from storefleet.unfinished_runs import unfinished_run, way_on
 from storefleet.verdict.machine import CAUSES
 
 DISK_FLOOR_MEGABYTES: Final = 500
@@ -34,15 +38,16 @@ class Finding(Struct, frozen=True):
     advice: str = ""
 
 
-def examine(runs: Path) -> list[Finding]:
-    """All checks; none of them raises."""
+def examine(runs: Path, terminals: int) -> list[Finding]:
+    """All checks, for a lab of so many terminals; none of them raises."""
     checks: dict[str, Callable[[], Finding]] = {
         "python": _python,
         "mosquitto": _mosquitto,
-        "descriptors": _descriptors,
+        "descriptors": lambda: _descriptors(terminals),
         "ports": _ports,
         "disk": lambda: _disk(runs),
-        "memory": _memory,
+        "memory": lambda: _memory(terminals),
+        "processors": lambda: _processors(terminals),
         "labs": _labs,
         "standstills": _standstills,
     }
@@ -68,10 +73,28 @@ def _mosquitto() -> Finding:
     return Finding("mosquitto", digits >= MINIMUM_MOSQUITTO, f"{version} at {binary}", "version 2.0 or newer is needed")
 
 
-def _descriptors() -> Finding:
+def _descriptors(terminals: int) -> Finding:
     limit = descriptor_limit()
     fits = terminals_that_fit(limit)
-    return Finding("descriptors", fits >= 10, f"{limit:,} a process: {fits:,} terminals fit here", "raise 'ulimit -Hn'")
+    return _room("descriptors", f"{limit:,} a process", fits, terminals, "raise 'ulimit -Hn'")
+
+
+def _memory(terminals: int) -> Finding:
+    free = free_memory_mb()
+    if free is None:
+        return Finding("memory", True, "unknown on this system")
+    return _room("memory", f"{free:,.0f} MB free", MEMORY_MB.terminals(free), terminals, "free some")
+
+
+def _processors(terminals: int) -> Finding:
+    fits = START_CPU_S.terminals(start_cpu_s())
+    return _room("processors", f"{processors():g}", fits, terminals, "allow this machine more")
+
+
+def _room(check: str, found: str, fits: int, terminals: int, way: str) -> Finding:
+    """Whether so many terminals fit."""
+    advice = f"{way} for {terminals:,} terminals, or make the fleet smaller"
+    return Finding(check, fits >= terminals, f"{found}: {fits:,} terminals fit here", advice)
 
 
 def free_port() -> int:
@@ -86,19 +109,11 @@ def _ports() -> Finding:
 
 
 def _disk(runs: Path) -> Finding:
-    folder = runs if runs.exists() else Path.cwd()
+    folder = runs if runs.exists() else current_folder()
     free = shutil.disk_usage(folder).free // 1_000_000
     return Finding(
         "disk", free >= DISK_FLOOR_MEGABYTES, f"{free:,} MB free in {folder}", f"{DISK_FLOOR_MEGABYTES} MB are needed"
     )
-
-
-def _memory() -> Finding:
-    try:
-        megabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
-    except (ValueError, OSError):
-        return Finding("memory", True, "unknown on this system")
-    return Finding("memory", megabytes >= 1_000, f"{megabytes:,} MB", "1,000 MB are needed for 200 stores")
 
 
 def _standstills() -> Finding:
@@ -110,6 +125,7 @@ def _standstills() -> Finding:
 
 
 def _labs() -> Finding:
+    home.make_home()
     names = home.lab_names()
     dead = [name for name in names if not is_live(home.lab_folder(name))]
     found = ", ".join(f"{name} (crashed)" if name in dead else name for name in names) or "none"

@@ -9,27 +9,57 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
+from fleetwire.nearest_word import nearest
+from storefleet.folders import absolute, require_text
+
+ADVICE: Final = "set STOREFLEET_HOME to a folder of yours"
 
 
 def home() -> Path:
-    """The folder of everything that outlives a command; made on first use, mode 0700."""
-    explicit = os.environ.get("STOREFLEET_HOME")
-    state = os.environ.get("XDG_STATE_HOME")
-    path = Path(explicit) if explicit else (Path(state) if state else Path.home() / ".local" / "state") / "storefleet"
+    """The folder of everything that outlives a command, whether it exists or not; raises SettingsError where none is known.
+
+    A relative XDG_STATE_HOME is none, as its standard has it; a relative STOREFLEET_HOME is meant from the current folder.
+    """
+    if explicit := os.environ.get("STOREFLEET_HOME"):
+        return require_text(absolute(Path(explicit)))
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return require_text((state if state.is_absolute() else _user_folder() / ".local" / "state") / "storefleet")
+
+
+def make_home() -> Path:
+    """The same folder, made with all above it that is missing, for its owner only; raises SettingsError."""
+    path = home()
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        missing = [folder for folder in (path / "labs", path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        (path / "labs").mkdir(exist_ok=True)
     except OSError as error:
-        raise SettingsError(
-            f"cannot make {path}: {error.strerror}; set STOREFLEET_HOME to a folder of yours"
-        ) from error
+        raise SettingsError(f"cannot make {path}: {error.strerror}; {ADVICE}") from error
     return path
+
+
+def _user_folder() -> Path:
+    """HOME, or else what the system knows of this user."""
+    named = os.environ.get("HOME", "")
+    if not named:
+        try:
+            named = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            raise SettingsError(
+                f"HOME is not set and user {os.getuid()} has no entry that tells it; {ADVICE}"
+            ) from None
+    if not Path(named).is_absolute():
+        raise SettingsError(f"HOME={named} is no absolute path, so no two commands would find the same lab; {ADVICE}")
+    return Path(named)
 
 
 def lab_folder(name: str) -> Path:
@@ -46,16 +76,17 @@ def make_lab_folder(name: str, processes: str) -> Path:
     """
     folder = lab_folder(name)
     unnamed = folder.with_name(f".{name}.{secrets.token_hex(4)}")
+    make_home()
     try:
-        unnamed.mkdir(parents=True, mode=0o700)
+        unnamed.mkdir(mode=0o700)
         write_private(unnamed / "processes.json", processes)
         unnamed.rename(folder)
     except OSError as error:
         shutil.rmtree(unnamed, ignore_errors=True)
         if folder.exists():
-            end = f"storefleet down --name {name}"
+            end = f"storefleet down --name {name} (one that has crashed: storefleet clean)"
             raise SettingsError(f"a lab named {name} exists; choose another --name, or end it: {end}") from None
-        raise SettingsError(f"cannot make {folder}: {error.strerror}") from error
+        raise SettingsError(f"cannot make {folder}: {error.strerror}; {ADVICE}") from error
     return folder
 
 
@@ -67,8 +98,21 @@ def remove_lab_folder(name: str) -> None:
 def lab_names() -> list[str]:
     """All labs that are written down, live or left by a crash, oldest first."""
     labs = home() / "labs"
-    folders = [path for path in labs.iterdir() if path.is_dir() and path.name[0] != "."] if labs.is_dir() else []
-    return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime)]
+    try:
+        folders = [path for path in labs.iterdir() if path.is_dir() and path.name[0] != "."]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SettingsError(f"cannot look into {labs}: {error.strerror}; {ADVICE}") from error
+    return [path.name for path in sorted(folders, key=_written_s)]
+
+
+def _written_s(folder: Path) -> float:
+    """When a lab's folder was last written into; long ago where it has gone between two looks."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def the_lab(name: str | None) -> str:
@@ -76,7 +120,9 @@ def the_lab(name: str | None) -> str:
     names = lab_names()
     if name is not None:
         if name not in names:
-            raise SettingsError(f"no lab named {name}; there are: {', '.join(names) or 'none'}")
+            near = nearest(name, names)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise SettingsError(f"no lab named {name[:80]}; there are: {', '.join(names) or 'none'}{hint}")
         return name
     if len(names) == 1:
         return names[0]

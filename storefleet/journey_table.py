@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetwire.dead_letters import printable
-from storefleet.live import STAGE_LABELS
+from fleetwire.terminal_text import shown
+from storefleet.panel import STAGE_LABELS
 from storefleet.plan import SEVERAL_INSTANCES
 from storefleet.recorded_journey import JourneyRow, Outcome, RecordedJourney
 from storefleet.verdict.clock_text import clock
@@ -27,12 +28,20 @@ def journey_rows(rows: Sequence[JourneyRow]) -> list[tuple[str, str, str, str]]:
 
 def journey_table(journey: RecordedJourney) -> Table:
     """The journey as Rich draws it; its cells say what they say, also where that looks like Rich's markup."""
-    table = Table(title=f"journey of {journey.key}")
+    table = Table(title=Text(f"journey of {printable(journey.key)}"))
     for heading in ("stage", "at (UTC)", "since commit", "what it did"):
         table.add_column(heading)
     for row in journey_rows(journey.rows):
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     return table
+
+
+def journey_lines(journey: RecordedJourney) -> Text:
+    """The journey for a narrow terminal: a line for each step and its times, and below it what it did."""
+    lines = [f"journey of {journey.key}"]
+    for stage, at, since, did in journey_rows(journey.rows):
+        lines += [stage, *(f"  {part}" for part in (at, since, *did.split(", ")) if part)]
+    return Text(shown("\n".join(lines)))
 
 
 def outcome_text(outcome: Outcome) -> str:

@@ -17,15 +17,15 @@ import logging
 import os
 import secrets
 import shlex
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from fleetwire.clock import heartbeat_interval_s, now_ms
 from fleetwire.control import Handler
 from fleetwire.errors import ControlError, FleetError, SettingsError
+from fleetwire.host_port import host_port, read_host_port
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.mqtt import Endpoint
 from fleetwire.settings import StageSettings
@@ -37,9 +37,11 @@ from storefleet.broker_watch import BrokerWatch
 from storefleet.control_server import ControlServer, Member
 from storefleet.last_words import last_words
 from storefleet.letter_box import LetterBox
+from storefleet.machine_size import START_LIMIT_S
 from storefleet.observatory import Observatory
 from storefleet.observer import OBSERVED_VIEWS, Observer, endpoint, require_answer
-from storefleet.past_run import BROKER, GATEWAY, LAB_FILE_NAME, PastRun, take_over_lab_file
+from storefleet.own_python import own_process, path_variable
+from storefleet.past_run import BROKER, GATEWAY, PastRun, take_over_lab_file
 from storefleet.plan import DEFAULT_DATABASE, EXTERNAL, STAGES, TERMINALS_HOP, LabPlan, brand_pairs
 from storefleet.ports import Ports, port_answers
 from storefleet.process_journal import ProcessJournal
@@ -47,11 +49,11 @@ from storefleet.processes import Child, Processes, record_text
 from storefleet.run_clock import RunClock
 from storefleet.run_log import RunLog
 from storefleet.stage_credentials import credential_file
+from storefleet.unfinished_runs import LAB_FILE_NAME
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME
 from storefleet.verdict.log_file import LOG_FILE_NAME, LogHeader
 from storefleet.verdict.run_format import WITNESSES_FILE_NAME, WitnessesHeader
 
-READY_TIMEOUT_S: Final = 40.0
 COMMAND_GRACE_S: Final = 1.5
 """A user's command that still runs after so long counts as started."""
 JOURNEY_TIMEOUT_S: Final = 3.0
@@ -95,6 +97,8 @@ class Lab:
         """What our own broker says of itself; None for somebody else's."""
         self.tidy = past is None or not (plan.external_broker and take_over_lab_file(run_folder, self.folder))
         """Nothing of ours lies on somebody else's broker. Else the lab stays written down, for 'storefleet clean'."""
+        self.last_work: Callable[[], Awaitable[None]] | None = None
+        """What is done once every process has ended, before the lab is forgotten."""
         self.ready = asyncio.Event()
         self.waiting_for = ""
         """A stage that somebody else is to run, and with what; empty while nobody is waited for."""
@@ -130,6 +134,8 @@ class Lab:
         async with contextlib.AsyncExitStack() as end:  # from the bottom up, whoever is stopped or fails on the way
             if self.tidy:
                 end.callback(home.remove_lab_folder, self.plan.name)
+            if self.last_work is not None:
+                end.push_async_callback(self.last_work)
             end.callback(self._ports.close)
             end.callback(self.observatory.close)
             end.push_async_callback(self.control.stop)
@@ -159,7 +165,7 @@ class Lab:
         self._write_lab_file()
         if self._hops:
             await self._start_stage("chaos", 1)
-            await self._until_ready("chaos")
+            await self._until_ready("chaos", self._ready_deadline_s())
         begun_ms = round(self.started_s * 1000) if self.past is not None else None
         self.letters = LetterBox(
             self.run_folder / LETTERS_FILE_NAME,
@@ -183,10 +189,11 @@ class Lab:
         for stage in self.plan.stages:
             for instance in range(1, self.plan.instance_count(stage) + 1):
                 await self._start_stage(stage, instance)
+        deadline_s = self._ready_deadline_s()  # of all of them: they come up at the same time
         for stage in self.plan.stages:
-            await self._until_ready(stage)
+            await self._until_ready(stage, deadline_s)
         await self._start_stage("emulator", 1, {"trade_at_start": trade})
-        await self._until_ready("emulator")
+        await self._until_ready("emulator", self._ready_deadline_s())
 
     async def hear_out(self) -> None:
         """Wait for the last dead letters, once nobody writes any more; bounded."""
@@ -251,16 +258,18 @@ class Lab:
         if command == EXTERNAL:
             self._write_environment_file(stage, instance)
             return
-        words = shlex.split(command) if command else [sys.executable, "-P", "-m", self._module(stage)]
+        words = shlex.split(command) if command else own_process(self._module(stage)).command
+        only_ours = {} if command else path_variable()
         state = self.run_folder / "state" / name
         state.mkdir(parents=True, exist_ok=True)
         await self._start_child(
             Child(
                 name=name,
                 command=words,
-                environment=lambda incarnation: self._settings(
-                    stage, instance, incarnation, options or {}
-                ).environment(),
+                environment=lambda incarnation: {
+                    **self._settings(stage, instance, incarnation, options or {}).environment(),
+                    **only_ours,
+                },
                 log_file=self._log_file(name),
                 working_folder=Path(self.plan.working_folder) if command and self.plan.working_folder else None,
             )
@@ -333,6 +342,7 @@ class Lab:
                 "fleet": plan.fleet,
                 "seed": plan.seed,
                 "rate_per_s": plan.rate_per_s,
+                "events": plan.trade_events,
                 "accept_puback": plan.outcome_stage == "broker",
                 "ledger": str(self.run_folder / LEDGER_FILE_NAME),
                 **plan.shares,
@@ -341,13 +351,10 @@ class Lab:
 
     def broker_address(self, hop: str = "") -> tuple[str, int]:
         """Host and port of the broker, directly or through a hop."""
-        text = self._hops[hop][0] if hop in self._hops else self._broker_address
-        host, _, port = text.rpartition(":")
-        return host, int(port)
+        return read_host_port(self._hops[hop][0] if hop in self._hops else self._broker_address)
 
     def _broker_url(self, hop: str) -> str:
-        host, port = self.broker_address(hop)
-        return f"{'mqtts' if self.broker_tls else 'mqtt'}://{host}:{port}"
+        return f"{'mqtts' if self.broker_tls else 'mqtt'}://{host_port(*self.broker_address(hop))}"
 
     def _gateway_url(self, hop: str) -> str:
         listen = self._hops[hop][0] if hop in self._hops else self._gateway_address
@@ -450,15 +457,18 @@ class Lab:
             await asyncio.sleep(0.01)
         raise FleetError(f"{name} does not come up: {self.last_log_line(name)}")
 
-    async def _until_ready(self, stage: str) -> None:
+    @staticmethod
+    def _ready_deadline_s() -> float:
+        return time.monotonic() + START_LIMIT_S
+
+    async def _until_ready(self, stage: str, deadline_s: float) -> None:
         if stage in self.plan.commands:
             await self._until_foreign_ready(stage)
             return
         wanted = self.plan.instance_count(stage)
-        deadline = time.monotonic() + READY_TIMEOUT_S
         while sum(member.ready for member in self.control.stage(stage)) < wanted:
             failing = [name for name, child in self.processes.children.items() if child.restarts > 2]
-            if failing or time.monotonic() > deadline:
+            if failing or time.monotonic() > deadline_s:
                 name = failing[0] if failing else f"{stage}-1"
                 raise FleetError(f"{name} does not come up: {self.last_log_line(name)} (log: {self._log_file(name)})")
             await self._member_change(0.1)
@@ -483,11 +493,11 @@ class Lab:
     async def _until_external_ready(self, stage: str) -> None:
         """Somebody else runs it: the gateway is there when its port answers, PARM when a canonical event is heard, any
         stage when its birth lies on its host topic. There is no deadline; who waits can stop."""
-        host, _, port = self._gateway_address.rpartition(":")
+        gateway = read_host_port(self._gateway_address)
         self.waiting_for = f"{stage} with the environment in {self.run_folder / f'{stage}-1.env'}"
         _log.warning("waiting until somebody runs %s", self.waiting_for)
         while True:
-            if stage == "gateway" and await port_answers(host, int(port)):
+            if stage == "gateway" and await port_answers(*gateway):
                 return
             assert self.observer is not None
             heard = stage == "parm" and self.observer.heard_canonical.is_set()

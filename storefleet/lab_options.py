@@ -8,25 +8,30 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import msgspec
 
 from emulator.fleet import Fleet, read_toml
 from fleetwire.broker_endpoint import CA_VARIABLE, trust
 from fleetwire.errors import SettingsError
+from fleetwire.plain_words import expected
 from fleetwire.settings import read_secret
 from storefleet.broker import BrokerAddress, require_free, require_mosquitto
+from storefleet.folders import current_folder, printable
+from storefleet.keeping import KEEP_ALL, check_keep
+from storefleet.machine_size import require_memory, require_processors
 from storefleet.plan import (
     LabPlan,
     check_name,
     check_runs_folder,
     new_name,
     present_stages,
-    read_rate,
     stage_commands,
     stage_instances,
 )
+from storefleet.quantities import read_rate
+from storefleet.self_ending import check_trade_events
 from storefleet.verdict.budgets import check_budgets, read_budgets
 
 SPARE_DESCRIPTORS: Final = 200
@@ -66,9 +71,17 @@ def require_descriptors(terminals: int, *, bare_hops: bool = False) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def require_room(terminals: int, *, bare_hops: bool = False) -> None:
+    """Raises SettingsError with the number of terminals that fit where the machine is too small for so many."""
+    require_memory(terminals)
+    require_processors(terminals)
+    require_descriptors(terminals, bare_hops=bare_hops)
+
+
 def read_fleet(file: Path | None, options: dict[str, Any]) -> Fleet:
     """The fleet from a file, options that were given going first; or from options alone."""
     given = {name: value for name, value in options.items() if value is not None}
+    _check_fleet_options(given)
     if file is None:
         return Fleet.from_options(**given)
     _require_fleet_file(file)
@@ -76,6 +89,17 @@ def read_fleet(file: Path | None, options: dict[str, Any]) -> Fleet:
     values.pop(BUDGETS_TABLE, None)
     fleet = Fleet.from_values(values, file)
     return Fleet.from_options(**{**msgspec.to_builtins(fleet), **given}) if given else fleet
+
+
+def _check_fleet_options(given: Mapping[str, Any]) -> None:
+    """Every option by the limits of the fleet's key of that name; raises SettingsError that names the option."""
+    shapes = get_type_hints(Fleet, include_extras=True)
+    for name, value in given.items():
+        try:
+            msgspec.convert(value, shapes[name])
+        except msgspec.ValidationError as error:
+            option = f"--{name.replace('_', '-')}"
+            raise SettingsError(f"{option} {value}: {expected(str(error), shapes[name])}") from error
 
 
 def read_allow(file: Path | None, texts: Sequence[str]) -> dict[str, int]:
@@ -141,22 +165,26 @@ def make_plan(
     drain_s: float | None = None,
     broker_options: Sequence[str] = (),
     stage_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    trade_for_s: float | None = None,
+    trade_events: int | None = None,
     allow: Mapping[str, int] = MappingProxyType({}),
+    keep: str = KEEP_ALL,
 ) -> LabPlan:
     """Check everything that can be checked before anything starts; raises SettingsError."""
     if not 0.01 <= time_scale <= 100_000:
         raise SettingsError(f"--time-scale {time_scale:g}: expected 0.01 to 100000 business seconds per second")
+    working_folder = current_folder()
     check_broker(broker, confirmed=confirmed_external)
     if port:
         require_free(port, "--port")
-    require_descriptors(fleet.size, bare_hops=bare_hops)
+    require_room(fleet.size, bare_hops=bare_hops)
     present = present_stages(without)
     if fleet.malformed and "parm" not in present:
         raise SettingsError("--malformed needs PARM: without it nobody looks into a payload, so nobody can reject one")
     tls = broker != "local" and BrokerAddress(broker).tls
     if tls and port:
         raise SettingsError(f"--port {port}: over mqtts no hop listens, terminals join at the broker; leave --port out")
-    return LabPlan(
+    plan = LabPlan(
         name=check_name(name) if name else new_name(),
         fleet=msgspec.to_builtins(fleet),
         terminals=fleet.size,
@@ -164,7 +192,9 @@ def make_plan(
         brands=fleet.dialects,
         heartbeat_interval_s=fleet.heartbeat_interval_s,
         seed=fleet.seed,
-        rate_per_s=read_rate(rate),
+        rate_per_s=(rate_per_s := read_rate(rate)),
+        trade_for_s=trade_for_s,
+        trade_events=check_trade_events(trade_events, rate_per_s, trade_for_s),
         business_start_s=business_start_s(fleet),
         time_scale=time_scale,
         broker=broker,
@@ -179,17 +209,30 @@ def make_plan(
         broker_options=check_broker_options(broker_options, broker),
         stage_options={name: dict(given) for name, given in stage_options.items()},
         allow=check_budgets(allow),
+        keep=check_keep(keep),
         runs_folder=str(check_runs_folder(runs)),
-        working_folder=str(Path.cwd()),
+        working_folder=str(working_folder),
     )
+    _require_text(plan)
+    return plan
+
+
+def _require_text(plan: LabPlan) -> None:
+    """Its record is UTF-8; raises SettingsError where the command line has given bytes that are not."""
+    try:
+        msgspec.json.encode(plan)
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"{printable(error.object)!r} on the command line is no UTF-8 text; write it in UTF-8"
+        ) from None
 
 
 def require_machine(plan: LabPlan) -> None:
-    """What an earlier machine had, this one must have too: a broker, and descriptors; raises SettingsError."""
+    """What an earlier machine had, this one must have too: a broker, and room for all terminals; raises SettingsError."""
     check_broker(plan.broker, confirmed=True)
     if plan.broker_ca_file:
         trust(plan.broker_ca_file)
-    require_descriptors(plan.terminals, bare_hops=plan.bare_hops)
+    require_room(plan.terminals, bare_hops=plan.bare_hops)
 
 
 def business_start_s(fleet: Fleet) -> float:

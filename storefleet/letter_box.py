@@ -17,12 +17,13 @@ import msgspec
 from fleetwire.canonical_message import claimed_source
 from fleetwire.clock import now_ms
 from fleetwire.content import content_hash
-from fleetwire.dead_letters import DETAIL_CHARACTERS, printable
+from fleetwire.dead_letters import DETAIL_CHARACTERS, UNKNOWN, printable
 from fleetwire.errors import BadPayload
 from fleetwire.events import CanonicalEvent
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS, Key
 from fleetwire.mqtt import Message
 from fleetwire.topics import Topics
+from storefleet.letter_words import detail_of, message_name
 from storefleet.run_log import Note, unnoted
 from storefleet.verdict.letter_file import (
     BODY_BYTES,
@@ -49,7 +50,7 @@ _decode_event = msgspec.json.Decoder(CanonicalEvent).decode
 
 @dataclass(slots=True)
 class Counted:
-    """Letters of one stage and reason; ``first``: the key of the first of them, or its source."""
+    """Letters of one stage and reason; ``first``: what the first of them is called."""
 
     first: str
     letters: int = 1
@@ -105,7 +106,7 @@ class LetterBox:
         if known is not None:
             known.letters += 1
         elif len(self.kinds) < KINDS_COUNTED:
-            first = letter.source if letter.sequence is None else f"{letter.source}.{letter.sequence}"
+            first = message_name(letter.source, letter.sequence)
             self.kinds[kind] = Counted(first)
             self._note("dead_letter", letter.stage, f"{letter.reason}: {first}: {letter.detail}")
 
@@ -150,11 +151,11 @@ class LetterBox:
             source = source[:MAXIMUM_ID_CHARACTERS]
         return Letter(
             at_ms=now_ms(),
-            stage=printable(stage)[:WORD_CHARACTERS],
-            reason=printable(reason)[:WORD_CHARACTERS],
-            source=printable(source),
+            stage=printable(stage)[:WORD_CHARACTERS] or UNKNOWN,
+            reason=printable(reason)[:WORD_CHARACTERS] or UNKNOWN,
+            source=printable(source) or UNKNOWN,
             sequence=sequence,
-            detail=printable(properties.get("detail", ""))[:DETAIL_CHARACTERS],
+            detail=printable(detail_of(properties))[:DETAIL_CHARACTERS],
             topic=printable(topic)[:TOPIC_CHARACTERS],
             content=content_of(message.payload),
             claims=claimed_source(message.payload) if not topic or topic.startswith(self._canonical) else "",

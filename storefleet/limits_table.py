@@ -8,7 +8,7 @@ from consumers.feed import fold_file, lines
 from consumers.sync_stage import stage as sync_stage
 from consumers.sync_stage import status_writer, suspects
 from consumers.views import view
-from fleetwire import control, dead_letters, gateway_client, outcomes, troubles, witness
+from fleetwire import control, dead_letters, gateway_client, message_key, outcomes, troubles, witness
 from parm_stub import applied, register_publisher, store_status
 from parm_stub import stage as parm
 from storefleet import (
@@ -42,6 +42,11 @@ LIMITS: Final = (
         "unresolved events of a terminal on the wire", outcomes.WINDOW, "the others wait in its outbox", "`unresolved`"
     ),
     Limit("events in PARM's hands", parm.BACKLOG_LIMIT, "it stops reading", "`in_hand`, `paused`"),
+    Limit(
+        "bytes of a payload that are searched for the key of a structured event that cannot be read",
+        message_key.READ_BYTES,
+        "no key: the dead letter has none, and the terminal is not told",
+    ),
     Limit("events in the sync stage's hands", sync_stage.BACKLOG_LIMIT, "it stops reading", "`in_hand`, `paused`"),
     Limit(
         "suspects of earlier runs that the sync stage remembers", suspects.REMEMBERED_LIMIT, "the oldest are forgotten"

@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
+from rich.control import Control
 from rich.live import Live
-from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
+from fleetwire.terminal_text import shown
+from storefleet.endings import keep_cursor
+from storefleet.kept_lines import KeptLines
 from storefleet.observatory import EVENT_VIEWS, REGISTER_VIEWS
+from storefleet.panel import STAGE_LABELS, PicturePanel, figure, region_text
 from storefleet.run_record import views_of
 from storefleet.stage_lines import StageLine
 from storefleet.troubles_shown import troubles_of
@@ -31,28 +34,15 @@ if TYPE_CHECKING:
     from storefleet.lab import Lab
 
 PLAIN_INTERVAL_S: Final = 2.0
-PANEL_WIDTH: Final = 96
+SAID_AGAIN: Final = 20
+_WIPE: Final = Control.clear(), Control.home()
 LAG_TOLD_S: Final = 1.0
 """A plain line says no shorter one."""
-UNKNOWN: Final = "\N{EN DASH}"
 ALWAYS_TOLD: Final = ("emulator", "parm", "sync_stage", "poseidon", "views")
 """Stages that a plain line names always; the others when something waits at them, or is wrong with them."""
 TROUBLE_CHARACTERS: Final = 100
 """Of the worst trouble in a plain line."""
 VIEW_STAGES: Final = {**{view: stage for stage, view in EVENT_VIEWS.items()}, **REGISTER_VIEWS}
-SEEN_BY: Final = {"hops": "by its hop", "behind": "by those behind"}
-"""Who tells of a stage that does not report."""
-STAGE_LABELS: Final = {
-    "emulator": "terminals",
-    "chaos": "hops",
-    "broker": "broker",
-    "parm": "PARM",
-    "sync_stage": "sync stage",
-    "gateway": "gateway",
-    "poseidon": "Poseidon",
-    "olympus_dgs": "olympus-dgs",
-    "views": "views",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +102,19 @@ class Display(Protocol):
         """Say something that stays."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was; may be called again."""
 
 
-def display(*, quiet: bool = False) -> Display:
-    """The display that fits standard output."""
-    if quiet:
-        return Silent()
+def display(*, json_output: bool = False) -> Display:
+    """The display that fits standard output; standard error has it where the other is for programs."""
+    if json_output:
+        return PlainDisplay(sys.stderr)
     fancy = sys.stdout.isatty() and os.environ.get("CI") != "true" and not os.environ.get("NO_COLOR")
     return LiveDisplay() if fancy and os.environ.get("TERM") != "dumb" else PlainDisplay()
 
 
 class Silent:
-    """Says nothing, for ``--json``."""
+    """Says nothing."""
 
     def show(self, picture: Picture) -> None:
         """Nothing."""
@@ -139,28 +129,31 @@ class Silent:
 class PlainDisplay:
     """One line every two seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """``stream``: where to; standard output when nothing is said."""
         self._last_s = 0.0
+        self._stream = sys.stdout if stream is None else stream
+        self._lines = KeptLines(self._write, self._stream)
 
     def show(self, picture: Picture) -> None:
-        """One line, unless there was one just now."""
+        """One line, unless there was one just now, or the reader stands still."""
         now_s = time.monotonic()
-        if now_s - self._last_s >= PLAIN_INTERVAL_S:
+        if self._lines.tell() and now_s - self._last_s >= PLAIN_INTERVAL_S:
             self._last_s = now_s
             self.say(plain_line(picture))
 
     def say(self, text: str) -> None:
-        """A line. When nobody reads any more, or the disk is full, the run goes on: its folder tells the rest."""
-        encoding = sys.stdout.encoding or "utf-8"
-        try:
-            sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-            sys.stdout.flush()
-        except OSError:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        """A line."""
+        self._lines.say(text)
+
+    def _write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(shown(text).encode(encoding, "replace").decode(encoding) + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
-        """Nothing to leave."""
+        """Tell what is left, if the reader takes it."""
+        self._lines.tell()
 
 
 def plain_line(picture: Picture) -> str:
@@ -168,7 +161,7 @@ def plain_line(picture: Picture) -> str:
     stages = "  ".join(
         _stage_text(line) for line in picture.stages if line.stage in ALWAYS_TOLD or line.state or line.backlog
     )
-    regions = " ".join(f"{region} {_region_text(*counts)}" for region, counts in picture.regions.items())
+    regions = " ".join(f"{region} {region_text(*counts)}" for region, counts in picture.regions.items())
     away = ", ".join(f"{view} {count}" for view, count in picture.distances.items() if count)
     faults = f" | fault: {', '.join(picture.faults)}" if picture.faults else ""
     waiting = f" | waiting: {picture.waiting}" if picture.waiting else ""
@@ -180,7 +173,7 @@ def plain_line(picture: Picture) -> str:
 
 def _stage_text(line: StageLine) -> str:
     """``PARM 200/s``, or ``PARM 0/s (1250 behind, lag 8.2 s, stopped 8 s)``."""
-    rate = f" {_figure(line.rate_per_s, '.0f')}/s" if line.stage in ALWAYS_TOLD else ""
+    rate = f" {figure(line.rate_per_s, '.0f')}/s" if line.stage in ALWAYS_TOLD else ""
     said = (
         f"{line.backlog} behind" if line.backlog else "",
         f"lag {line.lag_s:.1f} s" if (line.lag_s or 0.0) >= LAG_TOLD_S else "",
@@ -190,88 +183,66 @@ def _stage_text(line: StageLine) -> str:
     return f"{STAGE_LABELS[line.stage]}{rate}" + (f" ({beside})" if beside else "")
 
 
-def _figure(value: float | None, form: str) -> str:
-    """What nobody can tell is a dash, never 0."""
-    return UNKNOWN if value is None else format(value, form)
-
-
 class LiveDisplay:
-    """A picture that is redrawn in place, four times a second."""
+    """A picture that is redrawn in place, four times a second, in the size that the terminal has then.
+
+    A terminal that gets another size breaks the lines that stand on it in its own way, so all is wiped then, and the
+    newest of what was said is said again.
+    """
 
     def __init__(self) -> None:
         self._console = Console()
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._live.start()
+        self._said: deque[str] = deque(maxlen=SAID_AGAIN)
+        self._lines = KeptLines(self._tell, sys.stdout)
+        self._live = self._begin()
+        self._closing = False
+        self._size = self._console.size
+        keep_cursor()
 
     def show(self, picture: Picture) -> None:
-        """Redraw."""
-        self._live.update(render(picture))
+        """Redraw, unless the terminal is held."""
+        if self._lines.tell():
+            self._fit()
+            self._live.update(PicturePanel(picture, fits_screen=True), refresh=True)
 
     def say(self, text: str) -> None:
         """A line above the picture."""
-        self._live.console.print(text, highlight=False, soft_wrap=True)
+        self._lines.say(text)
 
     def close(self) -> None:
-        """Take the picture away."""
+        """Take the picture away; where the terminal is held, the second call waits for that."""
+        if self._lines.tell() or self._closing:
+            self._fit()
+            self._live.stop()
+        self._closing = True
+
+    def _tell(self, text: str) -> None:
+        self._fit()
+        self._said.append(text)
+        self._print(text)
+
+    def _begin(self) -> Live:
+        live = Live(console=self._console, auto_refresh=False, transient=True)
+        live.start()
+        return live
+
+    def _print(self, text: str) -> None:
+        self._console.print(Text(shown(text)), soft_wrap=True)
+
+    def _fit(self) -> None:
+        """Begin anew when the size is another than it was, unless the picture is gone already."""
+        if self._console.size == self._size or not self._live.is_started:
+            return
+        self._size = self._console.size
+        self._live.update("")
+        self._console.control(*_WIPE)
         self._live.stop()
+        self._console.control(*_WIPE)
+        for text in self._said:
+            self._print(text)
+        self._live = self._begin()
 
 
 def render(picture: Picture) -> RenderableType:
-    """A picture as Rich draws it."""
-    title = f"{picture.phase}   {picture.elapsed_s:.0f} s"
-    faults = Text("fault in force: " + ", ".join(picture.faults), style="bold red") if picture.faults else Text("")
-    waiting = Text(f"waiting: {picture.waiting}" if picture.waiting else "", style="yellow")
-    troubles = [Text(f"! {trouble}", style="red") for trouble in picture.troubles]
-    picture_parts = Group(_journey(picture), Text(""), _regions(picture), _views(picture), faults, *troubles, waiting)
-    return Panel(picture_parts, title=title, width=PANEL_WIDTH)
-
-
-def _journey(picture: Picture) -> Table:
-    table = Table(box=None, pad_edge=False, expand=True)
-    for heading in ("stage", "events/s", "total", "behind", "lag", "restarts", "state"):
-        table.add_column(
-            heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=heading != "state"
-        )
-    for line in picture.stages:
-        name = Text(STAGE_LABELS[line.stage] + (" (yours)" if line.foreign else ""))
-        if not line.connected and not line.foreign:
-            name.stylize("red")
-        table.add_row(
-            name,
-            _figure(line.rate_per_s, ",.0f"),
-            _figure(line.total, ",d"),
-            Text(_figure(line.backlog, ",d"), style="yellow" if (line.backlog or 0) > 50 else ""),
-            _lag_text(line.lag_s),
-            Text(str(line.restarts) if line.restarts else "", style="red"),
-            Text(line.state or SEEN_BY.get(line.seen_by, ""), style="red" if line.state else "dim"),
-        )
-    return table
-
-
-def _lag_text(lag_s: float | None) -> str:
-    """Empty while it is short."""
-    if lag_s is None:
-        return UNKNOWN
-    return f"{lag_s:,.1f} s" if lag_s >= 0.1 else ""
-
-
-def _regions(picture: Picture) -> Text:
-    text = Text("stores online   ")
-    for region, (board, total, truth) in picture.regions.items():
-        text.append(f"{region} ")
-        style = "green" if board == truth == total else "bold red"
-        text.append(f"{_region_text(board, total, truth)}   ", style=style)
-    return text
-
-
-def _region_text(board: int, total: int, truth: int) -> str:
-    """``50/50``, or ``0/50 (board: 50)`` while the board says something else than the tills."""
-    return f"{truth}/{total}" + (f" (board: {board})" if board != truth else "")
-
-
-def _views(picture: Picture) -> Text:
-    text = Text("off the truth   ")
-    for view, count in picture.distances.items():
-        text.append(f"{view.replace('_', ' ')} ")
-        text.append(f"{count}   ", style="green" if not count else "yellow")
-    return text
+    """A picture as Rich draws it, as wide as there is room for and as high as it needs."""
+    return PicturePanel(picture)

@@ -14,6 +14,7 @@ from fleetwire.troubles import storage_code
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME
 from storefleet.verdict.log_file import LOG_FILE_NAME
+from storefleet.verdict.machine import LAB_PROCESS
 from storefleet.verdict.run_format import CHECK_PHASE, PLAN_FILE_NAME, WITNESSES_FILE_NAME
 from storefleet.views_behind import Distance, ViewsBehind
 
@@ -46,15 +47,15 @@ class LogWatch:
     def look(self) -> None:
         """Tell what is different by now."""
         now_ms = self._run.clock.now_ms()
-        self._look_at_files()
+        self._look_at_own_troubles()
         self._look_at_the_gone()
         self._lab.observatory.standstills.look(now_ms)
         self._look_at_the_broker()
         if self._lab.ready.is_set() and self._run.phase not in ("stop", CHECK_PHASE):
             self._views.look(now_ms, self._distances())
 
-    def _look_at_files(self) -> None:
-        """Those that are written again and again: what was refused once is over when it is taken."""
+    def _look_at_own_troubles(self) -> None:
+        """Files that are written again and again (what was refused once is over when it is taken), and our own session."""
         lab = self._lab
         lab.log.flush()
         if lab.letters is not None and lab.letters.refusal:
@@ -67,6 +68,8 @@ class LogWatch:
         }
         for file, refusal in refusals.items():
             lab.observatory.troubles.tell(file, {storage_code(refusal): refusal} if refusal else {})
+        if lab.observer is not None:
+            lab.observatory.troubles.tell(LAB_PROCESS, lab.observer.troubles())
 
     def _look_at_the_gone(self) -> None:
         """What was wrong with a process is over with it; that it is gone is told elsewhere."""

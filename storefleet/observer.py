@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,13 +24,17 @@ from fleetwire.broker_endpoint import trust
 from fleetwire.canonical_message import claimed_keys, claimed_source, read_whole
 from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms
 from fleetwire.content import content_hash
+from fleetwire.dialling import Dialler
 from fleetwire.errors import BadPayload, FleetError, SettingsError
 from fleetwire.held_events import HeldEvents
+from fleetwire.host_port import host_port
 from fleetwire.identity import Key
 from fleetwire.message_key import key_of
-from fleetwire.mqtt import ConnectRefused, Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
+from fleetwire.mqtt import Endpoint, Message, MqttError, SessionOptions, StageClient, TopicFilter
 from fleetwire.topics import Topics
+from fleetwire.troubles import CLIENT_ID_CONTESTED, SUBSCRIPTION_REFUSED
 from fleetwire.witness import SOURCE_LIMIT, Holding, ViewRead
+from storefleet.broker_advice import advice_on
 from storefleet.broker_watch import TOPICS, BrokerWatch
 from storefleet.letter_box import LetterBox
 from storefleet.names_borne import NamesBorne
@@ -94,6 +97,7 @@ class Observer:
         whether one is theirs is known at the end only, and a healthy lab would never converge."""
         self._conflicts_planted = conflicts_planted
         self._gap = False
+        self._to_be_granted = False
 
     @classmethod
     async def open(
@@ -119,7 +123,8 @@ class Observer:
             broker,
             options,
             ready_timeout_s=6.0,
-            on_connected=lambda _: letters.end_gap(),
+            on_connected=lambda _: observer._on_connected(),
+            on_subscribed=lambda said: observer._on_subscribed(granted=said),
             on_disconnected=lambda _: observer._on_gap(),
         )
         observer = cls(
@@ -139,7 +144,7 @@ class Observer:
         try:
             await client.__aenter__()
         except MqttError as error:
-            raise SettingsError(f"broker {broker.host}:{broker.port}: {error}; {_advice(error)}") from error
+            raise SettingsError(f"broker {host_port(broker.host, broker.port)}: {error}; {advice_on(error)}") from error
         try:
             await client.until_subscribed(SUBSCRIBE_TIMEOUT_S)
         except MqttError as error:
@@ -222,6 +227,24 @@ class Observer:
         if self._gap or self._remembers != OBSERVED_VIEWS["parm"]:
             return None
         return self._held.report(full=False)[0]
+
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with this session now: code (:data:`fleetwire.troubles.TROUBLES`) -> the particulars."""
+        found = {CLIENT_ID_CONTESTED: self._client.contested, SUBSCRIPTION_REFUSED: self._client.refusal}
+        return {code: words for code, words in found.items() if words}
+
+    def _on_connected(self) -> None:
+        self._to_be_granted = True
+
+    def _on_subscribed(self, *, granted: bool) -> None:
+        """The answer to what a new connection asks for tells whether all is heard from now on."""
+        if self._letters is None or not self._to_be_granted:
+            return
+        self._to_be_granted = False
+        if granted:
+            self._letters.end_gap()
+        else:
+            self._letters.begin_gap()
 
     def _on_gap(self) -> None:
         if self._letters is not None:
@@ -314,27 +337,23 @@ def _live(pattern: str) -> TopicFilter:
     return TopicFilter(pattern=pattern, retain_as_published=False)
 
 
-def _advice(error: MqttError) -> str:
-    if isinstance(error, ConnectRefused):
-        return "check the user name in --broker, and STOREFLEET_BROKER_PASSWORD or --broker-password-file"
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return "check --broker, or name its certificate authority by --broker-ca-file"
-    return "check --broker"
-
-
 async def require_answer(host: str, port: int) -> None:
     """Somebody listens at that address; raises SettingsError in one line, at once when nobody does."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(host, port)
-    except OSError as error:
-        reason = (
-            f"no answer within {ANSWER_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else error.strerror or error
-        )
+            answering = await Dialler(host, port).connect()
+    except (OSError, UnicodeError) as error:
+        where = host_port(host, port)
         raise SettingsError(
-            f"broker {host}:{port}: {reason}; check --broker, and that the broker runs there"
+            f"broker {where}: {_reason(error)}; check --broker, and that the broker runs there"
         ) from error
-    writer.close()
+    answering.close()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not error.args:
+        return f"no answer within {ANSWER_TIMEOUT_S:g} s"
+    return str(getattr(error, "strerror", None) or error)
 
 
 async def end_sessions(

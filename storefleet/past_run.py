@@ -16,20 +16,22 @@ import msgspec
 
 from fleetwire.errors import SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from fleetwire.plain_words import plain
 from storefleet import home
 from storefleet.convergence import Recovery
+from storefleet.folders import require_text
 from storefleet.process_journal import ProcessJournal
+from storefleet.run_folders import newest_run
 from storefleet.run_record import GONE_PHASE, RecoveryRecord, RunRecord
+from storefleet.unfinished_runs import LAB_FILE_NAME, has_ended
 from storefleet.verdict.journey import JourneyView
 from storefleet.verdict.run_folder import read_plan
-from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME
 
 STARTING_PHASE: Final = "starting"
 LATEST: Final = "latest"
 BROKER: Final = "broker"
 GATEWAY: Final = "gateway"
 """Under these names a lab's ports stand beside those of its hops."""
-LAB_FILE_NAME: Final = "lab.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class PastRun:
 def open_past_run(folder: Path) -> PastRun:
     """The run of a folder, locked for whoever goes on with it; raises SettingsError when it cannot go on."""
     _require_unfinished(folder)  # into a folder that cannot go on nothing is written
-    folder = folder.resolve()
+    folder = require_text(folder.resolve())
     journal = ProcessJournal(folder)
     try:
         record = _require_unfinished(folder)  # a lab may have had it until now, and have ended it
@@ -57,7 +59,7 @@ def open_past_run(folder: Path) -> PastRun:
 
 def _require_unfinished(folder: Path) -> RunRecord:
     record = _record(folder)
-    if has_ended(folder):
+    if has_ended(folder) or (record.seal is not None and record.seal.slimmed is not None):
         raise SettingsError(f"{folder} has ended; its verdict stands: storefleet verdict {folder}")
     traded = any(phase.name not in (STARTING_PHASE, GONE_PHASE) for phase in record.phases)
     if traded and not (folder / LEDGER_FILE_NAME).is_file():
@@ -65,11 +67,6 @@ def _require_unfinished(folder: Path) -> RunRecord:
             f"{folder} has no {LEDGER_FILE_NAME}: what its tills have sold is not known any more, so it cannot go on"
         )
     return record
-
-
-def has_ended(folder: Path) -> bool:
-    """Whether a run was read for its verdict: nothing can be added to it any more."""
-    return any((folder / name).exists() for name in (VERDICT_FILE_NAME, READS_FILE_NAME))
 
 
 def take_over_lab_file(run_folder: Path, lab_folder: Path) -> bool:
@@ -82,20 +79,6 @@ def take_over_lab_file(run_folder: Path, lab_folder: Path) -> bool:
     return True
 
 
-def unfinished_run(lab_folder: Path) -> Path | None:
-    """The run that a dead lab has left without a verdict, if there is one to go on with."""
-    try:
-        folder = Path(json.loads((lab_folder / LAB_FILE_NAME).read_text(encoding="utf-8"))["run_folder"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return folder if (folder / PLAN_FILE_NAME).exists() and not has_ended(folder) else None
-
-
-def way_on(folder: Path) -> str:
-    """What to do with such a run, in words."""
-    return f"its run can go on: storefleet up --resume {folder}"
-
-
 def find_run(text: str, runs: Path) -> Path:
     """The run folder that a user means: a path, or ``latest`` for the newest below ``runs``; raises SettingsError."""
     if text != LATEST or Path(text).exists():
@@ -106,17 +89,14 @@ def find_run(text: str, runs: Path) -> Path:
     return newest
 
 
-def newest_run(runs: Path) -> Path | None:
-    """The newest run folder below a folder; None when there is none."""
-    return max((path.parent for path in runs.glob(f"*/{PLAN_FILE_NAME}")), default=None)
-
-
 def _record(folder: Path) -> RunRecord:
     _, content = read_plan(folder)
     try:
         return msgspec.json.decode(content, type=RunRecord)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{folder} was not recorded by a lab, so no lab can go on with it ({error})") from error
+        raise SettingsError(
+            f"{folder} was not recorded by a lab, so no lab can go on with it ({plain(error)})"
+        ) from error
 
 
 def _ports(lab_file: Path) -> dict[str, int]:

@@ -16,6 +16,9 @@ from msgspec import Struct, field
 
 from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
+from fleetwire.nearest_word import nearest
+from storefleet.folders import absolute, require_text
+from storefleet.keeping import KEEP_ALL
 
 
 class StageRow(NamedTuple):
@@ -81,8 +84,14 @@ class LabPlan(Struct, kw_only=True, frozen=True):
     deadline_s: float = 30.0
     drain_s: float | None = None
     """How long the end of a run waits for what has no outcome yet; None: the deadline, so that all have had theirs."""
+    trade_for_s: float | None = None
+    """The lab ends by itself after so long a time of trading, over all labs of the run; None: not by time."""
+    trade_events: int | None = None
+    """The lab ends by itself once so many events are traded, and trades no more; None: not by number."""
     allow: dict[str, int] = field(default_factory=dict)
     """Budgets (:mod:`storefleet.verdict.budgets`): how many of each a valid run may have."""
+    keep: str = KEEP_ALL
+    """What stays of the run's folder (:mod:`storefleet.keeping`)."""
     runs_folder: str = "runs"
     working_folder: str = ""
     """Where the user's own commands run; empty: where the lab does."""
@@ -169,7 +178,7 @@ def stage_instances(given: Sequence[str], present: Sequence[str]) -> dict[str, i
             allowed = ", ".join(SEVERAL_INSTANCES)
             raise SettingsError(f"--instances {text!r}: only {allowed} share their work between instances")
         if number not in map(str, range(1, MAXIMUM_INSTANCES + 1)):
-            raise SettingsError(f"--instances {text!r}: expected a number from 1 to {MAXIMUM_INSTANCES}")
+            raise SettingsError(f"--instances {text[:80]!r}: expected a number from 1 to {MAXIMUM_INSTANCES}")
         if stage in present:
             instances[stage] = int(number)
     return instances
@@ -179,35 +188,10 @@ def stage_name(text: str, option: str) -> str:
     """The stage that a user means; dashes and underscores are the same. Raises SettingsError."""
     name = text.strip().replace("-", "_")
     if name not in STAGES:
-        raise SettingsError(f"{option} {text!r}: no such stage; there are {', '.join(STAGES)}")
+        near = nearest(text, STAGES)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise SettingsError(f"{option} {text[:80]!r}: no such stage; there are {', '.join(STAGES)}{hint}")
     return name
-
-
-def read_rate(text: str) -> float:
-    """Read ``200/s``, ``200`` or ``12000/min``; events a second over the whole fleet."""
-    number, _, unit = text.partition("/")
-    seconds = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}.get(unit.strip())
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if seconds is None or not 0 <= value / seconds <= 1_000_000:
-        raise SettingsError(f"--rate {text!r}: expected a number of events such as 200/s or 600/min")
-    return value / seconds
-
-
-def read_duration(text: str, option: str) -> float:
-    """Read ``60s``, ``1.5m``, ``500ms`` or plain seconds."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-    unit = text[len(digits) :] or "s"
-    try:
-        value = float(digits) * units[unit]
-    except (ValueError, KeyError):
-        value = -1.0
-    if not 0 <= value <= 86_400 * 7:
-        raise SettingsError(f"{option} {text!r}: expected a time such as 60s, 500ms or 2m")
-    return value
 
 
 def check_name(name: str) -> str:
@@ -220,7 +204,7 @@ def check_name(name: str) -> str:
 def check_runs_folder(folder: Path) -> Path:
     """Make the folder for runs; raises SettingsError when nothing can be written there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        require_text(absolute(folder)).mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{secrets.token_hex(4)}"
         probe.write_bytes(b"")
         probe.unlink()

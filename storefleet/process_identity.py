@@ -64,8 +64,17 @@ def start_time(process_id: int) -> str | None:
         except OSError:
             return None
         return None if fields[0] in ("Z", "X") else fields[19]
+    return _told_by_ps(process_id)
+
+
+def _told_by_ps(process_id: int) -> str | None:
+    """The same words for the same process, whatever time zone and language whoever asks has."""
     found = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(process_id)], capture_output=True, text=True, check=False
+        ["ps", "-o", "stat=,lstart=", "-p", str(process_id)],
+        env={**os.environ, "TZ": "UTC0", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     status, _, started = found.stdout.strip().partition(" ")
     return None if found.returncode or status.startswith("Z") else started.strip()

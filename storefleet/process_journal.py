@@ -31,6 +31,18 @@ LINE_LIMIT_BYTES: Final = 8_192
 _log = logging.getLogger(__name__)
 
 
+def has_lab(folder: Path) -> bool:
+    """Whether a lab has the journal of this run folder open now."""
+    try:
+        with (folder / JOURNAL_FILE_NAME).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # there is none, or none that can be read
+    return False
+
+
 class JournalLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One start (``exit`` is empty), or one end that nobody had asked for; unix milliseconds."""
 

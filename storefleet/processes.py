@@ -17,7 +17,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from fleetwire.clock import now_ms
 from fleetwire.errors import SettingsError
 from storefleet import home
 from storefleet.last_words import last_words
+from storefleet.own_python import own_process
 from storefleet.process_identity import ProcessIdentity, end_all, identify
 from storefleet.process_journal import ProcessJournal
 from storefleet.run_log import Note, unnoted
@@ -98,8 +98,10 @@ class Processes:
         self._guardian: subprocess.Popen[str] | None = None
 
     async def __aenter__(self) -> Processes:
+        guardian = own_process("storefleet.guardian")
         self._guardian = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, before anything else runs
-            [sys.executable, "-P", "-m", "storefleet.guardian"],
+            guardian.command,
+            env=guardian.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

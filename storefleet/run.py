@@ -31,11 +31,12 @@ from storefleet.ledger_rows import newest_outcome
 from storefleet.live import Display, Picture, take_picture
 from storefleet.observatory import REGISTER_VIEWS
 from storefleet.past_run import PastRun, go_on, recovery_of
-from storefleet.plan import TERMINALS_HOP
 from storefleet.run_clock import RunClock
 from storefleet.run_record import (
     COMMAND_BYTES,
     COMMAND_LIMIT,
+    READING_PHASE,
+    STOPPING_PHASE,
     UNRECORDED_OUTCOMES,
     CommandRecord,
     FaultRecord,
@@ -217,23 +218,28 @@ class Run:
         recovery = await self._begin_recovery()
         self.recoveries.append(recovery)
         try:
-            await self._watch(recovery, timeout_s)
+            await self._watch(recovery, timeout_s, on_waiting=self._waits_for)
         except asyncio.CancelledError:
             self.recoveries.remove(recovery)
             raise
+        finally:
+            self._waits_for("")
         recovery.believe(recovery.unknown)
         self.write_record()
         return recovery
 
-    async def _watch(self, recovery: Recovery, timeout_s: float) -> None:
-        """Observe a recovery until it is complete or the time is over."""
+    async def _watch(
+        self, recovery: Recovery, timeout_s: float, on_waiting: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Observe a recovery until it is complete or the time is over; ``on_waiting`` is told for how long at most."""
         deadline_s = time.monotonic() + timeout_s
         self._watchers += 1
         self.lab.control.notify_all("snapshot_every", {"interval_ms": RESOLUTION_MS})
         heard: set[str] = set()
         attending = asyncio.create_task(self.contents.attend(heard, recovery.converged_ms), name="run.contents")
         try:
-            while not self._observe(recovery, heard) and time.monotonic() < deadline_s:  # noqa: ASYNC110 - 100 ms is the resolution
+            while not self._observe(recovery, heard) and time.monotonic() < deadline_s:
+                on_waiting(f"views are behind; at most {deadline_s - time.monotonic():.0f} s more")
                 await asyncio.sleep(RESOLUTION_MS / 1000)
         finally:
             attending.cancel()
@@ -315,7 +321,7 @@ class Run:
             until_s = time.monotonic() + drain_s
             drained = await self.drain(drain_s)
             await self.wait_recovery(max(1.0, until_s - time.monotonic()))
-            self.enter("final reads")
+            self.enter(READING_PHASE)
             await self._hear_all_stages()
             told_until_row, witnessed_bytes = newest_outcome(self.ledger_file), self.lab.observatory.written_bytes
             reads = await read_all(
@@ -333,7 +339,7 @@ class Run:
         cut_short = self.interrupted and drain_s <= self.lab.plan.deadline_s
         self.record.aborted = not drained and (cut_short or not self.lab.ready.is_set())
         self._note_the_dead()
-        self.enter("stop")
+        self.enter(STOPPING_PHASE)
         self._write(READS_FILE_NAME, reads)  # it ends the run, so all that judging needs is there before
         await self.lab.stop_stages()
         await self.lab.hear_out()
@@ -407,6 +413,8 @@ class Run:
             read.converged_at_ms = slowest[0] + slowest[1]
 
     def _note_the_dead(self) -> None:
+        if not self.lab.ready.is_set():
+            return  # of a lab that never lived nothing has died
         ours = [stage for stage in self.lab.plan.stages if stage not in self.lab.plan.commands]
         self.record.dead_stages = [stage for stage in (*ours, "emulator") if not self.lab.control.stage(stage)]
 
@@ -495,6 +503,7 @@ class Run:
 
     async def _on_wait(self, params: Params) -> dict[str, Any]:
         timeout_s = min(86_400.0, float(params.get("timeout_s", 60.0)))
+        until_s = time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 await self.lab.ready.wait()
@@ -503,7 +512,7 @@ class Run:
         if params.get("what") != "converged":
             return {"ready": True}
         recovery = await self._begin_recovery()  # a client's own question, for which no view answers in the verdict
-        await self._watch(recovery, timeout_s)
+        await self._watch(recovery, max(0.0, until_s - time.monotonic()))
         if lacking := recovery.lacking():
             raise ControlError(f"not converged within {timeout_s:g} s: {lacking}")
         return {view: at_ms - recovery.healed_ms for view, at_ms in recovery.converged_ms.items()}
@@ -525,37 +534,3 @@ class Run:
         if newest is None:
             raise ControlError("no event has gone all the way yet")
         return newest
-
-
-async def demo_script(run: Run) -> None:
-    """The main job: trade, lose region west for ten seconds, heal, trade on, recover."""
-    run.display.say("trading; in a few seconds region west loses its network")
-    run.enter("settle")
-    await asyncio.sleep(8.0)
-    run.enter("faults on")
-    run.display.say("fault: region west is partitioned from the broker for 10 s; its tills trade on offline")
-    await run.add_fault(TERMINALS_HOP, "west-outage", "partition", {"region": "west"}, lease_s=30.0)
-    await asyncio.sleep(10.0)
-    await run.remove_fault(TERMINALS_HOP, "west-outage")
-    run.enter("faults off")
-    run.display.say("healed; waiting until every view agrees with the tills again")
-    recovery = await run.wait_recovery(run.lab.plan.deadline_s)
-    run.display.say(f"converged after healing: {_times(recovery)}")
-    await asyncio.sleep(4.0)
-
-
-async def endless_script(_: Run) -> None:
-    """Trade until somebody stops the run."""
-    await asyncio.Event().wait()
-
-
-async def resumed_script(run: Run) -> None:
-    """After the lab was gone: every view answers for the time it takes to catch up; then trade on until stopped."""
-    recovery = await run.wait_recovery(run.lab.plan.deadline_s)
-    run.display.say(f"converged after the lab was back: {_times(recovery)}")
-    await asyncio.Event().wait()
-
-
-def _times(recovery: Recovery) -> str:
-    times = (f"{view} {at_ms - recovery.healed_ms} ms" for view, at_ms in recovery.converged_ms.items())
-    return ", ".join(times) or "no view yet"

@@ -13,6 +13,9 @@ from storefleet.verdict.run_format import Phase, Plan
 COMMAND_LIMIT: Final = 1_000
 COMMAND_BYTES: Final = 4_096
 """Of the parameters of one command, as JSON; of larger ones only the size is kept."""
+TRADING_PHASE: Final = "trading"
+READING_PHASE: Final = "final reads"
+STOPPING_PHASE: Final = "stop"
 GONE_PHASE: Final = "lab gone"
 """The phase between the death of a lab and the next one's beginning."""
 
@@ -88,7 +91,7 @@ def calm_spans(record: RunRecord) -> tuple[list[tuple[int, int]], int | None]:
     spans: list[tuple[int, int]] = []
     up_ms: int | None = None
     for phase in record.phases:
-        if phase.name == "trading":
+        if phase.name == TRADING_PHASE:
             up_ms = phase.from_ms
         elif phase.name == GONE_PHASE and up_ms is not None:
             since_ms = max([up_ms, *(fault.end_ms for fault in record.faults if fault.begin_ms < phase.from_ms)])

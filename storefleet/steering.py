@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from emulator.fleet import Fleet
+from emulator.selectors import nobody
 from fleetwire.control import Handler, Params
 from fleetwire.errors import ControlError, SettingsError
+from storefleet import home
 from storefleet.lab import Lab
+from storefleet.unfinished_runs import LAB_FILE_NAME
+from storefleet.verdict.lab_record import lab_record
+from storefleet.verdict.run_format import PLAN_FILE_NAME
 
 
 class Steer(NamedTuple):
@@ -52,3 +59,18 @@ def store_selector(text: str, option: str) -> dict[str, str]:
             f"{option} {text!r}: expected brand.region.store with wildcards, e.g. taco.west.* or *.west"
         )
     return dict(zip(("brand", "region", "store"), levels, strict=False))
+
+
+def require_stores(lab: str | None, selectors: Mapping[str, str | None]) -> None:
+    """Every selector (by option; None: not given) means a store of the lab's fleet; SettingsError before any is told."""
+    given = {option: text for option, text in selectors.items() if text is not None}
+    if not given:
+        return
+    lab_file = home.read_json(home.lab_folder(home.the_lab(lab)) / LAB_FILE_NAME)
+    plan = (Path(lab_file["run_folder"]) / PLAN_FILE_NAME).read_bytes()
+    fleet = Fleet.from_options(**lab_record(plan).lab.fleet)
+    stores = dict.fromkeys(terminal.terminal.store_id for terminal in fleet.terminals())
+    for option, text in given.items():
+        levels = [*store_selector(text, option).values()]
+        if why := nobody(text, stores, levels):
+            raise SettingsError(f"{option} {why}")

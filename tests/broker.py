@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fleetwire.host_port import family_of, host_port
+
 _ANSWER_S = 30.0
 _ATTEMPTS = 3
 _CONNECT_FRAME = b"\x10\x10\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x03wfb"
@@ -30,10 +32,10 @@ class ReservedPort:
     allows that; elsewhere the port was merely free a moment ago.
     """
 
-    def __init__(self) -> None:
-        self._holder = socket.socket()
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._holder = socket.socket(family_of(host))
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._holder.bind(("127.0.0.1", 0))
+        self._holder.bind((host, 0))
         self.number: int = self._holder.getsockname()[1]
         if sys.platform != "linux":
             self.close()
@@ -49,9 +51,16 @@ class Broker:
     ``folder`` is readable by everybody, since Mosquitto started by root drops to its own user: put files there.
     """
 
-    def __init__(self, lines: Sequence[str] = (), *, anonymous: bool = True, persistence: bool = False) -> None:
-        self.host = "127.0.0.1"
-        self._reserved = ReservedPort()
+    def __init__(
+        self,
+        lines: Sequence[str] = (),
+        *,
+        anonymous: bool = True,
+        persistence: bool = False,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.host = host
+        self._reserved = ReservedPort(host)
         self.port = self._reserved.number
         self.folder = Path(tempfile.mkdtemp(prefix="storefleet-broker-"))
         self.folder.chmod(0o777 if persistence else 0o755)
@@ -66,7 +75,7 @@ class Broker:
     @property
     def url(self) -> str:
         """The broker as ``mqtt://host:port``."""
-        return f"mqtt://{self.host}:{self.port}"
+        return f"mqtt://{host_port(self.host, self.port)}"
 
     @property
     def pid(self) -> int:
@@ -96,7 +105,7 @@ class Broker:
             if self._start():
                 return self
             self._reserved.close()
-            self._reserved = ReservedPort()
+            self._reserved = ReservedPort(self.host)
             self.port = self._reserved.number
         raise RuntimeError(f"Mosquitto did not start:\n{self.log}")
 

@@ -21,8 +21,8 @@ def make_broker() -> Iterator[Callable[..., Broker]]:
     """Make brokers with configuration lines of your own; they are not started yet, and closed after the test."""
     brokers: list[Broker] = []
 
-    def make(*lines: str, anonymous: bool = True, persistence: bool = False) -> Broker:
-        brokers.append(Broker(lines, anonymous=anonymous, persistence=persistence))
+    def make(*lines: str, anonymous: bool = True, persistence: bool = False, host: str = "127.0.0.1") -> Broker:
+        brokers.append(Broker(lines, anonymous=anonymous, persistence=persistence, host=host))
         return brokers[-1]
 
     yield make

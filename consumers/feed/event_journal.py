@@ -29,6 +29,7 @@ from fleetwire.held_events import HeldEvents, digest_of
 from fleetwire.identity import MAXIMUM_SEQUENCE, Terminal
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.packed_times import END_OF_TIME_MS, packed_times
+from fleetwire.plain_words import plain
 from fleetwire.witness import ViewRead
 
 SCHEMA: Final = """
@@ -104,7 +105,7 @@ def read_event(change: Change) -> Event:
         data = _decode_data(raw_data)
         digest = content_hash(document.type, document.time, document.business_day_date, data)
     except msgspec.ValidationError as error:
-        raise BadPayload("schema", str(error)) from error
+        raise BadPayload("schema", plain(error)) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadPayload("malformed_json", str(error)) from error
     except (RecursionError, OverflowError) as error:

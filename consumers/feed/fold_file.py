@@ -4,12 +4,15 @@
 survives the death of the process (power loss is not promised). A change that a fold cannot use goes to the table
 ``skipped`` and those behind it go on, even when the fold raises something that nobody foresaw, or kills the process:
 after an unclean end the first CAUTIOUS_CHANGES are applied one by one, each entered in the attempt record before, and
-one on which DEATHS_ALLOWED processes died is skipped. Of more than MAXIMUM_SKIPPED_ROWS different ones no row is kept:
-``on_skipped`` hears of them all the same, and ``unkept_total`` counts them.
+one on which DEATHS_ALLOWED processes died is skipped. A line that names no document is known by the digest of what is
+kept of it; when a feed brings it again, because no checkpoint lies behind it, it is counted and nobody is told again.
+Of more than MAXIMUM_SKIPPED_ROWS different ones no row is kept: ``on_skipped`` hears of them all the same, and
+``unkept_total`` counts them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sqlite3
 import traceback
@@ -27,6 +30,7 @@ MAXIMUM_SKIPPED_ROWS: Final = 10_000
 TOLD_SKIPS: Final = 1_000
 """So many are told with a final read."""
 BATCH_CHANGES: Final = 500
+DIGEST_CHARACTERS: Final = 16
 CAUTIOUS_CHANGES: Final = BATCH_CHANGES
 """What the last process died on is among the first batch behind the checkpoint."""
 FROM_THE_BEGINNING: Final = "0"
@@ -57,6 +61,7 @@ ON CONFLICT DO UPDATE SET times = times + 1, last_at_ms = excluded.last_at_ms
 _REPEAT_SKIPPED: Final = """
 UPDATE skipped SET times = times + 1, last_at_ms = ? WHERE id = ? AND revision = ? AND reason = ?
 """
+_HAS_ROW: Final = "SELECT 1 FROM skipped WHERE id = ? AND revision = ? AND reason = ?"
 _BEGIN: Final = "INSERT OR IGNORE INTO begun (fold, at_ms) VALUES (?, ?)"
 _BEGIN_ANEW: Final = "INSERT OR REPLACE INTO begun (fold, at_ms) VALUES (?, ?)"
 _SKIPPED: Final = "SELECT '', id, revision, reason, detail, line FROM skipped ORDER BY first_at_ms, id LIMIT ?"
@@ -144,6 +149,7 @@ class FoldFile(Generic[Item]):
 
     def commit(self, changes: Sequence[Change], unusables: Sequence[Unusable], checkpoint: str) -> None:
         """Apply, note and move the checkpoint in one transaction; raises StorageError when the file cannot keep it."""
+        unusables = [_named(entry) for entry in unusables]
         if self._cautious <= 0:
             self._commit(changes, unusables, checkpoint)
             return
@@ -240,14 +246,24 @@ class FoldFile(Generic[Item]):
     def _write(self, items: Sequence[Item], noted: Sequence[Unusable], checkpoint: str) -> None:
         if not (items or noted or checkpoint):
             return
+        news = self._news(noted) if noted else []
         unkept = self._transact(lambda: self._write_rows(items, noted, checkpoint))
         if checkpoint:
             self.checkpoint, self.checkpoint_at_ms = checkpoint, now_ms()
         self.skipped.update(entry.reason for entry in noted)
         if unkept:
             self._count_unkept(unkept)
-        for entry in noted:
+        for entry in news:
             self._on_skipped(entry)
+
+    def _news(self, noted: Sequence[Unusable]) -> list[Unusable]:
+        """What is to be told: without a sequence the feed brings the same line whenever it is asked again."""
+        again = {entry for entry in noted if not entry.sequence and self._has_row(entry)}
+        return [entry for entry in dict.fromkeys(noted) if entry not in again]
+
+    def _has_row(self, entry: Unusable) -> bool:
+        row = self.connection.execute(_HAS_ROW, (entry.id, entry.revision, entry.reason)).fetchone()
+        return row is not None
 
     def _write_rows(self, items: Sequence[Item], noted: Sequence[Unusable], checkpoint: str) -> int:
         """Inside a transaction; returns how many of ``noted`` found no room for a row."""
@@ -327,6 +343,11 @@ class FoldFile(Generic[Item]):
             "SELECT at_ms FROM begun WHERE fold = ?", (self.fold.name,)
         ).fetchone()[0]
         return begun_at_ms
+
+
+def _named(entry: Unusable) -> Unusable:
+    """A line that names no document gets the digest of what is kept of it in its revision's place."""
+    return entry if entry.id else entry._replace(revision=hashlib.sha256(entry.line).hexdigest()[:DIGEST_CHARACTERS])
 
 
 def _plain(skip: Unusable) -> dict[str, str]:

@@ -140,7 +140,7 @@ def _read_whole(line: bytes) -> Entry:
         entry = _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         reason = "schema" if isinstance(error, msgspec.ValidationError) else "malformed_json"
-        return Unusable("", "", "", reason, str(error)[:DETAIL_CHARACTERS], line[:KEPT_BYTES])
+        return _unusable_line(line[:KEPT_BYTES], reason, str(error)[:DETAIL_CHARACTERS])
     sequence = str(entry.seq)
     if not entry.id and not sequence and entry.last_seq:
         return Mark(str(entry.last_seq)[:MAXIMUM_TEXT])
@@ -153,12 +153,15 @@ def _read_whole(line: bytes) -> Entry:
 
 
 def _read_cut(line: CutLine) -> Entry:
-    """Whose line it was stands at its beginning, so that it can be rejected like any other poison."""
-    sequence, document_id = _beginning(line.beginning)
+    return _unusable_line(line.beginning, "oversized", f"a line of the feed is longer than {line.limit} bytes")
+
+
+def _unusable_line(beginning: bytes, reason: str, detail: str) -> Entry:
+    """Whose line it was stands at its beginning, so that it can be rejected like any other poison, and passed."""
+    sequence, document_id = _beginning(beginning)
     if document_id.startswith("_"):
         return Mark(sequence)
-    detail = f"a line of the feed is longer than {line.limit} bytes"
-    return Unusable(sequence, document_id, "", "oversized", detail, line.beginning)
+    return Unusable(sequence, document_id, "", reason, detail, beginning)
 
 
 def _beginning(line: bytes) -> tuple[str, str]:

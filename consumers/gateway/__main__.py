@@ -19,6 +19,7 @@ from fleetwire import stage
 from fleetwire.control import Handler, Params
 from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.errors import BadPayload, SettingsError
+from fleetwire.host_port import family_of, host_port
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.packed_times import packed_times
@@ -47,8 +48,9 @@ class GatewayStage:
         self._serving = asyncio.create_task(serve(self._store, listener), name="gateway")
         self._serving.add_done_callback(_end_process_unless_cancelled)
         host, port = listener.getsockname()[:2]
-        logger.info("gateway listens on %s:%d", host, port)
-        return {"http": f"http://{host}:{port}"}
+        where = host_port(host, port)
+        logger.info("gateway listens on %s", where)
+        return {"http": f"http://{where}"}
 
     async def stop(self) -> None:
         """Ends feeds and requests within some seconds at most, then closes the file."""
@@ -91,9 +93,9 @@ def _packed(times: list[tuple[int, int]]) -> dict[str, object]:
 
 def _bind(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), backlog=1024)
+        return socket.create_server((host, port), family=family_of(host), backlog=1024)
     except OSError as error:
-        raise SettingsError(f"the gateway cannot listen on {host}:{port}: {error}") from error
+        raise SettingsError(f"the gateway cannot listen on {host_port(host, port)}: {error}") from error
 
 
 def _open_store(folder: Path) -> DocumentStore:

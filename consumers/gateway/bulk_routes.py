@@ -13,7 +13,7 @@ from consumers.gateway.document_routes import current_revision, posted_revision
 from consumers.gateway.document_text import (
     LOCAL_PREFIX,
     Properties,
-    check_json,
+    checked_json,
     encode,
     existing_revision,
     invalid_json,
@@ -126,9 +126,9 @@ async def revs_diff(request: GatewayRequest, state: GatewayState) -> Answer:
 
 def read_bulk_docs(payload: bytes) -> BulkDocs:
     """The body of `_bulk_docs`, each document a mapping of property to raw JSON. Raises Refusal 400."""
-    check_json(payload)
+    text = checked_json(payload)
     try:
-        return _bulk_docs_decoder.decode(payload)
+        return _bulk_docs_decoder.decode(text)
     except msgspec.ValidationError as error:
         reason = "Document body must be JSON" if "$.docs[" in str(error) else "missing 'docs' property"
         raise Refusal(400, reason) from error
@@ -303,9 +303,9 @@ def _text(json_text: str | None) -> str | None:
 
 
 def _decode(decoder: msgspec.json.Decoder[Body], payload: bytes, reason: str) -> Body:
-    check_json(payload)
+    text = checked_json(payload)
     try:
-        return decoder.decode(payload)
+        return decoder.decode(text)
     except msgspec.ValidationError as error:
         raise Refusal(400, reason) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

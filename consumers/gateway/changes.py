@@ -15,6 +15,7 @@ from consumers.gateway.document_text import encode, render_body
 from consumers.gateway.feed_options import FeedOptions
 from consumers.gateway.wakeups import Subscription
 from fleetwire.errors import StorageError
+from fleetwire.one_line import escape_line_marks
 
 PAGE_CHANGES = 500
 BODIES_PER_READ = 50
@@ -168,18 +169,19 @@ def _lines(changes: Iterable[Change], wanted: ChangeFilter) -> bytes:
 
 
 def render_change(change: Change, wanted: ChangeFilter) -> bytes:
-    """One entry of the feed with its line end."""
+    """One entry of the feed with its line end; its body is of one line already, its id and channels are made so."""
     extra = b',"deleted":true' if change.deleted else b""
     if change.removed:
         extra += b',"removed":' + encode(change.removed)
     if wanted.include_docs:
         extra += b',"doc":' + _render_included(change)
-    return b'{"seq":%d,"id":%b,"changes":[{"rev":"%b"}]%b}\n' % (
+    entry = b'{"seq":%d,"id":%b,"changes":[{"rev":"%b"}]%b}\n' % (
         change.sequence,
         encode(change.id),
         change.revision.encode(),
         extra,
     )
+    return entry if change.id.isascii() and not change.removed else escape_line_marks(entry)
 
 
 def _render_included(change: Change) -> bytes:

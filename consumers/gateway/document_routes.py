@@ -1,6 +1,7 @@
 """One document or one checkpoint at a time: GET, HEAD, PUT, POST, DELETE."""
 
 import uuid
+from urllib.parse import quote
 
 import msgspec
 from litestar import Response, delete, get, post, put, route
@@ -73,7 +74,7 @@ async def post_document(request: GatewayRequest, state: GatewayState) -> Answer:
     properties = read_properties(await json_body(request))
     edit = posted_revision(properties)
     answer = written_answer(edit.id, await write_one(state.database, edit), 200)
-    answer.headers["Location"] = edit.id
+    answer.headers["Location"] = quote(edit.id, safe="")  # a header holds no line end and nothing beyond Latin-1
     return answer
 
 

@@ -1,5 +1,6 @@
 """Documents as text: checks what a client sent, takes out the properties that Sync Gateway keeps for itself, and puts
-stored documents together again. Bodies stay the bytes they were; they are neither decoded nor encoded on the way.
+stored documents together again. Bodies stay the bytes they were, in one line whatever white space came in
+(:mod:`fleetwire.one_line`); they are neither decoded nor encoded on the way.
 """
 
 import functools
@@ -10,6 +11,7 @@ import msgspec
 
 from consumers.gateway.database import Edit, LocalEdit, StoredDocument
 from consumers.gateway.errors import Refusal
+from fleetwire.one_line import one_line
 from fleetwire.revisions import DELETED, canonical_json, generation_of, read_exactly
 
 LOCAL_PREFIX = "_local/"
@@ -44,8 +46,8 @@ _any_decoder = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
 
 
-def check_json(payload: bytes) -> None:
-    """Refuses what a reader of the feed could not decode. Raises Refusal 400.
+def checked_json(payload: bytes) -> bytes:
+    """The text in one line, when a reader of the feed can decode it. Raises Refusal 400.
 
     Decoded as raw members, bad UTF-8, half characters and numbers beyond all range would pass: so all is decoded once.
     """
@@ -55,13 +57,14 @@ def check_json(payload: bytes) -> None:
         _any_decoder.decode(payload)
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError) as error:
         raise invalid_json(error) from error
+    return one_line(payload)
 
 
 def read_properties(payload: bytes) -> Properties:
     """The top-level properties of one JSON object. Raises Refusal 400."""
-    check_json(payload)
+    text = checked_json(payload)
     try:
-        return _properties_decoder.decode(payload)
+        return _properties_decoder.decode(text)
     except msgspec.ValidationError as error:
         raise Refusal(400, "Document body must be JSON") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from consumers.gateway.database import ChangeFilter
-from consumers.gateway.document_text import check_json, invalid_json
+from consumers.gateway.document_text import checked_json, invalid_json
 from consumers.gateway.errors import Refusal
 
 Feed = Literal["normal", "longpoll", "continuous"]
@@ -74,9 +74,9 @@ _text_decoder = msgspec.json.Decoder(str)
 
 def read_body(payload: bytes) -> ChangesBody:
     """The body of a POST. Raises Refusal 400."""
-    check_json(payload)
+    text = checked_json(payload)
     try:
-        return _body_decoder.decode(payload)
+        return _body_decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise invalid_json(error) from error
 

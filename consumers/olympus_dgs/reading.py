@@ -10,6 +10,7 @@ from fleetwire.documents import DeviceDocument
 from fleetwire.errors import BadPayload
 from fleetwire.events import TerminalState
 from fleetwire.identity import Terminal
+from fleetwire.plain_words import plain
 from fleetwire.topics import Topics
 
 MAXIMUM_PAYLOAD_BYTES: Final = 16_384
@@ -49,7 +50,7 @@ def read_document(body: bytes) -> DeviceDocument:
     try:
         device = _decode_document(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadPayload("schema", str(error)) from error
+        raise BadPayload("schema", plain(error)) from error
     if not (0 <= device.boot <= _LARGEST and 0 <= device.bd_seq <= _LARGEST):
         raise BadPayload("schema", f"boot and bd_seq are 0 to {_LARGEST}")
     return device
@@ -62,6 +63,6 @@ def _read_state(payload: bytes) -> TerminalState:
     except UnicodeDecodeError as error:
         raise BadPayload("not_utf8", str(error)) from error
     except msgspec.ValidationError as error:
-        raise BadPayload("schema", str(error)) from error
+        raise BadPayload("schema", plain(error)) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadPayload("malformed_json", str(error)) from error

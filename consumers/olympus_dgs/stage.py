@@ -26,7 +26,7 @@ from fleetwire.in_hand import InHand
 from fleetwire.mqtt import Message, MqttError, TopicFilter
 from fleetwire.settings import StageSettings
 from fleetwire.topics import Topics
-from fleetwire.troubles import GATEWAY_REFUSES, NOT_CONNECTED, Absence, tell_storage
+from fleetwire.troubles import GATEWAY_REFUSES, NOT_CONNECTED, Absence, tell_contested, tell_storage
 from fleetwire.witness import Witness
 
 FILE_NAME: Final = "olympus_dgs.sqlite"
@@ -105,6 +105,7 @@ class OlympusStage:
         tell_storage(self.witness, FILE_NAME, self._inventory.refusal)
         self._storing.see(present=not self._writer.refusal, detail=self._writer.refusal)
         self._session.see(present=self._client.connected.is_set(), detail=self._client.lack)
+        tell_contested(self.witness, self._client.contested)
         # The last snapshot is taken when the file is closed already, and a file may fail at any time.
         with contextlib.suppress(StorageError):
             self.witness.counters["to_store"] = self._inventory.to_store_count

@@ -21,6 +21,8 @@ from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.effects import effect_of
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES
+from fleetwire.plain_words import plain
+from fleetwire.quoted import quoted
 from fleetwire.witness import Witness
 
 SCHEMA: Final = (
@@ -91,11 +93,11 @@ class PoseidonFold:
         event = self.journal.read(change)
         decoder = _decoders.get(event.type)
         if decoder is None:
-            raise BadPayload("unknown_type", f"event type {event.type!r}")
+            raise BadPayload("unknown_type", f"event type {quoted(event.type)}")
         try:
             return Fact(event, decoder.decode(event.raw_data))
         except msgspec.ValidationError as error:
-            raise BadPayload("schema", f"{event.type}: {error}") from error
+            raise BadPayload("schema", f"{event.type}: {plain(error)}") from error
 
     def apply(self, connection: sqlite3.Connection, items: Sequence[Fact]) -> None:
         """Journal and facts of the events that are new."""

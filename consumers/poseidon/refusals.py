@@ -60,7 +60,7 @@ class Refusals:
             return
         letter = DeadLetter(
             reason=skip.reason,
-            detail=f"document {skip.id or 'without id'}: {skip.detail}",
+            detail=f"{_name(skip)}: {skip.detail}",
             topic="",
             payload=skip.line,
             key=_key(skip),
@@ -82,6 +82,10 @@ class Refusals:
         if key is None or skip.reason == CONFLICT or key.sequence in self._applied.get(key.source, ()):
             return None
         return key
+
+
+def _name(skip: Unusable) -> str:
+    return f"document {skip.id}" if skip.id else f"line {skip.revision} of the feed, which names no document"
 
 
 def _key(skip: Unusable) -> Key | None:

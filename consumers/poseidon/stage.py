@@ -32,7 +32,7 @@ from fleetwire.host_presence import HostPresence
 from fleetwire.mqtt import MqttError
 from fleetwire.settings import StageSettings
 from fleetwire.topics import Topics
-from fleetwire.troubles import NOT_CONNECTED, Absence, tell_storage
+from fleetwire.troubles import NOT_CONNECTED, Absence, tell_contested, tell_storage
 from fleetwire.witness import Witness
 
 FILE_NAME: Final = "poseidon.sqlite"
@@ -123,6 +123,7 @@ class PoseidonStage:
         tell_storage(self.witness, FILE_NAME, self._file.refusal)
         self._feed.see(present=self._follower.connected, detail=f"no feed of the gateway: {self._follower.failure}")
         self._session.see(present=self._client.connected.is_set(), detail=self._client.lack)
+        tell_contested(self.witness, self._client.contested)
 
     def handlers(self) -> Mapping[str, Handler]:
         """``final_read`` and ``applied_times``."""

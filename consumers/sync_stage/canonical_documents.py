@@ -17,6 +17,7 @@ from fleetwire.events import CanonicalEvent, StoreStatus
 from fleetwire.identity import Key, is_word
 from fleetwire.message_key import attempt_of
 from fleetwire.mqtt import Message
+from fleetwire.quoted import quoted
 from fleetwire.revisions import canonical_json, revision_id_of_canonical
 from fleetwire.topics import Topics
 
@@ -38,7 +39,7 @@ def prepare(topics: Topics, message: Message, maximum_payload_bytes: int) -> Pre
     if len(message.payload) > maximum_payload_bytes:
         raise BadPayload("oversized", f"{len(message.payload)} bytes; the limit is {maximum_payload_bytes}")
     whole = read_whole(topics, message)
-    return _prepared(whole.event, whole.key, attempt_of(message), whole.data)
+    return _prepared(whole.event, whole.key, attempt_of(message, in_payload=False), whole.data)
 
 
 def read_status(topics: Topics, message: Message) -> StoreStatus:
@@ -49,7 +50,7 @@ def read_status(topics: Topics, message: Message) -> StoreStatus:
         raise unreadable(message.payload, error) from error
     words = (status.brand, status.region, status.store)
     if not all(is_word(word) for word in words):
-        raise BadPayload("schema", f"{words!r} is no store"[:200])
+        raise BadPayload("schema", f"{quoted('.'.join(words), 200)} is no store (brand.region.store)")
     if topics.status(*words) != message.topic:
         raise BadPayload("topic_mismatch", f"the status of {'.'.join(words)} came on {message.topic[:200]!r}")
     return status

@@ -40,7 +40,7 @@ from fleetwire.partition import is_responsible
 from fleetwire.settings import PREFIX, StageSettings
 from fleetwire.stage_sessions import SESSION_EXPIRY_S, StageSessions
 from fleetwire.topics import Topics
-from fleetwire.troubles import GATEWAY_REFUSES, NOT_CONNECTED, Absence, tell_storage
+from fleetwire.troubles import GATEWAY_REFUSES, NOT_CONNECTED, Absence, tell_contested, tell_storage
 from fleetwire.witness import Witness
 
 BACKLOG_LIMIT: Final = 2_000
@@ -140,6 +140,7 @@ class SyncStage:
             tell_storage(self.witness, applied_log.FILE_NAME, self._applied.refusal)
         self._storing.see(present=not self._documents.refusal, detail=self._documents.refusal)
         self._session.see(present=not self._sessions.lack, detail=self._sessions.lack)
+        tell_contested(self.witness, self._sessions.contested)
 
     def handlers(self) -> Mapping[str, Handler]:
         """No control methods of its own."""
@@ -213,7 +214,7 @@ class SyncStage:
     ) -> None:
         key = _key_of(message)
         if key is not None:
-            self.witness.take(*key, attempt_of(message))
+            self.witness.take(*key, attempt_of(message, in_payload=False))
         self._bury(identity, message, reason, detail, posted)
 
     def _bury(
@@ -255,7 +256,7 @@ class SyncStage:
 
 
 def _key_of(message: Message) -> Key | None:
-    return key_of(message) or key_in_payload(message)
+    return key_of(message, in_payload=False) or key_in_payload(message)
 
 
 def read_options(settings: StageSettings) -> Options:

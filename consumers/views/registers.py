@@ -18,6 +18,7 @@ from msgspec import Struct
 from consumers.feed.lines import Change
 from consumers.views.view import MAXIMUM_ROWS, Selection
 from fleetwire.errors import BadPayload
+from fleetwire.plain_words import plain
 from fleetwire.revisions import generation_of
 from fleetwire.witness import Witness
 
@@ -99,7 +100,7 @@ class RegisterView(ABC, Generic[Document]):
             generation = generation_of(change.revision)
             document: Any = self._decode(change.document)
         except (ValueError, msgspec.MsgspecError, RecursionError) as error:
-            raise BadPayload("schema", str(error)) from error
+            raise BadPayload("schema", plain(error)) from error
         name, version = self.register_name(document), self.version(document)
         if change.id != self.prefix + name:
             raise BadPayload("no_key", f"the document is of {name[:100]}, not of its id")
@@ -137,7 +138,7 @@ class RegisterView(ABC, Generic[Document]):
         try:
             return self._decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
-            return Damaged(name, str(error)[:200])
+            return Damaged(name, plain(error)[:200])
 
     def final_read(self, file: Path, begin: int = 0) -> Mapping[str, Any]:  # noqa: ARG002 - there is one page
         """``registers``: value by name."""

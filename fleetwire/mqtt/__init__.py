@@ -14,13 +14,14 @@ from fleetwire.mqtt.errors import (
 )
 from fleetwire.mqtt.link import Session, SessionGroup, SessionHandler
 from fleetwire.mqtt.stage_client import StageClient
-from fleetwire.mqtt.values import Endpoint, Message, SessionOptions, TopicFilter, Will
+from fleetwire.mqtt.values import Endpoint, EveryQosFilter, Message, SessionOptions, TopicFilter, Will
 
 __all__ = [
     "ConnectFailed",
     "ConnectRefused",
     "ConnectionLost",
     "Endpoint",
+    "EveryQosFilter",
     "InvalidEndpoint",
     "Message",
     "MqttError",

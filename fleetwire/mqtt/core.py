@@ -4,6 +4,7 @@ It guarantees: QoS 1 publishes are sent in order, never more at once than the se
 sent again after a reconnect, with DUP in the original order when the server kept the session, as new ones when it did
 not. PUBACKs go out in the order of arrival, whatever the order of the calls. Nothing larger than the server takes is
 sent. A peer that breaks the standard is told so and left; a reason code that nobody knows is passed on as a number.
+Every connection says all subscriptions, also where the server has kept the session: it may be another one under our id.
 
 Queues exist only while something is in them: ten thousand idle sessions stay small.
 """
@@ -11,7 +12,7 @@ Queues exist only while something is in them: ten thousand idle sessions stay sm
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final, TypeAlias
 
 import mqtt5
@@ -36,9 +37,11 @@ from fleetwire.mqtt.reason_codes import (
     MALFORMED_PACKET,
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
+    SESSION_TAKEN_OVER,
     SUCCESS,
     TOPIC_ALIAS_INVALID,
     describe,
+    describe_refusal,
 )
 from fleetwire.mqtt.statistics import Statistics
 from fleetwire.mqtt.values import Message, SessionOptions, TopicFilter, Will
@@ -49,6 +52,8 @@ _PUBACK: Final = 0x40
 _PLACEHOLDER_ID: Final = 1
 UNANSWERED_SHARE: Final = 0.5
 """A PINGREQ that stays unanswered for so much of the keep-alive ends the connection."""
+SUBACK_LIMIT_S: Final = 10.0
+"""So long, and until the keep-alive's next turn, a SUBSCRIBE may stay without its SUBACK."""
 
 
 class SessionCore:
@@ -56,8 +61,8 @@ class SessionCore:
 
     __slots__ = (
         "_added_filters", "_arrived", "_last_received_s", "_last_sent_s", "_needed", "_outgoing", "_partial",
-        "_ping_sent_s", "_readers", "_server_limits", "_subscribe_due", "_subscribing", "connection", "keep_alive_s",
-        "options", "publishes", "state", "statistics",
+        "_ping_sent_s", "_readers", "_server_limits", "_subscribe_due", "_subscribing", "_taken_over", "_unanswered",
+        "connection", "keep_alive_s", "options", "publishes", "state", "statistics",
     )  # fmt: skip
 
     def __init__(self, options: SessionOptions, statistics: Statistics) -> None:
@@ -73,6 +78,9 @@ class SessionCore:
         self.publishes = OutgoingPublishes()
         self._arrived: deque[Message] | None = None
         self._subscribing: dict[int, int] | None = None
+        self._taken_over = False
+        self._unanswered: tuple[int, float] | None = None
+        """Packet id of a SUBSCRIBE without its SUBACK, and when that was noticed."""
         self._added_filters: tuple[TopicFilter, ...] = ()
         self._subscribe_due = bool(options.subscriptions)
         self._server_limits = NO_LIMITS
@@ -115,13 +123,18 @@ class SessionCore:
         if self.state in (State.CONNECTING, State.CONNECTED):
             self._step(Step.END)
 
-    def lost(self) -> None:
-        """The byte stream is gone; what was in flight is kept for the next one."""
+    def lost(self, *, closed_by_peer: bool = False) -> None:
+        """The byte stream is gone; what was in flight is kept for the next one. ``closed_by_peer``: without a word."""
+        if closed_by_peer or self._taken_over:
+            # Perhaps another client has our id now. It may hold the same subscriptions, and then it hears in our place
+            # what is retained: so that is asked for as at first.
+            self._subscribe_due, self._taken_over = True, False
         self._step(Step.LOST)
         self._outgoing = None
         self._partial = None
         self._arrived = None
         self._subscribing = None
+        self._unanswered = None
         self._ping_sent_s = None
         self.publishes.disconnected()
 
@@ -227,8 +240,8 @@ class SessionCore:
         else:
             self._outgoing.append(frame)
 
-    def _next_packet_id(self) -> int:
-        packet_id = self.publishes.next_packet_id(self._subscribing or ())
+    def _next_packet_id(self, also_taken: Container[int] = ()) -> int:
+        packet_id = self.publishes.next_packet_id(also_taken or self._subscribing or ())
         if packet_id is None:
             raise QueueFull(f"{self.options.client_id}: all packet ids are in use: wait for acknowledgements")
         return packet_id
@@ -265,9 +278,9 @@ class SessionCore:
         if self.state is State.CONNECTED:
             self._subscribe(filters)
 
-    def _subscribe(self, filters: Sequence[TopicFilter]) -> None:
-        packet_id = self._next_packet_id()
-        frame = frames.encode_subscribe(packet_id, filters)
+    def _subscribe(self, filters: Sequence[TopicFilter], *, repeated: bool = False) -> None:
+        packet_id = self._next_packet_id(self.publishes.kept_packet_ids().union(self._subscribing or ()))
+        frame = frames.encode_subscribe(packet_id, filters, repeated=repeated)
         if len(frame) > self._server_limits.packet_size:
             raise PacketTooLarge(f"{self.options.client_id}: {len(filters)} filters in one SUBSCRIBE: give fewer")
         if self._subscribing is None:
@@ -288,7 +301,9 @@ class SessionCore:
             return
         message.acknowledged = True
         while arrived and arrived[0].acknowledged:
-            self._send(frames.encode_puback(arrived.popleft().packet_id))
+            first = arrived.popleft()
+            encode = frames.encode_puback if first.qos == 1 else frames.encode_pubrec
+            self._send(encode(first.packet_id))
         if not arrived:
             self._arrived = None
 
@@ -310,10 +325,14 @@ class SessionCore:
 
     def tick(self, now_s: float, *, reading: bool = True) -> list[Event]:
         """Keep the connection alive. A PINGREQ goes out when for one keep-alive nothing was sent or nothing came; the
-        connection is given up when half a keep-alive later nothing came still: after the 1.5 that the broker grants us.
+        connection is given up when half a keep-alive later nothing came still: after the 1.5 that the broker grants us. It
+        is given up, too, when a SUBSCRIBE has had no answer for SUBACK_LIMIT_S: nobody knows then whether we hear.
 
         ``reading`` is false while the owner does not read: then silence proves nothing.
         """
+        if self._is_deaf(now_s, reading):
+            detail = "no answer to a SUBSCRIBE: look whether something on the way drops packets"
+            return [self._end(ConnectionLost, detail)]
         deadline_s = self.next_deadline_s()
         if deadline_s is None or now_s < deadline_s:
             return []
@@ -325,6 +344,15 @@ class SessionCore:
         self.statistics.pings += 1
         self._send(frames.PINGREQ_FRAME)
         return []
+
+    def _is_deaf(self, now_s: float, reading: bool) -> bool:
+        if not self._subscribing or not reading or self.state is not State.CONNECTED:
+            self._unanswered = None
+            return False
+        oldest = next(iter(self._subscribing))
+        if self._unanswered is None or self._unanswered[0] != oldest:
+            self._unanswered = (oldest, now_s)
+        return now_s - self._unanswered[1] >= SUBACK_LIMIT_S
 
     # Bytes in
 
@@ -405,7 +433,7 @@ class SessionCore:
     def _read_connack(self, frame: bytes, events: list[Event]) -> None:
         reason_code = frames.read_connack_reason(frame)
         if reason_code != SUCCESS:
-            detail = f"the broker refused the connection: {describe(reason_code)}"
+            detail = f"the broker refused the connection: {describe_refusal(reason_code)}"
             events.append(self._end(ConnectRefused, detail, reason_code))
             return
         packet = frames.decode(frame)
@@ -416,9 +444,11 @@ class SessionCore:
         self.keep_alive_s = self.options.keep_alive_s if packet.server_keep_alive is None else packet.server_keep_alive
         events.append(Connected(packet.session_present))
         filters = (*self.options.subscriptions, *self._added_filters)
-        if filters and (self._subscribe_due or not packet.session_present):
-            self._subscribe_due = True
-            self._subscribe(filters)
+        if filters:
+            try:
+                self._subscribe(filters, repeated=not self._subscribe_due)
+            except PacketTooLarge as error:
+                events.append(self._end(ConnectionLost, f"it takes no packet as long as our SUBSCRIBE: {error}"))
 
     def _read_publish(self, frame: bytes, events: list[Event]) -> None:
         packet = frames.decode(frame)
@@ -428,12 +458,13 @@ class SessionCore:
             raise Violation(TOPIC_ALIAS_INVALID, "a topic alias, though we allow none")
         if "+" in topic or "#" in topic or "\0" in topic:
             raise Violation(MALFORMED_PACKET, "a PUBLISH to a topic with a wildcard or NUL")
-        if packet_id == 0 or packet.qos == mqtt5.QoS.EXACTLY_ONCE:
+        exactly_once = packet.qos == mqtt5.QoS.EXACTLY_ONCE
+        if packet_id == 0 or (exactly_once and not self._takes_exactly_once):
             raise Violation(PROTOCOL_ERROR, "a PUBLISH of QoS 2, which no subscription asks for, or with packet id 0")
         message = Message(
             topic=topic,
             payload=packet.payload,
-            qos=0 if packet_id is None else 1,
+            qos=0 if packet_id is None else 2 if exactly_once else 1,
             retain=packet.retain,
             duplicate=packet.duplicate,
             properties=packet.user_properties,
@@ -460,6 +491,15 @@ class SessionCore:
     def _read_puback(self, frame: bytes, events: list[Event]) -> None:
         self._settle(*frames.read_puback(frame), events)
 
+    def _read_pubrel(self, frame: bytes, events: list[Event]) -> None:  # noqa: ARG002 - a reader
+        if not self._takes_exactly_once:
+            raise Violation(PROTOCOL_ERROR, "a PUBREL, though no subscription asks for QoS 2")
+        self._send(frames.encode_pubcomp(frames.read_pubrel(frame)))
+
+    @property
+    def _takes_exactly_once(self) -> bool:
+        return any(one.qos > 1 for one in (*self.options.subscriptions, *self._added_filters))
+
     def _read_suback(self, frame: bytes, events: list[Event]) -> None:
         packet_id, reason_codes = frames.read_suback(frame)
         count = self._subscribing.pop(packet_id, None) if self._subscribing is not None else None
@@ -478,6 +518,7 @@ class SessionCore:
 
     def _read_disconnect(self, frame: bytes, events: list[Event]) -> None:
         reason_code = frames.read_disconnect_reason(frame)
+        self._taken_over = reason_code == SESSION_TAKEN_OVER
         detail = f"the broker ended the connection: {describe(reason_code)}"
         events.append(self._end(ConnectionLost, detail, reason_code))
 
@@ -492,6 +533,7 @@ _READERS: Final[dict[State, dict[int, _Reader]]] = {
     State.CONNECTED: {
         frames.PUBLISH: SessionCore._read_publish,
         frames.PUBACK: SessionCore._read_puback,
+        frames.PUBREL: SessionCore._read_pubrel,
         frames.SUBACK: SessionCore._read_suback,
         frames.PINGRESP: SessionCore._read_pingresp,
         frames.DISCONNECT: SessionCore._read_disconnect,

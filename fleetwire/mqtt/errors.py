@@ -5,6 +5,7 @@ MqttError                 reason_code: the peer's or our MQTT reason code, if th
 ├── ConnectFailed         no MQTT connection came about: network, timeout, or the peer is no broker
 ├── ConnectRefused        the broker said no in its CONNACK
 ├── ConnectionLost        an established connection ended; what was in flight may have been taken
+│   └── ConnectionClosed  the broker ended it without a word
 ├── ProtocolViolation     we ended the connection because the peer broke the standard
 ├── NotConnected          a QoS 0 publish without a connection: nothing was sent
 ├── NotSupported          the broker announced that it does not do this: nothing was sent
@@ -48,6 +49,10 @@ class ConnectRefused(MqttError):
 
 class ConnectionLost(MqttError):
     """An established connection ended; what was in flight may have been taken by the broker."""
+
+
+class ConnectionClosed(ConnectionLost):
+    """The broker ended an established connection, and said no DISCONNECT before."""
 
 
 class ProtocolViolation(MqttError):

@@ -19,6 +19,7 @@ from fleetwire.mqtt.values import SessionOptions, TopicFilter, Will
 CONNACK: Final = 2
 PUBLISH: Final = 3
 PUBACK: Final = 4
+PUBREL: Final = 6
 SUBACK: Final = 9
 PINGRESP: Final = 13
 DISCONNECT: Final = 14
@@ -29,12 +30,13 @@ LARGEST_PAYLOAD: Final = 1 << 27
 PINGREQ_FRAME: Final = b"\xc0\x00"
 _DUPLICATE_FLAG: Final = 0x08
 _KNOWN_REASON: Final = 0x80
-_QOS: Final = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
+_QOS: Final = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 _RETAIN_HANDLING: Final = (
     mqtt5.RetainHandling.SEND_ALWAYS,
     mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
     mqtt5.RetainHandling.SEND_NEVER,
 )
+_IF_NEW: Final = 1
 
 
 class Violation(Exception):
@@ -88,6 +90,13 @@ def _body(frame: bytes) -> int:
 def _decode_with_any_reason(frame: bytes, position: int) -> None:
     """Check all of a frame but its reason codes: they stand at ``position`` for one byte, and may be unknown to us."""
     decode(frame[:position] + bytes((_KNOWN_REASON,)) + frame[position + 1 :])
+
+
+def read_pubrel(frame: bytes) -> int:
+    """Packet id of a PUBREL (3.6); raises Violation."""
+    packet = decode(frame)
+    assert isinstance(packet, mqtt5.PubRelPacket)
+    return packet.packet_id
 
 
 def read_puback(frame: bytes) -> tuple[int, int]:
@@ -157,8 +166,9 @@ def _encode_will(will: Will) -> mqtt5.Will:
     )
 
 
-def encode_subscribe(packet_id: int, filters: Sequence[TopicFilter]) -> bytes:
-    """A SUBSCRIBE (3.8)."""
+def encode_subscribe(packet_id: int, filters: Sequence[TopicFilter], *, repeated: bool = False) -> bytes:
+    """A SUBSCRIBE (3.8). ``repeated``: of a subscription that stands retained messages are not asked for again (3.8.3.1)."""
+    at_least = _IF_NEW if repeated else 0
     return mqtt5.SubscribePacket(
         packet_id,
         [
@@ -167,7 +177,7 @@ def encode_subscribe(packet_id: int, filters: Sequence[TopicFilter]) -> bytes:
                 max_qos=_QOS[one.qos],
                 no_local=one.no_local,
                 retain_as_published=one.retain_as_published,
-                retain_handling=_RETAIN_HANDLING[one.retain_handling],
+                retain_handling=_RETAIN_HANDLING[max(one.retain_handling, at_least)],
             )
             for one in filters
         ],
@@ -206,6 +216,16 @@ def encode_publish(  # noqa: PLR0917 - the hot path, see SessionCore.publish
 def encode_puback(packet_id: int) -> bytes:
     """A PUBACK (3.4) that says success."""
     return b"\x40\x02" + packet_id.to_bytes(2, "big")
+
+
+def encode_pubrec(packet_id: int) -> bytes:
+    """A PUBREC (3.5) that says success."""
+    return b"\x50\x02" + packet_id.to_bytes(2, "big")
+
+
+def encode_pubcomp(packet_id: int) -> bytes:
+    """A PUBCOMP (3.7) that says success."""
+    return b"\x70\x02" + packet_id.to_bytes(2, "big")
 
 
 def encode_disconnect(reason_code: int) -> bytes:

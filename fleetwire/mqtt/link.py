@@ -17,8 +17,9 @@ import random as random_module
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+from fleetwire.dialling import Dialler
 from fleetwire.mqtt.errors import ConnectFailed, MqttError
 from fleetwire.mqtt.session import Phase, Session, SessionHandler
 from fleetwire.mqtt.statistics import Statistics
@@ -64,7 +65,10 @@ class SessionGroup:
         self.wheel: Wheel[Session] = Wheel(_TICK_S, self.now_s())
         self._sessions: set[Session] = set()
         self._queue: deque[Session] = deque()
+        self._dialler = Dialler(endpoint.host, endpoint.port)
         self._dialling: dict[Session, asyncio.Task[None]] = {}
+        self._peers: dict[Session, tuple[Any, ...]] = {}
+        """Which of the broker's addresses a session waits at for its CONNACK, where the broker may have several."""
         self._dirty: list[Session] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_due_s = 0.0
@@ -124,8 +128,11 @@ class SessionGroup:
         """Let go of a session that rests."""
         self._sessions.discard(session)
 
-    def free_slot(self) -> None:
-        """A session has left the way between dialling and CONNACK."""
+    def free_slot(self, session: Session, *, accepted: bool) -> None:
+        """A session has left the way between dialling and CONNACK; where it was not accepted, another address may do."""
+        peer = self._peers.pop(session, None)
+        if peer is not None and not accepted:
+            self._dialler.avoid(peer)
         self._free_slots += 1
         self._dial_next()
 
@@ -184,12 +191,9 @@ class SessionGroup:
             self._dialling[session] = self._loop.create_task(self._dial(session), name=name)
 
     async def _dial(self, session: Session) -> None:
-        endpoint = self.endpoint
         try:
             async with asyncio.timeout(self.connect_timeout_s):
-                transport, _ = await self._loop.create_connection(
-                    lambda: _NOBODY, endpoint.host, endpoint.port, ssl=endpoint.tls
-                )
+                transport, _ = await self._dialler.connection(lambda: _NOBODY, self.endpoint.tls)
         except (OSError, UnicodeError) as error:
             self._dialling.pop(session, None)
             session.dial_failed(self._dial_error(session, error))
@@ -198,6 +202,8 @@ class SessionGroup:
         if transport.is_closing():
             session.dial_failed(ConnectFailed(f"{self.where(session)}: the peer closed the connection at once"))
         else:
+            if not self._dialler.is_literal:
+                self._peers[session] = transport.get_extra_info("peername")
             session.attach(transport)
 
     def _dial_error(self, session: Session, error: Exception) -> ConnectFailed:

@@ -16,6 +16,8 @@ from fleetwire.mqtt import frames
 _Waiting: TypeAlias = tuple[int, object, bytes]
 
 _LARGEST_PACKET_ID: Final = 65_535
+_KEPT_FREE: Final = 64
+"""Packet ids that publishes leave to SUBSCRIBEs: a session whose publishes took all of them could not subscribe again."""
 
 
 class OutgoingPublishes:
@@ -49,6 +51,10 @@ class OutgoingPublishes:
     def can_send(self) -> bool:
         """Whether a new one may be sent at once, ahead of nobody."""
         return self._window > 0 and not self._waiting and not self.paused
+
+    def kept_packet_ids(self) -> set[int]:
+        """Those of publishes that wait to be sent again under their old one."""
+        return {packet_id for packet_id, _, _ in self._waiting or () if packet_id}
 
     def next_packet_id(self, also_taken: Container[int]) -> int | None:
         """A packet id that neither a publish in flight nor ``also_taken`` uses; None when there is none."""
@@ -96,7 +102,7 @@ class OutgoingPublishes:
 
     def connected(self, receive_maximum: int, *, session_present: bool) -> None:
         """A connection that takes ``receive_maximum`` at once; without the old session nothing is a duplicate."""
-        self._window = receive_maximum
+        self._window = min(receive_maximum, _LARGEST_PACKET_ID - _KEPT_FREE)
         if not session_present and self._waiting:
             self._waiting = deque(
                 (packet_id, token, frames.with_duplicate_flag(frame, False))

@@ -9,6 +9,7 @@ DISCONNECT_WITH_WILL: Final = 0x04
 NO_MATCHING_SUBSCRIBERS: Final = 0x10
 MALFORMED_PACKET: Final = 0x81
 PROTOCOL_ERROR: Final = 0x82
+SESSION_TAKEN_OVER: Final = 0x8E
 TOPIC_ALIAS_INVALID: Final = 0x94
 PACKET_TOO_LARGE: Final = 0x95
 
@@ -57,8 +58,22 @@ NAMES: Final[dict[int, str]] = {
     0xA2: "wildcard subscriptions not supported",
 }
 
+RETURN_CODES_3: Final[dict[int, str]] = {
+    0x01: NAMES[0x01],
+    0x02: "client identifier rejected (the answer of an MQTT 3 broker)",
+    0x03: "server unavailable (the answer of an MQTT 3 broker)",
+    0x04: "bad user name or password (the answer of an MQTT 3 broker)",
+    0x05: "not authorized (the answer of an MQTT 3 broker)",
+}
+"""What a CONNACK of MQTT 3.1.1 (3.2.2.3) refuses with; in one of MQTT 5 none of these numbers stands."""
+
 #: Refusals that no waiting can heal. A wrong password is not among them: in a lab it is a fault that gets healed.
-FINAL_REFUSALS: Final[frozenset[int]] = frozenset({0x01, 0x84, 0x85, 0x8C, 0x9D})
+FINAL_REFUSALS: Final[frozenset[int]] = frozenset({0x01, 0x02, 0x84, 0x85, 0x8C, 0x9D})
+
+
+def describe_refusal(reason_code: int) -> str:
+    """The code of a CONNACK that refuses, of either version, and its name."""
+    return f"0x{reason_code:02X} {RETURN_CODES_3.get(reason_code) or NAMES.get(reason_code, 'unknown reason code')}"
 
 
 def describe(reason_code: int) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from fleetwire.mqtt.core import SessionCore
-from fleetwire.mqtt.errors import ConnectFailed, ConnectionLost, ConnectRefused, MqttError
+from fleetwire.mqtt.errors import ConnectFailed, ConnectionClosed, ConnectionLost, ConnectRefused, MqttError
 from fleetwire.mqtt.events import Connected, Ended, Event, Published, Subscribed
 from fleetwire.mqtt.reason_codes import FINAL_REFUSALS
 from fleetwire.mqtt.values import Message, SessionOptions, TopicFilter, Will
@@ -147,7 +147,7 @@ class Session(asyncio.Protocol):
             self._mark()
 
     def subscribe(self, *filters: TopicFilter) -> None:
-        """Add subscriptions; they are made again whenever the broker has lost the session."""
+        """Add subscriptions; they are made again at every connect."""
         self._core.subscribe(filters)
         self._mark()
 
@@ -210,7 +210,7 @@ class Session(asyncio.Protocol):
         """Go to another phase; the slot for dialling is given back when the session no longer needs it."""
         left, self.phase = self.phase, phase
         if left in _HOLDS_A_SLOT and phase not in _HOLDS_A_SLOT:
-            self._group.free_slot()
+            self._group.free_slot(self, accepted=phase is Phase.OPEN)
 
     def attach(self, transport: asyncio.Transport) -> None:
         """Take a fresh connection from the group and say CONNECT."""
@@ -342,13 +342,14 @@ class Session(asyncio.Protocol):
             reason = "was closed by the peer" if exc is None else f"broke: {exc}"
             where = self._group.where(self)
             if self.phase is Phase.OPEN:
-                error = ConnectionLost(f"{where}: the connection {reason}; it is made again")
+                kind = ConnectionClosed if exc is None else ConnectionLost
+                error = kind(f"{where}: the connection {reason}; it is made again")
             else:
-                hint = "no MQTT 5 broker, or one with a connection limit"
+                hint = "it has a connection limit, wants TLS (mqtts://), or is no MQTT 5 broker"
                 error = ConnectFailed(f"{where}: the connection {reason} before a CONNACK: {hint}")
         self._transport = None
         self._reading = True
-        self._core.lost()
+        self._core.lost(closed_by_peer=isinstance(error, ConnectionClosed))
         self._group.wheel.clear(self)
         self._ended(error)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from fleetwire.mqtt.contested_ids import ContestedIds
 from fleetwire.mqtt.errors import ConnectFailed, ConnectionLost, ConnectRefused, MqttError
 from fleetwire.mqtt.link import Session, SessionGroup
 from fleetwire.mqtt.reason_codes import describe
@@ -32,7 +34,8 @@ class StageClient:
 
     Entering waits at most ``ready_timeout_s`` for the connection and raises its last error then; a refusal ends the
     wait at once. With ``ready_timeout_s=None`` it does not wait: see ``connected``. ``on_disconnected`` hears of every
-    loss and failure, and the session reconnects by itself; ``on_connected`` hears whether the broker remembered it.
+    loss and failure, and the session reconnects by itself; ``on_connected`` hears whether the broker remembered it, and
+    ``on_subscribed`` whether it has granted all that was asked for, which is done at every connect.
     Run ``until_useless`` as a task that ends the stage: a session may be refused for good long after it was ready.
     """
 
@@ -47,11 +50,15 @@ class StageClient:
         ready_timeout_s: float | None = 10.0,
         connect_timeout_s: float = 5.0,
         on_connected: Callable[[bool], None] | None = None,
+        on_subscribed: Callable[[bool], None] | None = None,
         on_disconnected: Callable[[MqttError], None] | None = None,
     ) -> None:
         self.connected = asyncio.Event()
         self.subscribed = asyncio.Event()
         self.unhandled = 0
+        self.refusal = ""
+        """Which subscription the broker refused the last time, and with what code; empty: none."""
+        self._contested = ContestedIds()
         self._endpoint = endpoint
         self._options = options
         self._will = will
@@ -59,6 +66,7 @@ class StageClient:
         self._ready_timeout_s = ready_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._told_connected = on_connected
+        self._told_subscribed = on_subscribed
         self._told_disconnected = on_disconnected
         self._routes: RoutingTable[MessageHandler] = RoutingTable()
         self._filters: list[TopicFilter] = []
@@ -167,6 +175,11 @@ class StageClient:
         return "" if self.connected.is_set() else str(self._last_error or f"{self._who}: not connected yet")
 
     @property
+    def contested(self) -> str:
+        """What speaks for another client that uses this client id now; empty: nothing."""
+        return self._contested.words(time.monotonic())
+
+    @property
     def paused(self) -> bool:
         """Whether it reads nothing, because ``backlog_limit`` messages are held."""
         return self._paused
@@ -268,12 +281,19 @@ class StageClient:
     def on_subscribed(self, _session: Session, reason_codes: tuple[int, ...]) -> None:
         """Callback of the session."""
         refused = [code for code in reason_codes if code >= 0x80]
-        if not refused:
+        self.refusal = ""
+        if refused:
+            self._subscription_refused(refused)
+        else:
             self.subscribed.set()
-            return
+        if self._told_subscribed is not None:
+            self._told_subscribed(not refused)
+
+    def _subscription_refused(self, refused: list[int]) -> None:
         names = ", ".join(describe(code) for code in refused)
         patterns = ", ".join(topic_filter.pattern for topic_filter in self._filters)
         detail = f"the broker refuses a subscription with {names}; allow this client to read {patterns}"
+        self.refusal = detail
         _logger.error("%s: %s", self._who, detail)
         self._is_useless(ConnectFailed(f"{self._who}: {detail}", reason_code=refused[0]))
 
@@ -283,6 +303,7 @@ class StageClient:
         self.subscribed.clear()
         self._paused = False
         self._last_error = error
+        self._contested.lost(self._options.client_id, error, time.monotonic())
         _logger.warning("%s", error)
         if isinstance(error, ConnectRefused) and self._refused is not None and not self._refused.done():
             self._refused.set_result(error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 import msgspec
 
+from fleetwire.host_port import host_in, host_port
 from fleetwire.mqtt.errors import InvalidEndpoint
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -28,7 +29,7 @@ class Endpoint:
 
         ``tls`` replaces the system's trust store for ``mqtts``. Raises :class:`InvalidEndpoint` with one line.
         """
-        hint = "write mqtt://host:port or mqtts://host:port"
+        hint = "write mqtt://host:port or mqtts://host:port, an IPv6 address in brackets"
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -44,16 +45,21 @@ class Endpoint:
             tls = tls or ssl.create_default_context()
         elif tls is not None:
             raise InvalidEndpoint(f"broker URL {url!r} asks for no TLS, but a TLS context was given: use mqtts://")
-        return cls(host=parts.hostname, port=port or _DEFAULT_PORTS[parts.scheme], tls=tls)
+        return cls(host=host_in(parts), port=port or _DEFAULT_PORTS[parts.scheme], tls=tls)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host_port(self.host, self.port)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicFilter:
-    """One subscription; ``qos`` is at most 1, so that the broker never sends QoS 2."""
+    """One subscription; ``qos`` is at most 1, so that the broker never sends QoS 2 (but see EveryQosFilter).
+
+    ``retain_handling`` (MQTT 5, 3.8.3.1) is that of the first SUBSCRIBE; when a later connection repeats it, it is 1 at
+    least, so that retained messages come again only where the server no longer had the subscription.
+    """
+
+    largest_qos: ClassVar[int] = 1
 
     pattern: str
     qos: int = 1
@@ -62,8 +68,20 @@ class TopicFilter:
     retain_handling: int = 0
 
     def __post_init__(self) -> None:
-        if self.qos not in (0, 1) or self.retain_handling not in (0, 1, 2):
-            raise ValueError(f"filter {self.pattern!r}: QoS is 0 or 1, retain handling 0, 1 or 2")
+        if not 0 <= self.qos <= self.largest_qos or self.retain_handling not in (0, 1, 2):
+            raise ValueError(f"filter {self.pattern!r}: QoS is 0 to {self.largest_qos}, retain handling 0, 1 or 2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EveryQosFilter(TopicFilter):
+    """One subscription of an observer, who is to see the QoS as it was sent.
+
+    For sessions that end with their connection (no expiry): what a broker sends again after a reconnect is not told
+    from what is new, so that exactly once becomes at least once.
+    """
+
+    largest_qos: ClassVar[int] = 2
+    qos: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import msgspec
 
 from fleetwire.clock import now_ms
 from fleetwire.errors import FleetError, SettingsError
+from fleetwire.nearest_word import meant
 from storefleet.bench import connect, hop, latency, pipeline, publish, recovery
 from storefleet.bench.crew import Crew
 from storefleet.bench.goals import GOALS
@@ -68,7 +69,7 @@ def choose(only: Sequence[str]) -> list[str]:
     """The parts that are meant, in the table's order; raises SettingsError for a name that is none."""
     for name in only:
         if name not in PARTS:
-            raise SettingsError(f"--only {name!r}: no such part; there are {', '.join(PARTS)}")
+            raise SettingsError(f"--only {name!r}: no such part; {meant(name, PARTS)}")
     return [name for name in PARTS if not only or name in only]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ import msgspec
 from fleetwire.errors import FleetError
 from storefleet import broker as broker_module
 from storefleet.bench.interrupts import Interrupts
+from storefleet.own_python import own_process
 from storefleet.ports import Ports
 from storefleet.process_identity import identify
 
@@ -45,8 +45,10 @@ class Crew:
         # Mosquitto started by root drops to its own user and must still reach its configuration.
         self.folder.chmod(0o755)
         with self._interrupts.held():
+            guardian = own_process("storefleet.guardian")
             self._guardian = subprocess.Popen(
-                [sys.executable, "-P", "-m", "storefleet.guardian"],
+                guardian.command,
+                env=guardian.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -103,8 +105,10 @@ class Crew:
 
     def work(self, worker: str, task: Mapping[str, object], *, timeout_s: float) -> dict[str, Any]:
         """Give a worker its task in a process of its own and wait for its result. Raises FleetError."""
-        command = [sys.executable, "-P", "-m", f"storefleet.bench.workers.{worker}"]
-        process = self._start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        own = own_process(f"storefleet.bench.workers.{worker}")
+        process = self._start(
+            own.command, env=own.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         output, error = self._finish(process, msgspec.json.encode(task), worker, timeout_s)
         if process.returncode:
             raise FleetError(f"worker {worker} ended with status {process.returncode}: {_last_line(error)}")

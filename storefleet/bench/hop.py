@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import secrets
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from statistics import median
@@ -27,6 +25,7 @@ from storefleet.bench.report import Figure, percentile, spread
 from storefleet.bench.round_trips import round_trips_ms
 from storefleet.control_server import ControlServer
 from storefleet.lab_options import descriptor_limit, require_descriptors, terminals_that_fit
+from storefleet.own_python import own_process
 from storefleet.ports import Ports
 from storefleet.stage_credentials import credential_file
 
@@ -108,7 +107,8 @@ async def _chaos(broker_port: int, hop_port: int, crew: Crew) -> AsyncIterator[C
     credential = str(credential_file(crew.folder, "chaos", 1))
     settings = StageSettings(stage="chaos", control=address, token_file=credential, options=json.dumps({"hops": [hop]}))
     try:
-        with crew.running([sys.executable, "-P", "-m", "chaos"], environment={**os.environ, **settings.environment()}):
+        own = own_process("chaos")
+        with crew.running(own.command, environment={**own.environment, **settings.environment()}):
             await _until_ready(control)
             yield control
     finally:

@@ -12,7 +12,8 @@ import typer
 from storefleet.command_output import SECOND_INTERRUPT, fail, out
 from storefleet.conductor import Stopped
 from storefleet.live import PlainDisplay
-from storefleet.plan import check_runs_folder, read_rate
+from storefleet.plan import check_runs_folder
+from storefleet.quantities import read_rate
 from storefleet.soak.entry import run_script
 from storefleet.soak.interrupted import end_in_order
 from storefleet.soak.order import LEAST_MINUTES, Order

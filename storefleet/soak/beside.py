@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from storefleet.own_python import own_process
+
 NAP_S: Final = 0.05
 STANDSTILL_S: Final = 0.5
 """The lab notes its own from the same length on (:attr:`storefleet.observatory.Observatory.STALL_FLOOR_MS`)."""
@@ -54,9 +56,11 @@ class Beside:
 
     def __enter__(self) -> Self:
         with self._seen.open("wb") as seen:
-            command = [sys.executable, "-P", "-m", "storefleet.soak.beside"]
+            own = own_process("storefleet.soak.beside")
             self._processes.append(
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=seen, start_new_session=True)
+                subprocess.Popen(
+                    own.command, env=own.environment, stdin=subprocess.DEVNULL, stdout=seen, start_new_session=True
+                )
             )
         return self
 

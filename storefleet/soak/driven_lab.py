@@ -7,7 +7,6 @@ happens to whoever drives it, :meth:`DrivenLab.end` leaves nothing of it running
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from fleetwire.errors import ControlError, FleetError
 from storefleet import home
 from storefleet.cleaning import give_way
 from storefleet.control_client import ask_lab
+from storefleet.own_python import own_process
 from storefleet.process_identity import ProcessIdentity, end_all
 from storefleet.processes import recorded
 from storefleet.verdict.machine import LAB_PROCESS, Stall
@@ -80,7 +80,7 @@ class DrivenLab:
 
     async def up(self, options: Sequence[str]) -> None:
         """Bring it up with options of ``storefleet up``, and wait until it is ready; raises FleetError with its words."""
-        await self._bring_up("--name", self.name, "--runs", str(self._runs), *options)
+        await self._bring_up("--name", self.name, "--runs", str(self._runs), "--keep", "all", *options)
         self.run_folder = Path(home.read_json(home.lab_folder(self.name) / "lab.json")["run_folder"])
 
     async def take_up_again(self) -> None:
@@ -124,8 +124,10 @@ class DrivenLab:
 
     async def command(self, *words: str) -> tuple[int, str, str]:
         """Exit status, output and errors of a command of ours; whoever is stopped meanwhile stops it, in order."""
+        own = own_process("storefleet", *words)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "storefleet", *words),
+            *own.command,
+            env=own.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

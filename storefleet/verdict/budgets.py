@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from fleetwire.errors import SettingsError
+from fleetwire.nearest_word import nearest
 from storefleet.verdict.result import BudgetAccount, Invalid, Unknown, Verdict, invalid, unknown
 
 LARGEST_BUDGET: Final = 1_000_000_000
@@ -95,9 +96,13 @@ def read_budgets(texts: Iterable[str], option: str = "--allow") -> dict[str, int
 
 def _pair(text: str, option: str) -> tuple[str, int]:
     name, separator, number = text.partition("=")
-    if not separator or not number.strip().isdecimal() or len(number) > len(str(LARGEST_BUDGET)):
+    if not separator or not _is_number(number.strip()) or len(number) > len(str(LARGEST_BUDGET)):
         raise SettingsError(f"{option} {text!r}: expected NAME=NUMBER, such as healed=0; names: {', '.join(BUDGETS)}")
     return name.strip(), int(number)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def check_budgets(values: Mapping[str, object], option: str = "allow") -> dict[str, int]:
@@ -106,7 +111,9 @@ def check_budgets(values: Mapping[str, object], option: str = "allow") -> dict[s
     for given, number in values.items():
         name = given.replace("_", "-")
         if name not in BUDGETS:
-            raise SettingsError(f"{option} {given[:80]!r}: no such budget; there are {', '.join(BUDGETS)}")
+            near = nearest(name, BUDGETS)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise SettingsError(f"{option} {given[:80]!r}: no such budget; there are {', '.join(BUDGETS)}{hint}")
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= LARGEST_BUDGET:
             raise SettingsError(f"{option} {name}={number!r}: expected a whole number from 0 to {LARGEST_BUDGET:,}")
         result[name] = number

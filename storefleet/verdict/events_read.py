@@ -16,6 +16,7 @@ from fleetwire.identity import Key
 from fleetwire.packed_times import END_OF_TIME_MS, unpacked_times
 from fleetwire.possible import require_ordered
 from fleetwire.witness import ViewRead
+from storefleet.verdict.packed_file import read_evidence
 from storefleet.verdict.run_format import READS_FORMAT, RUN_VERSION
 from storefleet.verdict.views import rows_that_do_not_fit
 
@@ -49,7 +50,7 @@ def events_read(path: Path, views: Collection[str], keys: Collection[Key]) -> di
     """By key, what these views say; nothing where there were no final reads, or they cannot be read."""
     result: dict[Key, list[Found]] = {}
     try:
-        file = msgspec.json.decode(path.read_bytes(), type=_File)
+        file = msgspec.json.decode(read_evidence(path), type=_File)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return result
     if file.format != READS_FORMAT or file.version > RUN_VERSION:

@@ -69,6 +69,7 @@ def example(history: History, judged: Judged, places: Places, *, name: str, sour
     return Example(
         name=key_text(source, sequence),
         view=view.view if view else "",
+        guest=history.ledger is not None and source not in history.ledger.sources,
         expected=_expected(ledger, sequence),
         found=_found(ledger, view, name, source, sequence),
         places=address,

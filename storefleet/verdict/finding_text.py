@@ -20,6 +20,7 @@ _MEANINGS: Final = {
     "unknown": "no failure proven, evidence incomplete",
 }
 FIELDS_SHOWN: Final = 3
+GUEST: Final = "a guest's: no terminal of this fleet has that name"
 
 
 class _Ends(NamedTuple):
@@ -164,6 +165,8 @@ def _of_key(finding: Finding, key: Example) -> Iterator[str]:
         came = f" {clock(key.first_seen_at_ms)}" if finding.code == "unexpected" and key.first_seen_at_ms else ""
         seen = "" if finding.code == "unexpected" else _at(key)
         yield f"{near} {key.last_seen}{seen}, {far} {key.first_missing}{came}"
+        if key.guest:
+            yield GUEST
         yield from (f"{one.path}: expected {one.expected}, found {one.found}" for one in key.fields[:FIELDS_SHOWN])
         if finding.code == "corrupted" and not key.fields:
             yield f"expected {key.expected}, found {key.found}"

@@ -35,6 +35,7 @@ from storefleet.verdict.result import (
 )
 
 MEANWHILE_LIMIT: Final = 3
+BY_HAND: Final = "its terminal has sent no such event: it was sent by hand, or by a client of yours"
 PLACE_LIMIT: Final = 8
 """So many places of one finding are told apart."""
 
@@ -367,7 +368,8 @@ def _dead_letters(found: Found, code: str) -> Iterator[Finding]:
 
 def _letter_key(letter: LetterAccount) -> Example:
     said = f"{letter.reason}: {letter.detail}" if letter.detail else letter.reason
-    return Example(name=letter.key, found=f"dead letter of {letter.stage}, {said}", fields=letter.fields)
+    by_hand = f"; {BY_HAND}" if letter.by_hand else ""
+    return Example(name=letter.key, found=f"dead letter of {letter.stage}, {said}{by_hand}", fields=letter.fields)
 
 
 def _place_of_letters(found: Found, stage: str, reason: str, count: int, time: Time) -> FindingPlace:

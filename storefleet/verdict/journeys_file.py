@@ -23,6 +23,7 @@ from fleetwire.envelope import MAXIMUM_ATTEMPT
 from fleetwire.packed_times import END_OF_TIME_MS
 from fleetwire.possible import LARGEST_NUMBER
 from fleetwire.witness import Step
+from storefleet.verdict.packed_file import evidence_bytes, read_evidence
 
 JOURNEYS_FILE_NAME: Final = "journeys.json"
 SIZE_LIMIT_BYTES: Final = 512 * 1024 * 1024
@@ -40,10 +41,10 @@ _decode_step = msgspec.json.Decoder(Step).decode
 def read_journeys(path: Path, keys: Collection[str]) -> Journeys:
     """What the file says of these keys; nothing where there is none, or none that can be read."""
     try:
-        if path.stat().st_size > SIZE_LIMIT_BYTES:
+        if evidence_bytes(path) > SIZE_LIMIT_BYTES:
             _log.warning("%s is larger than %d bytes, and is not read", path, SIZE_LIMIT_BYTES)
             return {}
-        processes = _decode_level(path.read_bytes())
+        processes = _decode_level(read_evidence(path))
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return {process: steps for process, raw in processes.items() if (steps := _steps(raw, keys))}

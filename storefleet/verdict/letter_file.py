@@ -21,6 +21,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
+from storefleet.verdict.packed_file import open_evidence
+
 LETTERS_FORMAT: Final = "storefleet-letters"
 LETTERS_VERSION: Final = 1
 LETTERS_FILE_NAME: Final = "letters.jsonl"
@@ -119,7 +121,7 @@ _LETTER_BEGINS: Final = b'{"at_ms":'
 def read_letters(path: Path) -> Letters | None:
     """What the file holds; None where there is none, or none of ours. A torn line makes it a lower bound."""
     try:
-        with path.open("rb") as file:
+        with open_evidence(path) as file:
             head = _decode_other(file.readline(LINE_LIMIT_BYTES))
             if head.format != LETTERS_FORMAT or head.version > LETTERS_VERSION:
                 return None

@@ -26,6 +26,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from fleetwire.dead_letters import printable
 from fleetwire.errors import BadPayload
@@ -55,6 +56,8 @@ EXPLAINS: Final[dict[str, frozenset[str]]] = {}
 """Command or type of fault -> the reasons of the dead letters that it leads to. None of those that exist leads to any."""
 POSTING_STAGES: Final = ("parm", "sync_stage", "poseidon")
 """Stages that post what they count as rejected; the others have no broker, or post nothing."""
+TERMINAL_EVENTS: Final = "/terminal/transaction/"
+"""Within every topic on which a terminal's events come."""
 BODY: Final = ("type", "time", "business_day_date", "data")
 _NOBODY: Final = SourceLedger()
 
@@ -163,6 +166,12 @@ class Explainer:
             return True
         return letter.content in (planted.hex(), ledger.hash_of(number).hex())
 
+    def by_hand(self, letter: Letter) -> bool:
+        """Whether it came as a terminal's event that no terminal has sent: those have their keys, by the ledger."""
+        if TERMINAL_EVENTS not in letter.topic:
+            return False
+        return letter.sequence is None or letter.sequence not in self._sources.get(letter.source, _NOBODY).sequences
+
     def differences(self, letter: Letter) -> list[FieldDifference]:
         """What the message says beside what the terminal sent, where both are known."""
         if letter.sequence is None:
@@ -189,8 +198,8 @@ def _sort_out(judgement: LetterJudgement, explainer: Explainer, letters: Iterabl
             last_ms[kind] = letter.at_ms
     for kind, count in list(against.items())[:NAMED_LETTER_LIMIT]:
         letter = first[kind]
-        fields = explainer.differences(letter)
-        judgement.letters.append(_account(letter, count, fields, last_ms[kind]))
+        account = _account(letter, count, explainer.differences(letter), last_ms[kind])
+        judgement.letters.append(replace(account, by_hand=explainer.by_hand(letter)))
     judgement.letters += [
         LetterAccount(stage=stage, reason=reason, explained_by=explanation, count=count)
         for (stage, reason, explanation), count in sorted(explained.items())

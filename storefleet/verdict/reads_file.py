@@ -15,6 +15,7 @@ from msgspec import Meta
 from fleetwire.errors import BadPayload
 from fleetwire.identity import MAXIMUM_SEQUENCE, Key
 from fleetwire.packed_times import END_OF_TIME_MS
+from fleetwire.plain_words import plain
 from fleetwire.possible import Impossible, require_ordered
 from storefleet.verdict.run_format import READS_FORMAT, FinalRead, Reads
 from storefleet.verdict.views import rows_that_do_not_fit
@@ -42,7 +43,7 @@ def read_views(path: Path, content: bytes, notes: list[tuple[str, str]]) -> Read
         if len(file.views) > VIEW_LIMIT:
             raise Impossible(f"it names {len(file.views):,} views")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        notes.append(("read_broken", f"{path.name}: {error}"))
+        notes.append(("read_broken", f"{path.name}: {plain(error)}"))
         return reads
     reads.told_until_row, reads.witnessed_bytes = file.told_until_row, file.witnessed_bytes
     for view, raw in file.views.items():
@@ -50,7 +51,7 @@ def read_views(path: Path, content: bytes, notes: list[tuple[str, str]]) -> Read
             read = msgspec.json.decode(raw, type=FinalRead)
             _require_possible(read)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadPayload) as error:
-            notes.append(("read_broken", f"{view[:80]}: {error}"))
+            notes.append(("read_broken", f"{view[:80]}: {plain(error)}"))
         else:
             reads.views[view] = read
     return reads

@@ -155,6 +155,8 @@ class Example(Struct, frozen=True, kw_only=True):
     name: str
     """Text form of the key, name of the register, or ``store day``."""
     view: str = ""
+    guest: bool = False
+    """No terminal of this fleet has that source: somebody else sent it, or a stage made it up."""
     expected: str = ""
     found: str = ""
     places: list[str] = field(default_factory=list)
@@ -243,6 +245,8 @@ class LetterAccount(Struct, frozen=True, kw_only=True):
     """Empty: nothing explains it, and the verdict is invalid."""
     count: int = 1
     detail: str = ""
+    by_hand: bool = False
+    """It came on a terminal's topic, and the terminal has sent no event of that key, or none without."""
     fields: list[FieldDifference] = field(default_factory=list)
     """What the message says, beside what the terminal sent, where both are known."""
     first_at_ms: int = 0

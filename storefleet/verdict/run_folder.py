@@ -20,6 +20,8 @@ from fleetwire.errors import SettingsError, StorageError
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import LEDGER_FILE_NAME
+from fleetwire.plain_words import plain
+from storefleet.folders import printable
 from storefleet.verdict.check import check
 from storefleet.verdict.expected_bodies import expected_bodies, planted_contents
 from storefleet.verdict.history import FOREVER_MS, History, Intervention, Ledger, Skip, StageRecord, ViewRecord
@@ -31,6 +33,7 @@ from storefleet.verdict.ledger_file import read_ledger
 from storefleet.verdict.letter_file import LETTERS_FILE_NAME, read_letters
 from storefleet.verdict.letters import replayable
 from storefleet.verdict.log_file import LOG_FILE_NAME, read_log
+from storefleet.verdict.packed_file import evidence_bytes, has_evidence, read_evidence
 from storefleet.verdict.plan_check import BrokenPlan, usable
 from storefleet.verdict.reads_file import read_views
 from storefleet.verdict.result import NAMED_LETTER_LIMIT, RunAccount, Unknown, Verdict, unknown
@@ -43,6 +46,7 @@ from storefleet.verdict.run_format import (
     READS_FORMAT,
     REPORT_FILE_NAME,
     RUN_VERSION,
+    SLIMMED_VERSION,
     VERDICT_FILE_NAME,
     WITNESSES_FILE_NAME,
     FinalRead,
@@ -80,7 +84,7 @@ def judge(folder: Path, allow: Mapping[str, int] = MappingProxyType({})) -> tupl
     unknown, and is named in it.
     """
     content = _bytes(folder)
-    _require_ours(folder / PLAN_FILE_NAME, content, PLAN_FORMAT)
+    _require_ours(folder / PLAN_FILE_NAME, content, PLAN_FORMAT, SLIMMED_VERSION)
     plan = Plan(name=folder.name)
     with _without_collector():
         try:
@@ -126,7 +130,7 @@ def read_run(folder: Path) -> tuple[History, Plan]:
 def read_plan(folder: Path) -> tuple[Plan, bytes]:
     """The plan of a run folder, and all that its file says; raises SettingsError for what is no plan that we read."""
     content = _bytes(folder)
-    _require_ours(folder / PLAN_FILE_NAME, content, PLAN_FORMAT)
+    _require_ours(folder / PLAN_FILE_NAME, content, PLAN_FORMAT, SLIMMED_VERSION)
     return _plan(folder, content), content
 
 
@@ -135,7 +139,9 @@ def _plan(folder: Path, content: bytes) -> Plan:
     try:
         return msgspec.json.decode(content, type=Plan)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BrokenPlan(f"{folder / PLAN_FILE_NAME} cannot be read: {error}; use an undamaged run folder") from error
+        raise BrokenPlan(
+            f"{folder / PLAN_FILE_NAME} cannot be read: {plain(error)}; use an undamaged run folder"
+        ) from error
 
 
 def _read_run(folder: Path, plan: Plan, content: bytes) -> History:
@@ -167,18 +173,24 @@ def _read_files(folder: Path, plan: Plan, content: bytes, notes: list[Note]) -> 
     notes += _outcomes_missing(history.ledger, reads)
     history.views = [_view(plan, view, reads.views.get(view.view), notes) for view in plan.views]
     if _witnesses_are_ours(folder / WITNESSES_FILE_NAME, plan, notes):
-        enter_witnesses(history, folder / WITNESSES_FILE_NAME, _patience(history))
-        lacking = (reads.witnessed_bytes or 0) - (folder / WITNESSES_FILE_NAME).stat().st_size
-        if lacking > 0:
-            notes.append(
-                ("evidence_missing", f"{WITNESSES_FILE_NAME} lacks {lacking:,} bytes that the lab had written")
-            )
+        _enter_witnesses(history, folder / WITNESSES_FILE_NAME, reads, notes)
     _enter_timelines(history)
     record = lab_record(content)
     _enter_story(history, folder, plan, record)
     _enter_letters(history, folder / LETTERS_FILE_NAME, plan, reads, record)
     _enter_bodies(history, reads, record.lab.fleet)
     return history
+
+
+def _enter_witnesses(history: History, path: Path, reads: Reads, notes: list[Note]) -> None:
+    try:
+        enter_witnesses(history, path, _patience(history))
+        lacking = (reads.witnessed_bytes or 0) - evidence_bytes(path)
+    except OSError as error:
+        notes.append(("evidence_missing", f"{path.name} cannot be read to its end: {error.strerror}"))
+        return
+    if lacking > 0:
+        notes.append(("evidence_missing", f"{path.name} lacks {lacking:,} bytes that the lab had written"))
 
 
 def _enter_story(history: History, folder: Path, plan: Plan, record: LabRecord) -> None:
@@ -201,13 +213,17 @@ def _enter_story(history: History, folder: Path, plan: Plan, record: LabRecord) 
 
 def shown(folder: Path) -> str:
     """A folder as whoever is in this one would name it."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it is gone, so nothing lies below it
+        return printable(folder)
     whole = folder.absolute()
-    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+    return printable(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
 def _witnesses_are_ours(path: Path, plan: Plan, notes: list[Note]) -> bool:
     """Whether there are witnesses of this run; a note where there are none. Raises SettingsError for a newer version."""
-    if not path.is_file():
+    if not has_evidence(path):
         notes.append(("witnesses_missing", path.name))
         return False
     try:
@@ -329,15 +345,15 @@ def _bytes(folder: Path) -> bytes:
         raise SettingsError(f"run folder {folder} cannot be read: {error.strerror}; check its permissions") from error
 
 
-def _require_ours(path: Path, content: bytes, file_format: str) -> None:
+def _require_ours(path: Path, content: bytes, file_format: str, newest: int = RUN_VERSION) -> None:
     """Raises SettingsError for what is no file of this format, or one of a newer version, whatever else it says."""
     try:
         head = msgspec.json.decode(content, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}; use an undamaged run folder") from error
-    if head.version > RUN_VERSION:
+        raise SettingsError(f"{path} cannot be read: {plain(error)}; use an undamaged run folder") from error
+    if head.version > newest:
         raise SettingsError(
-            f"{path} has format version {head.version}; this storefleet reads up to {RUN_VERSION}:"
+            f"{path} has format version {head.version}; this storefleet reads up to {newest}:"
             " use the storefleet that wrote it, or a newer one"
         )
     if head.format != file_format:
@@ -363,7 +379,7 @@ def _ledger(path: Path, notes: list[Note], told_until_row: int | None) -> Ledger
 def _reads(path: Path, notes: list[Note]) -> Reads:
     """The final reads; none where the run did not come so far. A newer format is refused like everywhere."""
     try:
-        content = path.read_bytes()
+        content = read_evidence(path)
     except OSError:
         return Reads()
     try:

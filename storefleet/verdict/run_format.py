@@ -9,6 +9,10 @@
 | ``log.jsonl`` | :mod:`storefleet.verdict.log_file`: what happened, in order |
 | ``reads.json`` | :class:`Reads`: the final read of every view |
 | ``verdict.json``, ``junit.xml``, ``report.txt`` | what the checker made of it |
+
+After a valid run the folder is slimmed, unless ``--keep all`` was given: the state of our own stages (``state/``) is
+dropped, and large evidence is packed (``witnesses.jsonl.gz``, ...: ordinary gzip files, which ``gunzip`` may unpack where
+they lie). The plan's version is 2 then, and its seal names what was dropped, packed and kept.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ PLAN_FORMAT: Final = "storefleet-run"
 READS_FORMAT: Final = "storefleet-reads"
 WITNESSES_FORMAT: Final = "storefleet-witnesses"
 RUN_VERSION: Final = 1
+SLIMMED_VERSION: Final = 2
+"""Of the plan of a slimmed folder: an older storefleet would miss what is packed there."""
 PLAN_FILE_NAME: Final = "plan.json"
 WITNESSES_FILE_NAME: Final = "witnesses.jsonl"
 READS_FILE_NAME: Final = "reads.json"

@@ -2,7 +2,9 @@
 
 A lab writes the seal into ``plan.json`` once nothing more will be written. It guards against what is lost, swapped or
 edited afterwards, by accident or by hand; who makes a new seal is not found out. The ledger is sealed by what its tables
-say, not by its bytes: whoever reads it may move rows out of its write-ahead log.
+say, not by its bytes: whoever reads it may move rows out of its write-ahead log. Files are sealed by what they say as
+well, so packing one (:mod:`storefleet.verdict.packed_file`) breaks no seal. A valid run that was slimmed names in its seal
+what was dropped, and everything that stayed, so that a file that anybody else took away is missed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ KEY_DIGEST_BYTES: Final = 8
 
 
 class FileMark(Struct, frozen=True, kw_only=True):
-    """A file's size, and a digest of its bytes."""
+    """A file's size, and a digest of its bytes; none where it cannot be read."""
 
     size_bytes: int
     digest: str
@@ -33,6 +35,25 @@ class TableMark(Struct, frozen=True, kw_only=True):
     digest: str
 
 
+class DroppedFile(Struct, frozen=True, kw_only=True):
+    """A file that was taken out of the folder once its run was found valid."""
+
+    size_bytes: int
+    sha256: str
+    """Of all its bytes, hexadecimal, as ``sha256sum`` says it."""
+
+
+class Slimmed(Struct, frozen=True, kw_only=True):
+    """Files by their names below the folder: ``packed`` lie there as NAME.gz, ``kept`` is what else stayed.
+
+    Evidence and ledger are sealed beside it; the verdict's own files can be made again, and are not named.
+    """
+
+    dropped: dict[str, DroppedFile] = field(default_factory=dict)
+    packed: list[str] = field(default_factory=list)
+    kept: dict[str, FileMark] = field(default_factory=dict)
+
+
 class Seal(Struct, kw_only=True):
     """What a run left. ``plan``: key of ``plan.json`` -> digest of its value; files and tables by name."""
 
@@ -43,6 +64,8 @@ class Seal(Struct, kw_only=True):
     ledger_created_at_ms: str = ""
     tables: dict[str, TableMark] = field(default_factory=dict)
     """Empty where the ledger could not be read when the run ended."""
+    slimmed: Slimmed | None = None
+    """None: the folder is whole."""
 
 
 def plan_marks(values: Mapping[str, Any]) -> dict[str, str]:
@@ -77,9 +100,10 @@ def differences(seal: Seal, found: Seal) -> Iterator[str]:
         return
     if keys := sorted(key for key in seal.plan.keys() | found.plan if seal.plan.get(key) != found.plan.get(key)):
         yield f"plan.json is not the one that this run left: {', '.join(key[:80] for key in keys[:8])}"
-    for name in sorted(seal.files.keys() | found.files):
-        if (what := _file_difference(seal.files.get(name), found.files.get(name))) is not None:
-            yield f"{name} {what}"
+    left, now = _with_kept(seal), _with_kept(found)
+    for name in sorted(left.keys() | now):
+        if (what := _file_difference(left.get(name), now.get(name))) is not None:
+            yield f"{name[:200]} {what}"
     if not found.tables:
         return
     if not seal.tables:
@@ -91,6 +115,11 @@ def differences(seal: Seal, found: Seal) -> Iterator[str]:
         yield from _table_differences(seal.tables, found.tables)
 
 
+def _with_kept(seal: Seal) -> dict[str, FileMark]:
+    """All files that have marks."""
+    return {**seal.files, **(seal.slimmed.kept if seal.slimmed is not None else {})}
+
+
 def _file_difference(left: FileMark | None, found: FileMark | None) -> str | None:
     if left == found:
         return None
@@ -98,6 +127,8 @@ def _file_difference(left: FileMark | None, found: FileMark | None) -> str | Non
         return "was not there when the run ended"
     if found is None:
         return f"is gone: {left.size_bytes:,} bytes"
+    if not found.digest:
+        return "cannot be read to its end"
     what = f"{found.size_bytes:,} bytes for {left.size_bytes:,}"
     if found.size_bytes == left.size_bytes:
         what = f"as many bytes, {found.size_bytes:,}, but others"

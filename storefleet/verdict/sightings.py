@@ -77,7 +77,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     attempt: int = 0
     """Which sending of it was the first to come here; 0: not known."""
     did: str = ""
-    """E.g. ``committed``, ``stored``, ``applied``, ``rejected: schema``, ``dead letter: schema``."""
+    """E.g. ``committed``, ``stored``, ``applied``, ``rejected: schema``, ``dead letter: schema: no data``."""
     evidence: str = ""
     """A row of EVIDENCE."""
 
@@ -232,7 +232,9 @@ def _by_letter(step: JourneyStep, letter: Letter) -> Sighting:
         stage=step.stage,
         at_ms=letter.at_ms,
         exact=False,
-        did=f"dead letter: {_text(letter.reason)}",
+        did=_text(
+            f"dead letter: {letter.reason}: {letter.detail}" if letter.detail else f"dead letter: {letter.reason}"
+        ),
         evidence="letter",
     )
 

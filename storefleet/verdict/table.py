@@ -37,7 +37,7 @@ WORDS: Final[dict[str, str]] = {
     "lost": "acknowledged as applied, but missing",
 }
 NOTHING: Final = "nothing"
-GUESTS: Final = "a guest's: no terminal of this fleet has that name"
+GUESTS: Final = "a guest's, or sent by hand: no terminal of this fleet has that name"
 _RIGHT: Final = ("events", "letters", "took", "deadline", "how many", "allowed")
 
 

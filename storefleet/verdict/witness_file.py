@@ -34,6 +34,7 @@ from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.possible import possible
 from storefleet.verdict.history import FOREVER_MS, History, Ledger, Reading, Sets, SourceLedger, StageRecord
 from storefleet.verdict.lateness import late_by_times, needs_readings, plain_limit, punctual_at_a_glance
+from storefleet.verdict.packed_file import open_evidence
 from storefleet.verdict.retries import Place, SaidOnRetry, Taking, Takings, enter_retries
 from storefleet.verdict.silence import Silence
 from storefleet.verdict.witnesses_header import is_header
@@ -127,7 +128,7 @@ def enter_witnesses(history: History, path: Path, patience: Patience | None) -> 
     late = _Lateness(history, patience, at_a_glance)
     read_by_stage = _read_by_stage(history, ledger, at_a_glance) if patience is not None else set()
     judged = {stage.stage for stage in history.stages if stage.step in read_by_stage}
-    with path.open("rb") as file:
+    with open_evidence(path) as file:
         lines = _Lines(file)
         stages = _index(lines, judged, late)
         interest = _interest(history)

@@ -21,6 +21,7 @@ from fleetwire.errors import SettingsError
 from fleetwire.identity import Key
 from fleetwire.intervals import Interval
 from fleetwire.possible import possible
+from storefleet.verdict.packed_file import open_evidence
 from storefleet.verdict.run_format import Plan
 from storefleet.verdict.silence import Silence
 from storefleet.verdict.witness_file import LINE_LIMIT_BYTES
@@ -90,7 +91,7 @@ def witnessed_events(
     try:
         if not keys or not _are_ours(path, plan):
             return {}
-        with path.open("rb") as file:
+        with open_evidence(path) as file:
             for line in _lines(file):
                 listeners.hear(line)
     except OSError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from fleetwire.errors import SettingsError
+from storefleet.verdict.packed_file import open_evidence
 from storefleet.verdict.run_format import RUN_VERSION, WITNESSES_FORMAT, WitnessesHeader
 
 HEADER_LIMIT_BYTES = 64 * 1024
@@ -34,7 +35,7 @@ def is_header(line: bytes) -> bool:
 
 def read_header(path: Path) -> WitnessesHeader | None:
     """The header of a file; None where it has none. Raises SettingsError for a newer version, OSError."""
-    with path.open("rb") as file:
+    with open_evidence(path) as file:
         line = file.readline(HEADER_LIMIT_BYTES)
     if not is_header(line):
         return None

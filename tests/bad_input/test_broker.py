@@ -27,6 +27,8 @@ PASSWORD = "open-sesame-4711"
         ("mqtt://127.0.0.1:99999", "0-65535"),
         ("mqtt://127.0.0.1:0", "mqtt[s]://[user@]host[:port]"),
         ("mqtt://[::1", "IPv6"),
+        ("mqtt://::1", "an IPv6 address in brackets"),
+        ("mqtt://anna@::1:1883", "an IPv6 address in brackets"),
         ("mqtt://127.0.0.1/topic", "mqtt[s]://[user@]host[:port]"),
         ("", "'local'"),
         (f"mqtt://anna:{PASSWORD}@127.0.0.1", "--broker-password-file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 from tests.lab.command_line import CommandLine, until
@@ -11,7 +12,8 @@ from tests.lab.command_line import CommandLine, until
 def test_a_fit_machine(command_line: CommandLine) -> None:
     """Every check is named, by doctor and doctor --json alike, and the number of terminals that fit is told."""
     found = {finding["check"]: finding for finding in command_line.json("doctor")}
-    assert list(found) == ["python", "mosquitto", "descriptors", "ports", "disk", "memory", "labs", "standstills"]
+    assert list(found) == ["python", "mosquitto", "descriptors", "ports", "disk", "memory",
+                           "processors", "labs", "standstills"]  # fmt: skip
     assert "terminals fit here" in found["descriptors"]["found"]
     lines = command_line.run("doctor").stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [["ok", check] for check in found]
@@ -37,3 +39,15 @@ def test_a_crashed_lab_is_seen_and_cleaned(command_line: CommandLine) -> None:
     living.wait_for_trade()
     assert living.down()["validity"] == "valid"
     assert command_line.run("doctor").returncode == 0
+
+
+def test_doctor_and_up_refuse_the_same_fleet(command_line: CommandLine) -> None:
+    """A fleet that is asked for is examined with the numbers by which ``up`` refuses it."""
+    fleet = ("--stores", 100_000, "--terminals-per-store", 99)
+    found = {finding["check"]: finding for finding in command_line.json("doctor", *fleet, status=2)}
+    assert not found["memory"]["ok"]
+    assert "for 9,900,000 terminals" in found["memory"]["advice"]
+    fits = r"[\d,]+ MB .*free: ([\d,]+) terminals fit"
+    refused = command_line.run("up", *fleet, status=2).stderr
+    (told,), (said,) = re.findall(fits, found["memory"]["found"]), re.findall(fits, refused)
+    assert abs(int(told.replace(",", "")) - int(said.replace(",", ""))) < 50_000  # what is free is not quite the same

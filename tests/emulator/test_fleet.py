@@ -63,26 +63,59 @@ def test_hardware_is_recorded() -> None:
 
 HARDWARE = ("taco.north.s0001.d01", "D5913052364", "Lane 10", "8.5.0", "11.2")
 
+REGION = '[[regions]]\nname = "west"\nutc_offset = "-08:00"\n'
 WRONG = {
-    "unknown key": ("storez = 3", r"storez: expected no such key, found it; known keys: seed, stores"),
-    "unknown nested key": ("[mix]\nsales = 3", r"mix.sales: expected no such key, .* sale, returned"),
-    "wrong type": ('stores = "many"', r"stores: expected int, found 'many'"),
-    "zero stores": ("stores = 0", r"stores: expected int >= 1, found 0"),
+    "unknown key": ("stroes = 3", "line 1: unknown key 'stroes'; did you mean 'stores'?"),
+    "a key like none": ("seed = 1\ncolour = 3", "line 2: unknown key 'colour'; known keys: seed, stores, "),
+    "unknown nested key": ("[mix]\nsales = 3", "line 2: mix: unknown key 'sales'; did you mean 'sale'?"),
+    "wrong type": ('stores = "ten"', "line 1: stores = 'ten': expected a whole number from 1 to 100,000"),
+    "half a store": ("stores = 1.5", "stores = 1.5: expected a whole number from 1 to 100,000"),
+    "zero stores": ("stores = 0", "stores = 0: expected a whole number from 1 to 100,000"),
+    "no share": ("malformed = nan", "malformed = nan: expected a number from 0 to 1"),
     "unknown dialect": (
-        '[[brands]]\nname = "taco"\ndialect = "klingon"\nmenu = "taco"',
-        r"brands\[0\].dialect: .*found 'klingon'",
+        '[[brands]]\nname = "taco"\ndialect = "sushi"\nmenu = "taco"',
+        "line 3: brands[0]: dialect 'sushi': expected taco, burger or pizza",
     ),
-    "missing key": ('[[brands]]\nname = "taco"\nmenu = "taco"', r"brands\[0\].*dialect"),
-    "bad word": ('[[regions]]\nname = "We st"\nutc_offset = "-08:00"', r"regions\[0\].name: expected .*'We st'"),
-    "bad offset": ('[[regions]]\nname = "west"\nutc_offset = "PST"', r"utc_offset: expected .*'PST'"),
-    "closes before it opens": ('closes = "09:00"', r"closes: expected a time after opens \(10:00\), found '09:00'"),
-    "no such day": ('first_business_day = "2026-02-30"', r"first_business_day: expected a date, found '2026-02-30'"),
-    "kitchen first": ('kinds = ["kitchen_display"]', r"kinds: expected register or drive_through first"),
-    "a name twice": (
-        '[[regions]]\nname = "west"\nutc_offset = "-08:00"\n[[regions]]\nname = "west"\nutc_offset = "-07:00"',
-        r"regions: expected every name once, found 'west' 2 times",
+    "misspelt kind": ('kinds = ["register", "kioks"]', "kinds[1] 'kioks': expected register, drive_through, kiosk or "),
+    "missing key": ('[[brands]]\nname = "taco"\nmenu = "taco"', "line 1: brands[0]: the key 'dialect' is missing"),
+    "no brands": ("brands = 3", "brands = 3: expected a list"),
+    "bad word": (
+        '[[regions]]\nname = "We st"\nutc_offset = "-08:00"',
+        "regions[0]: name = 'We st': expected 1 to 32 of a-z, 0-9 and dash",
     ),
-    "no TOML": ("stores = = 3", r"Invalid value"),
+    "bad offset": (
+        REGION + '[[regions]]\nname = "east"\nutc_offset = "PST"',
+        "line 6: regions[1]: utc_offset = 'PST': expected an offset from",
+    ),
+    "closes before it opens": ('closes = "09:00"', "closes = '09:00': expected a time after opens (10:00)"),
+    "no time": ('opens = "25:00"', "opens = '25:00': expected a time of day"),
+    "no such day": ('first_business_day = "2026-02-30"', "first_business_day = '2026-02-30': there is no such date"),
+    "kitchen first": ('kinds = ["kitchen_display"]', "'kitchen_display': expected register or drive_through first"),
+    "a name twice": (REGION + REGION, "line 5: regions[1].name = 'west': expected every name once"),
+    "a skew of a misspelt region": (
+        'clock_skews_s = { "taco.wset.*.r01" = 3 }',
+        "clock_skews_s: 'taco.wset.*.r01' fits nobody: no region 'wset'; did you mean 'west'?",
+    ),
+    "a skew of a misspelt brand": (
+        '[clock_skews_s]\n"tacos.*.*.*" = 3',
+        "line 2: clock_skews_s: 'tacos.*.*.*' fits nob",
+    ),
+    "a skew of a terminal that no store has": (
+        '[clock_skews_s]\n"*.*.*.r09" = 3',
+        "no terminal 'r09'; did you mean 'r01'?",
+    ),
+    "a skew of levels that do not meet": ('[clock_skews_s]\n"*.west.s0001.*" = 3', "no store of *.west is 's0001'"),
+    "a skew of no terminal": (
+        '[clock_skews_s]\n"taco" = 3',
+        "'taco' fits nobody: expected brand.region.store.terminal",
+    ),
+    "too large a skew": (
+        '[clock_skews_s]\n"*" = 1\n"*.r01" = 90000',
+        "*.r01 = 90000: expected a whole number from -86400",
+    ),
+    "no TOML": ("seed = 1\nstores = = 3", "line 2, column 10: expected a value"),
+    "a key twice": ("stores = 3\nstores = 4\n", "line 2, column 11: this key is there already: stores = 4"),
+    "open end": ("stores = 3\nkinds = [", "line 2: expected a value"),
 }
 
 
@@ -91,8 +124,10 @@ def test_a_wrong_file_is_told_so_in_one_line(tmp_path: Path, text: str, message:
     """Every mistake names the file, the key, what was expected and what was found, in one line."""
     file = tmp_path / "fleet.toml"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(SettingsError, match=message) as caught:
+    with pytest.raises(SettingsError) as caught:
         Fleet.from_toml(file)
+    assert message in str(caught.value)
+    assert not any(mark in str(caught.value) for mark in ("`", "regex", "^", "$"))
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
 

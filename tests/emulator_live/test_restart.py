@@ -168,7 +168,7 @@ async def test_a_state_folder_that_cannot_be_written_is_one_line(broker: Broker,
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"rate": 5}, "unknown field `rate`"),
+        ({"rate": 5}, "unknown key 'rate'"),
         ({"rate_per_s": -1}, "rate_per_s"),
         ({"shard": 5, "shards": 2}, "shards are numbered"),
         ({"fleet": {"stores": 0}}, "stores"),

@@ -23,15 +23,30 @@ END_OF_RETAINED = "watch/end-of-retained"
 DEADLINE_S = 40.0
 
 
-def guarded_broker(make_broker: Callable[..., Broker], *lines: str) -> Broker:
+def guarded_broker(make_broker: Callable[..., Broker], *lines: str, host: str = "127.0.0.1") -> Broker:
     """A started Mosquitto that lets only :data:`USER` in."""
     assert shutil.which("mosquitto_passwd"), "mosquitto_passwd comes with Mosquitto"
-    broker = make_broker("connection_messages true", *lines, anonymous=False)
+    broker = make_broker("connection_messages true", *lines, anonymous=False, host=host)
     passwords = broker.folder / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, USER, PASSWORD], check=True, capture_output=True)
     passwords.chmod(0o644)
     broker.add_line(f"password_file {passwords}")
     return broker.start()
+
+
+def secured_broker(
+    make_broker: Callable[..., Broker], folder: Path, *, host: str = "127.0.0.1", named: str = "DNS:localhost"
+) -> tuple[Broker, Path]:
+    """The same with TLS, and the certificate that clients have to trust; it is for whoever is ``named``."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", f"subjectAltName={named}", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    broker_files = make_broker()
+    names = [broker_files.write(file.name, file.read_bytes()) for file in (certificate, key)]
+    return guarded_broker(make_broker, f"certfile {names[0]}", f"keyfile {names[1]}", host=host), certificate
 
 
 def options_for(broker: Broker, *, scheme: str = "mqtt", host: str = "127.0.0.1") -> tuple[str, ...]:
@@ -55,7 +70,7 @@ def client_ids(broker: Broker) -> set[str]:
 async def retained_topics(broker: Broker) -> set[str]:
     """Every topic with a retained message, as a stranger's client sees them."""
     found: set[str] = set()
-    async with aiomqtt.Client("127.0.0.1", broker.port, username=USER, password=PASSWORD, identifier="watch") as client:
+    async with aiomqtt.Client(broker.host, broker.port, username=USER, password=PASSWORD, identifier="watch") as client:
         await client.subscribe("#", qos=0)
         await client.publish(END_OF_RETAINED, qos=1)
         async with asyncio.timeout(DEADLINE_S):

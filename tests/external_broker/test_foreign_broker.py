@@ -64,6 +64,9 @@ def test_clean_clears_what_a_crash_left(command_line: CommandLine, make_broker: 
     file = password_file(command_line.folder)
     lab = command_line.up(*options_for(broker), "--broker-password-file", file, name="crashed")
     lab.wait_for_trade(total=10)
+    refused = command_line.run("tail", "--count", 1, status=2).stderr.splitlines()
+    assert "not authorized" in refused[-1]
+    assert refused[-1].endswith("STOREFLEET_BROKER_PASSWORD or --broker-password-file")
     identity = lab.identities()["lab"]
     os.kill(identity.process_id, signal.SIGKILL)
     until(lambda: not identity.alive(), "the lab is gone")
@@ -71,6 +74,8 @@ def test_clean_clears_what_a_crash_left(command_line: CommandLine, make_broker: 
     assert retained(broker)
     report = command_line.run("clean").stdout
     assert "not authorized" in report
+    assert "--broker-password-file" in report
+    assert "(one that has crashed: storefleet clean)" in command_line.run("up", "--name", "crashed", status=2).stderr
     assert (command_line.home / "labs" / "crashed").is_dir()
     report = command_line.run("clean", "--broker-password-file", file).stdout
     assert "cleared" in report

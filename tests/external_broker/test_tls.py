@@ -12,7 +12,7 @@ import pytest
 
 from tests.bad_input.refusal import refusal
 from tests.broker import Broker
-from tests.external_broker.guarded_broker import guarded_broker, options_for, with_password
+from tests.external_broker.guarded_broker import guarded_broker, options_for, secured_broker, with_password
 from tests.lab.command_line import CommandLine, until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate; it is missing")
@@ -21,18 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl
 @pytest.fixture
 def secured(make_broker: Callable[..., Broker], tmp_path: Path) -> tuple[Broker, Path]:
     """A Mosquitto with TLS on ``localhost``, and the certificate that clients have to trust."""
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    broker_files = make_broker()
-    for file in (certificate, key):
-        broker_files.write(file.name, file.read_bytes())
-    folder = broker_files.folder
-    lines = (f"certfile {folder / certificate.name}", f"keyfile {folder / key.name}")
-    return guarded_broker(make_broker, *lines), certificate
+    return secured_broker(make_broker, tmp_path)
 
 
 @pytest.fixture

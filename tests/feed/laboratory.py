@@ -15,6 +15,7 @@ import msgspec
 
 from fleetwire.control import LINE_LIMIT, Channel, Params
 from fleetwire.gateway_client import GatewayClient
+from fleetwire.host_port import host_port
 from fleetwire.settings import StageSettings
 from tests.broker import ReservedPort
 from tests.feed.events import Written
@@ -60,12 +61,13 @@ class RunningStage:
 class Laboratory:
     """A gateway, and whatever stages a test starts; an async context manager. ``broker_url`` may be nobody's."""
 
-    def __init__(self, folder: Path, broker_url: str = "mqtt://127.0.0.1:1") -> None:
+    def __init__(self, folder: Path, broker_url: str = "mqtt://127.0.0.1:1", *, host: str = "127.0.0.1") -> None:
         self.folder = folder
         self.broker_url = broker_url
-        self._reserved = ReservedPort()
+        self.host = host
+        self._reserved = ReservedPort(host)
         self.gateway_port = self._reserved.number
-        self.gateway_url = f"http://127.0.0.1:{self.gateway_port}/fleet"
+        self.gateway_url = f"http://{host_port(host, self.gateway_port)}/fleet"
         self.client = GatewayClient(self.gateway_url)
         self._stages: dict[int, RunningStage] = {}
         self._server: asyncio.Server | None = None
@@ -75,7 +77,7 @@ class Laboratory:
     async def __aenter__(self) -> Laboratory:
         self._token.touch(0o600)
         self._token.write_text("secret")
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=LINE_LIMIT)
+        self._server = await asyncio.start_server(self._accept, self.host, 0, limit=LINE_LIMIT)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -89,7 +91,7 @@ class Laboratory:
 
     async def start_gateway(self) -> RunningStage:
         """The real gateway, always at the same port with the same file."""
-        return await self.start("consumers.gateway", "gateway", listen=f"127.0.0.1:{self.gateway_port}")
+        return await self.start("consumers.gateway", "gateway", listen=host_port(self.host, self.gateway_port))
 
     async def start(self, module: str, stage: str, **settings: Any) -> RunningStage:
         """Start a stage and wait until it is ready; its state folder is the same every time."""
@@ -100,7 +102,7 @@ class Laboratory:
             broker_url=self.broker_url,
             gateway_url=self.gateway_url,
             state_dir=str(self.folder / stage),
-            control=f"127.0.0.1:{control}",
+            control=host_port(self.host, control),
             token_file=str(self._token),
             **{"client_id": f"{stage}-1", **settings},
         )

@@ -117,6 +117,28 @@ def test_the_same_unusable_line_is_counted_and_kept_once(tmp_path: Path) -> None
     assert FoldFile(path, Letters()).skipped == {"malformed_json": 3}
 
 
+def test_lines_that_name_no_document_are_known_by_what_they_say_and_told_once(tmp_path: Path) -> None:
+    """Nothing lies behind them, so the feed brings them whenever it is asked again: also after a restart."""
+    path, heard = tmp_path / "letters.sqlite", list[Unusable]()
+    lines = [read_line(b"{"), read_line(b'{"'), read_line(b'{"seq":5,"id":"e","changes":7}')]
+    bad = [entry for entry in lines if isinstance(entry, Unusable)]
+    file = FoldFile(path, Letters(), heard.append)
+    file.commit([], [*bad, bad[0]], "5")
+    assert [(skip.line, bool(skip.revision)) for skip in heard] == [
+        (b"{", True),
+        (b'{"', True),
+        (b'{"seq":5,"id":"e","changes":7}', False),
+    ]
+    assert len({skip.revision for skip in heard[:2]}) == 2
+    file.commit([], bad[:2], "")
+    file.close()
+    again = FoldFile(path, Letters(), heard.append)
+    again.commit([], bad[:2], "")
+    assert len(heard) == 3
+    assert again.skipped == {"malformed_json": 7, "schema": 1}
+    assert {skip.line for skip in again.skips(untold=True)} == {skip.line for skip in heard}
+
+
 def test_beyond_the_limit_of_rows_a_skip_is_told_and_counted_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -73,6 +73,24 @@ def test_a_line_beyond_the_limit_is_unusable_under_the_id_at_its_beginning(
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"seq":7,"id":"a.b.c.d.1","changes":[{"rev":"1-a"}],"doc":{"_id":"a.b.c.d.1",', "malformed_json"),
+        (b'{"seq":7,"id":"a.b.c.d.1","changes":[{"rev":"1-a"}],"doc":{"n":NaN}}', "malformed_json"),
+        (b'{"seq":7,"id":"a.b.c.d.1","changes":{}}', "schema"),
+        (b'{"seq":7,"id":"a.b.c.d.1","changes":[{"rev":1}],"doc":{}}', "schema"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_unusable_under_the_id_at_its_beginning(line: bytes, reason: str) -> None:
+    """Its event is rejected by name, and the checkpoint gets past it; a pseudo entry is a mark all the same."""
+    entry = read_line(line)
+    assert isinstance(entry, Unusable)
+    assert (entry.sequence, entry.id, entry.reason, entry.line) == ("7", "a.b.c.d.1", reason, line)
+    assert last_sequence([entry]) == "7"
+    assert read_line(line.replace(b"a.b.c", b"_user/c")) == Mark("7")
+
+
 def test_a_pseudo_entry_beyond_the_limit_is_a_mark() -> None:
     """As it is below the limit."""
     assert read_line(CutLine(b'{"seq":9,"id":"_user/poseidon","x', 100)) == Mark("9")

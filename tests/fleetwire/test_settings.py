@@ -65,7 +65,7 @@ def test_a_stage_needs_its_name() -> None:
 )  # fmt: skip
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
     """A wrong value is told with the variable's own name and what it should have been, in one short line."""
-    with pytest.raises(SettingsError, match=f"^{PREFIX}{name}=.*: Expected ") as caught:
+    with pytest.raises(SettingsError, match=f"^{PREFIX}{name}=.*: expected ") as caught:
         from_environment({f"{PREFIX}STAGE": "parm", PREFIX + name: value})
     assert len(str(caught.value)) < 250
     assert "\n" not in str(caught.value)

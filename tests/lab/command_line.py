@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from storefleet.process_identity import ProcessIdentity, end_all, identify
 
 REPOSITORY = Path(__file__).parents[2]
+SILENCE = re.compile(r"^(\w*: at work for \d+ s|lab \S+ is not ready yet; it writes into .*)\n", re.MULTILINE)
 DEADLINE_S = 60.0
 SHORT_DRAIN = "3s"
 """For a lab whose views are wrong at the end, and stay so: every event has its outcome before, so that the drain is over
@@ -41,26 +42,35 @@ def until(condition: Callable[[], Value], what: str, *, deadline_s: float = DEAD
     raise AssertionError(f"not within {deadline_s:g} s: {what}")
 
 
+def without_silences(errors: str) -> str:
+    """Standard error without what is only said on a machine so busy that a command takes longer than 3 s."""
+    return SILENCE.sub("", errors)
+
+
 class CommandLine:
     """Runs ``storefleet`` in a folder, with a home and a folder for runs below it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.python = sys.executable
         self.home = folder / "home"
         self.runs = folder / "runs"
+        self.before: list[str] = []
+        """Words before every command, such as one that gives it a hosts file of its own."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("STOREFLEET_")}
         self.environment = {**own, "STOREFLEET_HOME": str(self.home), "CI": "true", "COLUMNS": "160"}
         if mosquitto := os.environ.get("STOREFLEET_MOSQUITTO"):
             self.environment["STOREFLEET_MOSQUITTO"] = mosquitto
 
     def run(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; its exit status must be ``status`` (None: any)."""
+        """Run a command to its end; its exit status must be ``status`` (None: any). Its errors are without silences."""
         done = subprocess.run(
             self._words(arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True,
             timeout=2 * DEADLINE_S, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         said = f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         assert status is None or done.returncode == status, said
+        done.stderr = without_silences(done.stderr)
         return done
 
     def json(self, *arguments: object, status: int = 0) -> Any:
@@ -128,7 +138,7 @@ class CommandLine:
         return sorted(self.runs.iterdir()) if self.runs.is_dir() else []
 
     def _words(self, arguments: tuple[object, ...]) -> list[str]:
-        return [sys.executable, "-P", "-m", "storefleet", *map(str, arguments)]
+        return [*self.before, self.python, "-P", "-m", "storefleet", *map(str, arguments)]
 
 
 class Lab:
@@ -163,7 +173,7 @@ class Lab:
 
     def ledger(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that the ledger has for this; the emulator may be writing it."""
-        address = f"file:{self.run_folder / 'ledger.sqlite'}?mode=ro"
+        address = f"{(self.run_folder / 'ledger.sqlite').as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=20.0)) as ledger:
             return ledger.execute(query, values).fetchall()
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from storefleet.verdict.log_file import LOG_FILE_NAME, read_log
 from tests.lab.command_line import DEADLINE_S, CommandLine, read_verdict, until
 
-DEMO = ("demo", "--stores", 4, "--rate", "40/s", "--runs", "runs")
+DEMO = ("demo", "--stores", 4, "--rate", "40/s", "--runs", "runs", "--keep", "all")
 FILES = (
     "plan.json", "ledger.sqlite", "witnesses.jsonl", "reads.json", "journeys.json", "verdict.json", "junit.xml",
     "report.txt", "lab.json",

@@ -28,7 +28,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command
 
 def _run(command: CommandLine, name: str, seconds: int) -> Path:
     """The folder of a run that lasted so long at least."""
-    lab = command.up(name=name, stores=2)
+    lab = command.up("--keep", "all", name=name, stores=2)
     lab.wait_for_trade(total=60)
     until(lambda: lab.status()["picture"]["elapsed_s"] > seconds, "it has run for a while")
     command.run("down", "--name", lab.name)

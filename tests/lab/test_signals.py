@@ -43,12 +43,18 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> int:
 def test_a_signal_while_starting_leaves_an_unknown_verdict(
     command_line: CommandLine, log: str, number: signal.Signals
 ) -> None:
-    """Stopped as soon as a certain process has been started, the run ends with what is known of it."""
+    """Stopped as soon as a certain process has been started, it did not begin, in one line, and accuses no stage."""
     with command_line.running(*UP) as process:
         until(lambda: list(command_line.runs.glob(f"*/logs/{log}.log")), f"{log} is started")
         status = end(process, number)
-    verdict = read_verdict(assert_complete(command_line))
-    assert verdict["validity"] == {0: "valid", 3: "unknown"}[status]
+    folder = assert_complete(command_line)
+    verdict = read_verdict(folder)
+    assert verdict["validity"] == {0: "valid", 2: "unknown"}[status]
+    if status == 2:
+        assert [line for line in command_line.errors.splitlines() if line.startswith("storefleet: ")] == [
+            f"storefleet: stopped before the lab was ready; nothing was traded; its logs: {folder}/logs"
+        ]
+        assert "stage_dead" not in {reason["code"] for reason in verdict["unknown"]}
 
 
 def test_a_signal_while_trading_drains_and_judges(command_line: CommandLine) -> None:

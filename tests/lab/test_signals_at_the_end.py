@@ -30,7 +30,7 @@ from tests.lab.command_line import DEADLINE_S, CommandLine, read_verdict, until
 from tests.lab.test_broken_scripts import played, until_traded
 
 STUBBORN = Path(__file__).with_name("stubborn_stage.py")
-UP = ("up", "--stores", 2, "--rate", "40/s", "--name", "lab", "--runs", "runs")
+UP = ("up", "--stores", 2, "--rate", "40/s", "--name", "lab", "--runs", "runs", "--keep", "all")
 FILES = {"plan.json", "ledger.sqlite", "witnesses.jsonl", "reads.json", "verdict.json", "junit.xml", "report.txt"}
 
 

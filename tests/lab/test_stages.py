@@ -40,7 +40,7 @@ def test_the_last_stage_present_answers(command_line: CommandLine, absent: str, 
 
 def test_two_instances_share_the_work(command_line: CommandLine) -> None:
     """With two PARMs and two sync stages all four take part, and the verdict is valid."""
-    lab = command_line.up("--instances", "parm=2", "--instances", "sync-stage=2")
+    lab = command_line.up("--instances", "parm=2", "--instances", "sync-stage=2", "--keep", "all")
     lab.wait_for_trade(total=100)
     assert lab.down()["validity"] == "valid"
     lines = (lab.run_folder / "witnesses.jsonl").read_text(encoding="utf-8").splitlines()

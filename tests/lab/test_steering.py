@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.command_line import CommandLine, until
+from tests.lab.command_line import CommandLine, Lab, until
 
 
 @pytest.fixture
@@ -34,7 +34,22 @@ def test_a_lab_is_steered(command_line: CommandLine) -> None:
     for wrong in (("trade",), ("trade", "--close", "a.b.c.d"), ("trade", "--rate", "fast"), ("rebuild", "weather")):
         refused = command_line.run(wrong[0], "--name", lab.name, *wrong[1:], status=2)
         assert refused.stderr.count("\n") == 1, refused.stderr
+    assert_nobody_is_meant(command_line, lab)
     assert lab.down()["validity"] == "valid"
+
+
+def assert_nobody_is_meant(command_line: CommandLine, lab: Lab) -> None:
+    """A selector that fits no store of the fleet: refused before anything is told to the lab, with the nearest word."""
+    for options, said in {
+        ("--close", "nix.*"): "--close 'nix.*' fits nobody: no brand 'nix'; there are taco, burger",
+        ("--open", "*.wset"): "--open '*.wset' fits nobody: no region 'wset'; did you mean 'west'?",
+        ("--close", "*.west.s0001"): "no store of *.west is 's0001'",
+        ("--burst", "50", "--open", "*.east", "--close", "tacco"): "no brand 'tacco'; did you mean 'taco'?",
+    }.items():
+        before = lab.committed()
+        refused = command_line.run("trade", "--name", lab.name, "--rate", "0", *options, status=2)
+        assert said in refused.stderr, refused.stderr
+        until(lambda before=before: lab.committed() > before, "it trades on: the rate was not told either")
 
 
 def _online(lab, region: str) -> int:  # type: ignore[no-untyped-def]

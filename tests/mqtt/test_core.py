@@ -410,20 +410,6 @@ def test_impossible_topic_is_refused(topic: str) -> None:
     assert len(peer.core.publishes) == 0
 
 
-def test_subscriptions_are_made_again_when_the_session_is_gone() -> None:
-    """Filters are sent on the first connection and whenever the server has lost the session, otherwise not."""
-    peer = CorePeer(subscriptions=_FILTERS[:1])
-    counts = []
-    for session_present in (True, True, False):
-        peer.connect(session_present=session_present)
-        subscribes = [one for one in peer.sent() if isinstance(one, mqtt5.SubscribePacket)]
-        counts.append(len(subscribes))
-        for one in subscribes:
-            peer.give(mqtt5.SubAckPacket(one.packet_id, [mqtt5.SubAckReasonCode(1)]).write())
-        peer.core.lost()
-    assert counts == [1, 0, 1]
-
-
 def test_paused_sending_lets_publishes_wait() -> None:
     """While the transport is full publishes wait, and follow in order when it takes bytes again."""
     peer = CorePeer()

@@ -192,7 +192,7 @@ async def test_resumed_session_gets_what_it_missed(group: SessionGroup) -> None:
     await recorder.until("three", lambda: recorder.payloads == [b"one", b"one", b"two"])
     assert [message.duplicate for message in recorder.messages] == [False, True, False]
     assert recorder.connected == [False, True]
-    assert len(recorder.subscribed) == 1
+    await recorder.until("it is subscribed again", lambda: recorder.subscribed == [(1,), (1,)])
     session.acknowledge(recorder.messages[0])
     assert session.unacknowledged_messages == 2
     assert group.statistics.stale_acknowledgements == 1

@@ -17,6 +17,9 @@ from fleetwire.mqtt.wheel import Wheel
         ("mqtt://127.0.0.1:7/", "127.0.0.1", 7, "mqtt://127.0.0.1:7"),
         ("mqtts://broker", "broker", 8883, "mqtts://broker:8883"),
         ("mqtt://[::1]:1884", "::1", 1884, "mqtt://[::1]:1884"),
+        ("mqtt://[FD00::2]", "fd00::2", 1883, "mqtt://[fd00::2]:1883"),
+        ("mqtt://[fe80::1%25eth0]:1", "fe80::1%eth0", 1, "mqtt://[fe80::1%eth0]:1"),
+        ("mqtt://[fe80::1%eth0]:1", "fe80::1%eth0", 1, "mqtt://[fe80::1%eth0]:1"),
     ],
 )
 def test_endpoint_is_read_from_its_url(url: str, host: str, port: int, text: str) -> None:
@@ -27,7 +30,20 @@ def test_endpoint_is_read_from_its_url(url: str, host: str, port: int, text: str
 
 
 @pytest.mark.parametrize(
-    "url", ["", "broker:1883", "http://broker", "mqtt://", "mqtt://b:99999", "mqtt://b:0", "mqtt://b/x", "mqtt://[::1"]
+    "url",
+    [
+        "",
+        "broker:1883",
+        "http://broker",
+        "mqtt://",
+        "mqtt://b:99999",
+        "mqtt://b:0",
+        "mqtt://b/x",
+        "mqtt://[::1",
+        "mqtt://::1",
+        "mqtt://::1:1883",
+        "mqtt://[broker]:1883",
+    ],
 )
 def test_unusable_url_is_one_line(url: str) -> None:
     """A URL that cannot be used is an error of one line that says how to write it."""

@@ -71,7 +71,10 @@ def test_the_demo_takes_its_options(clone: Path) -> None:
     """``scripts/demo`` hands options to ``storefleet demo``, whose status is its own."""
     done = run(clone, "demo", "--yes", "--rate", "fast")
     assert done.returncode == 2
-    assert done.stderr == "storefleet: --rate 'fast': expected a number of events such as 200/s or 600/min\n"
+    assert (
+        done.stderr
+        == "storefleet: --rate 'fast': expected a number of events such as 200/s or 600/min, from 0 to 100,000/s\n"
+    )
     assert "installing" not in done.stdout
 
 

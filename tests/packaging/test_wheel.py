@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ import pytest
 from storefleet.process_identity import end_all, identify
 from tests.lab.command_line import REPOSITORY, CommandLine
 
-OLD_PAHO = "paho-mqtt==1.6.1"
 pytestmark = pytest.mark.timeout(900)
 """Building the wheel and filling an environment from the network is part of the first test's time."""
 
@@ -27,42 +24,6 @@ class InstalledCommandLine(CommandLine):
 
     def _words(self, arguments: tuple[object, ...]) -> list[str]:
         return [str(self.program), *map(str, arguments)]
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPOSITORY)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="session")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``bin`` of a fresh environment with the wheel, its dependencies and a paho-mqtt of the user's."""
-    folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
-    done = subprocess.run(
-        [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--constraint", _constraints(folder),
-         str(wheel), OLD_PAHO],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode and os.environ.get("CI") != "true":
-        pytest.skip(f"the dependencies cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-    assert not done.returncode, done.stderr
-    return folder / "bin"
-
-
-def _constraints(folder: Path) -> str:
-    """The project's constraints but for paho-mqtt, of which the user has an older one."""
-    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    file = folder / "constraints.txt"
-    file.write_text("\n".join(line for line in lines if not line.startswith("paho")), encoding="utf-8")
-    return str(file)
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from emulator.fleet import Fleet
-from storefleet.conductor import make_run_folder
 from storefleet.lab import Lab
 from storefleet.lab_options import make_plan
 from storefleet.live import Silent
 from storefleet.plan import LabPlan
 from storefleet.run import Run
+from storefleet.run_folders import make_run_folder
 from storefleet.verdict.result import Verdict
 
 DEADLINE_S = 40.0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sysconfig
 import time
+import venv
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
@@ -15,7 +17,7 @@ import pytest
 from emulator.business_day import Business, Till
 from emulator.fleet import Fleet
 from fleetwire.clock import BusinessClock, SteadyClock
-from tests.lab.command_line import CommandLine, Lab, until
+from tests.lab.command_line import REPOSITORY, CommandLine, Lab, until
 
 CLOCK = """
 import os, time
@@ -47,15 +49,18 @@ clock_skews_s = { "*.r01" = 3600, "*.d01" = -3600 }
 
 
 class HostClock:
-    """The clock of every process that a command line starts; the test sets it."""
+    """The clock of every process that a command line starts, by a Python of its own; the test sets it."""
 
     def __init__(self, command_line: CommandLine) -> None:
         folder = command_line.folder / "clock"
-        folder.mkdir()
-        (folder / "sitecustomize.py").write_text(CLOCK, encoding="utf-8")
+        venv.create(folder)
+        packages = next(folder.glob("lib/python*/site-packages"))
+        (packages / "of-the-tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n{REPOSITORY}\n", encoding="utf-8")
+        (packages / "sitecustomize.py").write_text(CLOCK, encoding="utf-8")
         self._file = folder / "offset"
         self.set(0.0)
-        command_line.environment |= {"PYTHONPATH": str(folder), "TEST_CLOCK_FILE": str(self._file)}
+        command_line.python = str(folder / "bin/python")
+        command_line.environment |= {"TEST_CLOCK_FILE": str(self._file)}
 
     def set(self, offset_s: float) -> None:
         """From now on the host's clock is off by so much."""
@@ -88,7 +93,7 @@ def test_wrong_and_jumping_clocks_and_a_change_of_daylight_saving_change_nothing
     clock = HostClock(command_line)
     file = command_line.folder / "fleet.toml"
     file.write_text(FLEET, encoding="utf-8")
-    lab = command_line.up("--fleet", file, "--time-scale", 600, rate="100/s")
+    lab = command_line.up("--fleet", file, "--time-scale", 600, "--keep", "all", rate="100/s")
     until(lambda: stores_online(lab) == (8, 8), "every store is open")
     for offset_s in (-3600.0, 3600.0):
         traded(lab, 250)  # more than two snapshots

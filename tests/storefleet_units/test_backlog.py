@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storefleet.backlog import CLOSED_BY, HANDS, LEGS, Waiting, stand
-from storefleet.live import STAGE_LABELS
+from storefleet.panel import STAGE_LABELS
 from storefleet.plan import JOURNEY
 
 EVERYBODY = ("emulator", "chaos", "broker", *JOURNEY)

@@ -21,8 +21,8 @@ from storefleet.live import Silent
 from storefleet.observatory import Observatory
 from storefleet.past_run import open_past_run
 from storefleet.plan import TERMINALS_HOP, LabPlan
-from storefleet.run import endless_script
 from storefleet.run_record import RunRecord
+from storefleet.scripts import trading_script
 from tests.storefleet_units.plans import lab_plan
 
 DEADLINE_S = 60.0
@@ -51,7 +51,7 @@ async def resume(folder: Path) -> None:
     """Go on with the run, as the command does."""
     past = open_past_run(folder)
     plan = past.record.lab
-    await conduct(plan, endless_script, Silent(), password=None, trade=True, on_ready=lambda _: None, past=past)
+    await conduct(plan, trading_script, Silent(), password=None, trade=True, on_ready=lambda _: None, past=past)
 
 
 def assert_can_be_tried_again(folder: Path) -> None:

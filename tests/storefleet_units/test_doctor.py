@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import namedtuple
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from fleetwire.errors import SettingsError
-from storefleet import doctor, home
+from storefleet import doctor, home, machine_size
 from storefleet.doctor import Finding, examine
+from storefleet.machine_size import require_memory, require_processors
 
-CHECKS = ["python", "mosquitto", "descriptors", "ports", "disk", "memory", "labs", "standstills"]
+CHECKS = ["python", "mosquitto", "descriptors", "ports", "disk", "memory", "processors", "labs", "standstills"]
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +25,9 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path / "home"))
 
 
-def findings(runs: Path) -> dict[str, Finding]:
+def findings(runs: Path, terminals: int = 600) -> dict[str, Finding]:
     """All findings by check, which are always the same ones in the same order."""
-    found = examine(runs)
+    found = examine(runs, terminals)
     assert [finding.check for finding in found] == CHECKS
     return {finding.check: finding for finding in found}
 
@@ -59,15 +63,49 @@ def test_no_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "ok", "fits"), [(20_000, True, "9,900"), (220, True, "10"), (219, False, "9"), (64, False, "0")]
+    ("limit", "ok", "fits"), [(20_000, True, "9,900"), (1_400, True, "600"), (1_399, False, "599"), (64, False, "0")]
 )
 def test_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, ok: bool, fits: str) -> None:
-    """The number of terminals that fit is told; fewer than ten are too few."""
+    """The number of terminals that fit is told; fewer than those asked for are too few, as ``up`` has it."""
     monkeypatch.setattr(doctor, "descriptor_limit", lambda: limit)
     found = findings(tmp_path)["descriptors"]
     assert found.ok == ok
     assert found.found == f"{limit:,} a process: {fits} terminals fit here"
-    assert found.advice == "raise 'ulimit -Hn'"
+    assert found.advice == "raise 'ulimit -Hn' for 600 terminals, or make the fleet smaller"
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "ok", "told"),
+    [(None, True, "unknown on this system"), (312.0, True, "312 MB free: 600 terminals fit here"),
+     (311.0, False, "311 MB free: 550 terminals fit here"), (100.0, False, "100 MB free: 0 terminals fit here")],
+)  # fmt: skip
+def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mb: float | None, ok: bool, told: str) -> None:
+    """``up`` refuses what doctor says does not fit, with the same number."""
+    monkeypatch.setattr(doctor, "free_memory_mb", lambda: free_mb)
+    monkeypatch.setattr(machine_size, "free_memory_mb", lambda: free_mb)
+    found = findings(tmp_path)["memory"]
+    assert (found.ok, found.found) == (ok, told)
+    refused(ok, require_memory, told)
+
+
+@pytest.mark.parametrize(
+    ("count", "ok", "told"),
+    [(2.0, True, "2: 36,000 terminals fit here"), (0.25, True, "0.25: 1,000 terminals fit here"),
+     (0.2, False, "0.2: 0 terminals fit here")],
+)  # fmt: skip
+def test_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: float, ok: bool, told: str) -> None:
+    """As with memory, by how long it takes until the lab is ready."""
+    monkeypatch.setattr(doctor, "processors", lambda: count)
+    monkeypatch.setattr(machine_size, "processors", lambda: count)
+    found = findings(tmp_path)["processors"]
+    assert (found.ok, found.found) == (ok, told)
+    refused(ok, require_processors, told)
+
+
+def refused(fits: bool, require: Callable[[int], None], told: str) -> None:
+    """What ``up`` asks says the same of 600 terminals."""
+    with nullcontext() if fits else pytest.raises(SettingsError, match=re.escape(told.rpartition(": ")[2][:-5])):
+        require(600)
 
 
 @pytest.mark.parametrize(("free_megabytes", "ok"), [(500, True), (499, False)])

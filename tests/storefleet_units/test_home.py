@@ -124,7 +124,7 @@ def test_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(SettingsError, match=r"cannot make .*/file/home: Not a directory; set STOREFLEET_HOME"):
-        home.home()
+        home.make_home()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])

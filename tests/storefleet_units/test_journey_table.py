@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
+
 import pytest
 from rich.console import Console
 
-from storefleet.journey_table import journey_rows, journey_table, outcome_text, stranger_text
+from storefleet.journey_table import journey_lines, journey_rows, journey_table, outcome_text, stranger_text
+from storefleet.panel import print_table
 from storefleet.recorded_journey import JourneyRow, Outcome, RecordedJourney
 from storefleet.verdict.ledger_entries import Told
 from storefleet.verdict.sightings import Sighting
@@ -117,3 +122,22 @@ def test_an_event_that_nobody_knows() -> None:
     assert not journey.seen
     assert stranger_text(journey) == f"nobody has seen {KEY}: its source is no terminal of this run"
     assert JOURNEY.seen
+
+
+@pytest.mark.parametrize(("terminal", "width", "as_table"), [(True, 200, True), (True, 40, False), (False, 40, True)])
+def test_no_time_is_cut_on_any_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, width: int, as_table: bool
+) -> None:
+    """Narrow: a step's figures stand below each other; in a pipe a step is one line, however narrow its terminal is."""
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys, "stdout", written)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    print_table(journey_table(JOURNEY), narrow=journey_lines(JOURNEY))
+    lines = re.sub("\x1b\\[[0-9;]*m", "", written.getvalue()).split("\n")
+    assert ("since commit" in "\n".join(lines)) is as_table
+    for figure in ("by 12:00:01.100", "by +1,093 ms", "handed on after 1,002 ms", "12:00:00.011", "attempt 3"):
+        assert any(figure in line for line in lines), figure
+    if terminal:
+        assert max(map(len, lines)) <= width

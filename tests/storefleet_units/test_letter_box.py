@@ -199,3 +199,50 @@ def test_a_full_disk_costs_lines_not_letters(tmp_path: Path, caplog: pytest.LogC
     letters = letters_of(tmp_path)
     assert (letters.counts(), letters.complete) == ({"parm": {"schema": 2, "totals": 1}}, True)
     assert len(caplog.records) == 1
+
+
+WHOLE = {"stage": "parm", "reason": "no_key", "detail": "no", "original_topic": "a/b"}
+BY_WHOM = "sent by hand, or by a stage of yours"
+NO_PROPERTIES = f"user property 'detail' is missing (so are stage, reason, original_topic): {BY_WHOM}"
+
+
+@pytest.mark.parametrize(
+    ("topic", "properties", "first", "detail"),
+    [
+        (f"parm/no_key/{TILL.id}", {**WHOLE, "key": f"{TILL.id}.4"}, f"{TILL.id}.4", "no"),
+        (f"parm/no_key/{TILL.id}", WHOLE, f"a message of {TILL.id} without a key", "no"),
+        ("parm/no_key/unknown", WHOLE, "a message without sender and key", "no"),
+        ("parm/no_key/", WHOLE, "a message without sender and key", "no"),
+        ("parm/no_key/x", {**WHOLE, "detail": ""}, "a message of x without a key", "no detail is given"),
+        (
+            "parm/no_key/x",
+            {"stage": "parm", "reason": "no_key", "original_topic": "a/b"},
+            "a message of x without a key",
+            f"user property 'detail' is missing: {BY_WHOM}",
+        ),
+        (
+            "parm/no_key/x",
+            {"stage": "parm"},
+            "a message of x without a key",
+            f"user property 'detail' is missing (so are reason, original_topic): {BY_WHOM}",
+        ),
+        ("parm/no_key/x", {}, "a message of x without a key", NO_PROPERTIES),
+    ],
+)
+def test_what_a_letter_fails_to_say_is_said(
+    tmp_path: Path, topic: str, properties: dict[str, str], first: str, detail: str
+) -> None:
+    """In the log and in the file: what its message is called, and what it lacks; never an empty place or empty quotes."""
+    noted = Noted()
+    box = LetterBox(tmp_path / "letters.jsonl", TOPICS, note=noted.note)
+    box.receive(message_of(f"{TOPICS.root}/dead-letter/{topic}", b"", list(properties.items())))
+    box.close()
+    assert noted.told() == [("dead_letter", "parm", f"no_key: {first}: {detail}")]
+    (letter,) = letters_of(tmp_path).heard
+    assert (letter.detail, letter.source) == (detail, topic.rpartition("/")[2] or "unknown")
+
+
+def test_a_letter_whose_topic_says_no_reason(tmp_path: Path) -> None:
+    """It has a kind all the same, so that no table has an empty place."""
+    (letter,) = received(tmp_path, message_of(f"{TOPICS.root}/dead-letter/mine", b"hello"))
+    assert (letter.stage, letter.reason, letter.detail) == ("mine", "unknown", NO_PROPERTIES)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from storefleet import live
-from storefleet.live import UNKNOWN, LiveDisplay, Picture, PlainDisplay, Silent, StageLine, display, plain_line, render
+from storefleet import panel
+from storefleet.live import LiveDisplay, Picture, PlainDisplay, Silent, display, plain_line, render
+from storefleet.panel import UNKNOWN
+from storefleet.stage_lines import StageLine
 
 
 def line(stage: str, **changes: Any) -> StageLine:
@@ -74,12 +76,12 @@ def test_a_broken_line() -> None:
 def test_a_calm_panel() -> None:
     """The panel has a row for each stage, the stores online and every view's distance, within its width."""
     lines = drawn(CALM)
-    assert max(map(len, lines)) == live.PANEL_WIDTH
+    assert max(map(len, lines)) == panel.PANEL_WIDTH
     assert "trading   12 s" in lines[0]
     terminals = next(one for one in lines if "terminals" in one)
     assert terminals.split()[1:5] == ["terminals", "200", "2,400", "0"]
     assert any("gateway" in one for one in lines)
-    assert any("stores online   east 3/3   west 2/3" in one for one in lines)
+    assert any("stores online   west 2/3 (board: 3)   east 3/3" in one for one in lines)
     assert any("off the truth   orders 0   store board 0" in one for one in lines)
     assert not any("fault in force" in one for one in lines)
 
@@ -131,18 +133,18 @@ def test_troubles_stand_in_both() -> None:
     assert plain_line(one).endswith(f" | off: nothing | trouble: {full[:100]}")
     assert plain_line(two).endswith(f" | trouble: {full[:100]} and 1 more")
     lines = drawn(two)
-    assert max(map(len, lines)) == live.PANEL_WIDTH
+    assert max(map(len, lines)) == panel.PANEL_WIDTH
     assert any("! gateway-1: disk full since 20:16:01" in one for one in lines)
     assert any("! dead letters: parm schema 81" in one for one in lines)
 
 
 def test_every_stage_has_a_label() -> None:
     """Every stage that a lab can have can be shown."""
-    every = tuple(line(stage) for stage in live.STAGE_LABELS)
+    every = tuple(line(stage) for stage in panel.STAGE_LABELS)
     picture = Picture(phase="x", elapsed_s=0.0, stages=every, regions={}, distances={}, faults=())
     assert plain_line(picture).count("/s") == 5
     rows = drawn(picture)
-    assert all(any(label in row for row in rows) for label in live.STAGE_LABELS.values())
+    assert all(any(label in row for row in rows) for label in panel.STAGE_LABELS.values())
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_the_display_that_fits(
     found = display()
     found.close()
     assert type(found) is kind
-    assert type(display(quiet=True)) is Silent
+    assert type(display(json_output=True)) is PlainDisplay
 
 
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from fleetwire.errors import SettingsError
 from storefleet import past_run
-from storefleet.past_run import find_run, go_on, open_past_run, recovery_of, unfinished_run
+from storefleet.past_run import find_run, go_on, open_past_run, recovery_of
 from storefleet.process_journal import ProcessJournal
 from storefleet.run_record import FaultRecord, RecoveryRecord, RunRecord, calm_spans
+from storefleet.unfinished_runs import unfinished_run
 from storefleet.verdict.journey import VIEWS
 from tests.storefleet_units.plans import lab_plan
 
@@ -84,7 +85,7 @@ def test_a_broken_description_costs_the_ports_only(folder: Path, text: str) -> N
     [
         ("plan.json", None, "is no run folder"),
         ("plan.json", "{", "cannot be read"),
-        ("plan.json", '{"format": "storefleet-run", "version": 2}', "format version 2"),
+        ("plan.json", '{"format": "storefleet-run", "version": 3}', "format version 3"),
         ("plan.json", '{"format": "storefleet-run"}', "was not recorded by a lab"),
         ("ledger.sqlite", None, "has no ledger.sqlite"),
         ("reads.json", "{}", "has ended; its verdict stands"),

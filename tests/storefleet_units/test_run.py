@@ -20,17 +20,18 @@ from fleetwire.control import Handler
 from fleetwire.errors import ControlError
 from fleetwire.intervals import IntervalSet
 from fleetwire.ledger_format import DDL, LEDGER_FILE_NAME
-from storefleet import cli_run, run_clock
+from storefleet import cli_run, endings, run_clock
 from storefleet import run as run_module
 from storefleet.conductor import CutShort, Stopped
 from storefleet.lab import Lab
 from storefleet.live import Silent
 from storefleet.observatory import Observatory
 from storefleet.plan import LabPlan
-from storefleet.run import Run, endless_script
+from storefleet.run import Run
 from storefleet.run_clock import RunClock
 from storefleet.run_log import RunLog
 from storefleet.run_record import RunRecord
+from storefleet.scripts import trading_script
 from storefleet.steering import steering_handlers
 from storefleet.verdict.log_file import LOG_FILE_NAME, LogHeader, read_log
 from storefleet.verdict.result import Verdict
@@ -273,18 +274,17 @@ def test_the_clock_of_a_run_does_not_jump(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def own_signals() -> Iterator[None]:
+def own_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a command does to the signals of its process does not outlive the test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in endings.SIGNALS}
+    monkeypatch.setattr(endings, "_ending", endings._Ending())
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("own_signals")
-def test_a_ctrl_c_while_the_verdict_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_ctrl_c_while_the_verdict_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is over: the verdict is told to its end, and its exit status is the command's."""
 
     async def ended(*_: object, **__: object) -> tuple[Path, Verdict]:
@@ -292,11 +292,18 @@ def test_a_ctrl_c_while_the_verdict_is_told(
 
     monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path))
     monkeypatch.setattr("storefleet.conductor.conduct", ended)
-    monkeypatch.setattr(cli_run, "out", lambda text: os.kill(os.getpid(), signal.SIGINT) or print(text))
+    told_lines: list[str] = []
+
+    def tell(text: str) -> None:
+        if not told_lines:
+            os.kill(os.getpid(), signal.SIGINT)
+        told_lines.append(text)
+
+    monkeypatch.setattr(cli_run, "out", tell)
     with pytest.raises(SystemExit) as told:
-        cli_run._run(lab_plan(), endless_script, password=None, json_output=False)
+        cli_run._run(lab_plan(), trading_script, password=None, json_output=False)
     assert told.value.code == 0
-    assert f"run folder: {tmp_path}" in capsys.readouterr().out
+    assert told_lines[-1] == f"run folder: {tmp_path}"
 
 
 @pytest.mark.usefixtures("own_signals")
@@ -312,7 +319,7 @@ def test_a_run_that_began_never_says_that_it_did_not(
     monkeypatch.setenv("STOREFLEET_HOME", str(tmp_path))
     monkeypatch.setattr("storefleet.conductor.conduct", broken)
     with pytest.raises(SystemExit) as ended:
-        cli_run._run(lab_plan(), endless_script, password=None, json_output=True)
+        cli_run._run(lab_plan(), trading_script, password=None, json_output=True)
     assert ended.value.code == status
 
 

@@ -144,7 +144,7 @@ async def test_a_stage_on_its_own(lab_end: LabEnd) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"STOREFLEET_INSTANCE": "two"}, "STOREFLEET_INSTANCE='two': Expected `int`"),
+        ({"STOREFLEET_INSTANCE": "two"}, "STOREFLEET_INSTANCE='two': expected a whole number"),
         ({"STOREFLEET_CONTROL": "nowhere"}, "STOREFLEET_CONTROL='nowhere': expected host:port"),
         ({"STOREFLEET_CONTROL": "127.0.0.1:1"}, "control plane at 127.0.0.1:1:"),
         ({"STOREFLEET_TOKEN_FILE": "/nowhere"}, "secret file /nowhere:"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from tests.verdict.world import SOURCES, START_MS, content, healthy, lose, read_
 ONE, TWO, _ = SOURCES
 FOLDER = "runs/20231114-221320-lab"
 ALL = IntervalSet([(1, 10)])
+RAW = f"lab/terminal/transaction/taco/west/s0001/{ONE}"
 
 
 def run(history: History) -> History:
@@ -274,6 +276,47 @@ def test_dead_letters_are_filed_by_one_and_may_be_anothers() -> None:
         f"  next    storefleet trace {ONE}.3 --run {FOLDER}",
         f"  {ONE}.3   dead letter of sync_stage, key_conflict: other content",
     ]
+
+
+@pytest.mark.parametrize(
+    ("letter", "name", "by_hand"),
+    [
+        ({"topic": RAW}, RAW, True),
+        ({"topic": RAW, "sequence": 11}, f"{ONE}.11", True),
+        ({"topic": RAW, "sequence": 3}, f"{ONE}.3", False),
+        ({"topic": RAW.replace("transaction", "state")}, RAW.replace("transaction", "state"), False),
+        ({"topic": f"lab/canonical/transaction/taco/west/s0001/{ONE}", "sequence": 11}, f"{ONE}.11", False),
+    ],
+)
+def test_an_event_that_no_terminal_has_sent_was_sent_by_hand(letter: dict[str, Any], name: str, by_hand: bool) -> None:
+    """By the ledger: a terminal's events have their keys. Of what a terminal sent, or a stage, that is not said."""
+    history = run(healthy())
+    said = "user property 'source' is missing"
+    history.letters = Letters(
+        heard=[Letter(at_ms=START_MS + 5_000, stage="parm", reason="no_key", source=ONE, detail=said, **letter)]
+    )
+    verdict = check(history)
+    told = " ".join(line.strip() for line in plain_text(verdict, "lab").splitlines())
+    words = "; its terminal has sent no such event: it was sent by hand, or by a client of yours"
+    assert f"{name} dead letter of parm, no_key: {said}{words if by_hand else ' '}" in " ".join(told.split()) + " "
+    assert [one.by_hand for one in verdict.letters] == [by_hand]
+
+
+@pytest.mark.parametrize(("source", "guest"), [("taco.west.s0901.r01", True), (ONE, False)])
+def test_an_event_of_a_guest_is_named_as_such(source: str, guest: bool) -> None:
+    """Nobody looks for it in the ledger of a terminal that there is not."""
+    history = run(healthy())
+    for name in ("gateway", "orders", "sales"):
+        read = view(history, name).read
+        assert read is not None
+        content = read_of(ONE, IntervalSet([(11, 11)]))
+        read[source] = content if guest else read_of(ONE, IntervalSet([(1, 11)]))
+    for name in ("parm", "sync_stage", "gateway", "poseidon", "views"):
+        for sets in (stage(history, name).taken, stage(history, name).handed_on):
+            sets.setdefault(source, IntervalSet()).add(11)
+    text = " ".join(plain_text(check(history), "lab").split())
+    assert f"{source}.11 not seen at " in text
+    assert ("; a guest's: no terminal of this fleet has that name" in text) == guest
 
 
 def spoiled_register(history: History) -> None:

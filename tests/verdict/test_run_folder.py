@@ -194,19 +194,19 @@ def test_dead_stage_of_the_plan(folder: Path) -> None:
     assert [entry.code for entry in judge_folder(folder).unknown] == ["stage_dead"]
 
 
-@pytest.mark.parametrize("name", ["plan.json", "reads.json", "ledger.sqlite"])
-def test_newer_format_is_refused_in_one_line(folder: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "version"), [("plan.json", 3), ("reads.json", 2), ("ledger.sqlite", 2)])
+def test_newer_format_is_refused_in_one_line(folder: Path, name: str, version: int) -> None:
     """A file of a newer format version is refused before anything of it is believed."""
     if name == "ledger.sqlite":
         with closing(sqlite3.connect(folder / name)) as database:
-            database.execute(ledger_format.INSERT_META, ("version", "2"))
+            database.execute(ledger_format.INSERT_META, ("version", str(version)))
             database.commit()
     else:
         content = msgspec.json.decode((folder / name).read_bytes())
-        content["version"] = 2
+        content["version"] = version
         content["views"] = "of another shape"
         (folder / name).write_bytes(msgspec.json.encode(content))
-    with pytest.raises(SettingsError, match="format version 2") as caught:
+    with pytest.raises(SettingsError, match=f"format version {version}") as caught:
         judge_folder(folder)
     assert "\n" not in str(caught.value)
 
