@@ -106,9 +106,11 @@ def test_report_is_read_back_from_its_json() -> None:
 
 
 def test_unknown_part_is_refused_with_the_parts_there_are() -> None:
-    """One line that names them."""
-    with pytest.raises(SettingsError, match="no such part; there are connect, publish"):
+    """One line that names them, or the one that is meant."""
+    with pytest.raises(SettingsError, match=r"no such part; did you mean 'latency'"):
         command.choose(["latencies"])
+    with pytest.raises(SettingsError, match=r"no such part; .*connect.*publish"):
+        command.choose(["qwertz"])
 
 
 def test_failing_part_says_why_and_the_next_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_what_did_not_begin(command_line: CommandLine) -> None:
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab that goes on."""
     command_line = CommandLine(tmp_path_factory.mktemp("living"))
-    yield command_line.up(name="living")
+    yield command_line.up(name="living", rate="10/s")
     command_line.end_leftovers()
 
 
@@ -125,18 +125,12 @@ def test_a_socket_whose_other_end_is_closed(living: Lab) -> None:
     assert (done.returncode, without_asides(done.stderr)) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("topic_filter", "said"),
-    [("a/#/b", "# stands only at the end"), ("a/b#", "# stands only at the end"), ("a/b+/c", "+ stands only for one"),
-     ("$share/a", "$share/GROUP/FILTER"), ("$share/a+/b/c", "$share/GROUP/FILTER"), ("", "every topic of this lab"),
-     ("a/" + "b" * 65_535, "65,535 bytes")],
-)  # fmt: skip
-def test_a_filter_that_is_none(living: Lab, topic_filter: str, said: str) -> None:
+def test_a_filter_that_is_none(living: Lab) -> None:
     """One line before anything; a broker would close the connection, for ever."""
-    done = living.command_line.run("tail", topic_filter, status=2)
+    done = living.command_line.run("tail", "a/#/b", status=2)
     errors = without_asides(done.stderr)
     assert (done.stdout, errors.count("\n")) == ("", 1)
-    assert said in errors
+    assert "# stands only at the end" in errors
 
 
 def test_a_verdict_on_a_lab_that_runs(living: Lab) -> None:

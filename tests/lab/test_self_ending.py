@@ -14,7 +14,7 @@ import pytest
 from tests.lab.command_line import CommandLine, Lab, read_verdict, until
 
 WANTED = 241
-FLEET = ("--stores", 3, "--seed", 7, "--events", WANTED)
+FLEET = ("--stores", 3, "--seed", 7, "--events", WANTED, "--keep", "all")
 CONTENT = (
     "SELECT id, sequence, type, hash, business_day_date, amount_cents FROM event JOIN source ON number = source"
     " ORDER BY id, sequence"

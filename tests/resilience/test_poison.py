@@ -70,7 +70,7 @@ async def deaths_until(
 @pytest.mark.parametrize(
     ("poison", "reason", "detail"),
     [
-        pytest.param(sale(SOURCE, 3, 2**63), "schema", "<= 1000000000", id="data that breaks the shape"),
+        pytest.param(sale(SOURCE, 3, 2**63), "schema", "at most 1,000,000,000", id="data that breaks the shape"),
         pytest.param(control(SOURCE, 3, "SIGN_ON", SURPRISE), "stage_error", LAST_LINE, id="raises"),
     ],
 )
