@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleetwire.errors import SettingsError
+from fleetwire.terminal_text import printable
 
 LINE_CHARACTERS: Final = 60
 _WHERE: Final = re.compile(r"(.*) \((?:at line (\d+), column (\d+)|at end of document)\)", re.DOTALL)
@@ -84,6 +85,6 @@ def _told(problem: str, text: str) -> str:
     lines = text.splitlines()
     number = int(match[2] or len(lines))
     line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-    shown = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line[:LINE_CHARACTERS])
+    shown = printable(line[:LINE_CHARACTERS])
     column = f", column {match[3]}" if match[3] else ""
     return f", line {number}{column}: {said}" + (f": {shown}" if shown else "")

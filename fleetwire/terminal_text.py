@@ -24,6 +24,11 @@ def shown(text: str) -> str:
     return _STEERING.sub(GAP, text)
 
 
+def printable(text: str) -> str:
+    """The text with a replacement character for each that cannot be printed, line ends and tabs among them."""
+    return "".join(one if one.isprintable() else GAP for one in text)
+
+
 def json_shown(json_text: str) -> str:
     """The same JSON, with escapes for them: valid JSON has them inside strings only."""
     return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", json_text)

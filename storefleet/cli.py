@@ -14,8 +14,8 @@ from storefleet.cli_live import down, status, tail, wait
 from storefleet.cli_log import log
 from storefleet.cli_run import demo, up
 from storefleet.cli_steer import rebuild, trade
-from storefleet.command_output import DID_NOT_BEGIN, UNKNOWN, fail, out, say_progress
-from storefleet.endings import VALID
+from storefleet.command_output import fail, out, say_progress
+from storefleet.endings import DID_NOT_BEGIN, UNKNOWN, VALID
 
 UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """Root of what Typer says about options, whichever Click it brings along."""

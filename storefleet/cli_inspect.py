@@ -19,8 +19,8 @@ from storefleet.command_options import (
     StoresOption,
     TerminalsOption,
 )
-from storefleet.command_output import DID_NOT_BEGIN, UNKNOWN, fail, out, out_json, say_progress
-from storefleet.endings import decide
+from storefleet.command_output import fail, out, out_json, say_progress
+from storefleet.endings import DID_NOT_BEGIN, UNKNOWN, decide
 
 
 def verdict(

@@ -41,8 +41,8 @@ from storefleet.command_options import (
     TerminalsOption,
     WithoutOption,
 )
-from storefleet.command_output import SECOND_INTERRUPT, UNKNOWN, fail, out, out_ended, out_json_line, say_progress
-from storefleet.endings import Doing, Stops, decide, say_at_once
+from storefleet.command_output import fail, out, out_ended, out_json_line, say_progress
+from storefleet.endings import STOPPED, UNKNOWN, Doing, Stops, decide, say_at_once
 
 if TYPE_CHECKING:
     from storefleet.lab import Lab
@@ -223,7 +223,7 @@ def _run(
             )
             decide(verdict.exit_status)
     except Stopped as stopped:
-        fail(f"stopped at once: {stopped}", SECOND_INTERRUPT)
+        fail(f"stopped at once: {stopped}", STOPPED)
     except CutShort as error:
         fail(str(error), UNKNOWN)
     if json_output:

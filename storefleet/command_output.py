@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fleetwire.terminal_text import json_shown, shown
-from storefleet import endings
+from storefleet.endings import DID_NOT_BEGIN
 from storefleet.output_encoding import json_text
 
 if TYPE_CHECKING:
     from storefleet.verdict.result import Verdict
-
-DID_NOT_BEGIN: Final = endings.DID_NOT_BEGIN
-UNKNOWN: Final = endings.UNKNOWN
-SECOND_INTERRUPT: Final = endings.STOPPED
 
 
 def fail(message: str, status: int = DID_NOT_BEGIN) -> NoReturn:

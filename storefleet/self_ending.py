@@ -11,10 +11,10 @@ from typing import Final
 
 from emulator.options import MAXIMUM_EVENTS
 from fleetwire.errors import SettingsError
-from storefleet.quantities import read_duration
+from storefleet.quantities import LARGEST_DURATION_S, read_duration
 
 SHORTEST_S: Final = 1.0
-LONGEST_S: Final = 7 * 86_400.0
+LONGEST_S: Final = float(LARGEST_DURATION_S)
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
 _TIME: Final = re.compile(r"[0-9]+(\.[0-9]+)?(ms|s|m|min|h)")
 

@@ -14,9 +14,9 @@ from fleetwire.mqtt import EveryQosFilter, Message, MqttError, SessionOptions, S
 from fleetwire.topics import Topics
 from storefleet import home
 from storefleet.broker_advice import advice_on
-from storefleet.command_output import UNKNOWN, fail, say_progress
+from storefleet.command_output import fail, say_progress
 from storefleet.control_client import require_live
-from storefleet.endings import Doing
+from storefleet.endings import UNKNOWN, Doing
 from storefleet.lab_options import take_password
 from storefleet.processes import is_live
 from storefleet.tail_lines import json_line, letter_line, line

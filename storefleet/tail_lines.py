@@ -14,7 +14,7 @@ from fleetwire.dead_letters import DETAIL_CHARACTERS, UNKNOWN
 from fleetwire.envelope import TYPE_PREFIX, TYPE_SUFFIX, read_event
 from fleetwire.errors import BadPayload
 from fleetwire.mqtt import Message
-from fleetwire.terminal_text import GAP, json_shown, shown
+from fleetwire.terminal_text import GAP, json_shown, printable, shown
 from fleetwire.topics import Topics
 from storefleet.letter_words import detail_of
 
@@ -67,8 +67,7 @@ def _now() -> str:
 
 def _shown(payload: bytes) -> str:
     text = payload[: PAYLOAD_SHOWN + 1].decode("utf-8", errors="replace")
-    printable = "".join(character if character.isprintable() else GAP for character in text)
-    return printable[:PAYLOAD_SHOWN] + ("..." if len(payload) > PAYLOAD_SHOWN else "")
+    return printable(text[:PAYLOAD_SHOWN]) + ("..." if len(payload) > PAYLOAD_SHOWN else "")
 
 
 def _one_line(text: str) -> str:

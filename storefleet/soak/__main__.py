@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from storefleet.command_output import SECOND_INTERRUPT, fail, out
+from storefleet.command_output import fail, out
 from storefleet.conductor import Stopped
+from storefleet.endings import STOPPED
 from storefleet.live import PlainDisplay
 from storefleet.plan import check_runs_folder
 from storefleet.quantities import read_rate
@@ -85,7 +86,7 @@ def _soak(order: Order, runs: Path) -> None:
     except KeyboardInterrupt:
         fail("stopped before a lab was ready")
     except Stopped:
-        fail("stopped at once, without final reads: what was proven is in the run folder", SECOND_INTERRUPT)
+        fail("stopped at once, without final reads: what was proven is in the run folder", STOPPED)
     say(plain_text(report))
     if not report.schedules:
         say("no schedule was played to its end: nothing is shown about process faults")

@@ -10,7 +10,8 @@ import typer
 
 from fleetwire.errors import FleetError
 from storefleet.cli import UsageError
-from storefleet.command_output import DID_NOT_BEGIN, fail
+from storefleet.command_output import fail
+from storefleet.endings import DID_NOT_BEGIN
 
 
 def run_script(command: Callable[..., None], name: str, *, interrupted_status: int = DID_NOT_BEGIN) -> NoReturn:

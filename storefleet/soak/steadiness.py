@@ -21,7 +21,8 @@ import msgspec
 import typer
 
 from fleetwire.errors import FleetError
-from storefleet.command_output import SECOND_INTERRUPT, fail, out, out_json, say_progress
+from storefleet.command_output import fail, out, out_json, say_progress
+from storefleet.endings import STOPPED
 from storefleet.plan import check_runs_folder, new_name
 from storefleet.soak.beside import Beside, Standstill
 from storefleet.soak.driven_lab import DrivenLab
@@ -207,7 +208,7 @@ def command(  # noqa: PLR0917 - a command is a function of its options
             asyncio.run(course.go(healthy=healthy, suffering=suffering))
             report = _report(first, course, beside)
     except KeyboardInterrupt:
-        fail("stopped; nothing is left running", SECOND_INTERRUPT)
+        fail("stopped; nothing is left running", STOPPED)
     if json_output:
         out_json(report)
     say(f"{report.summary}; the probe saw {len(report.standstills)} standstills")
@@ -227,4 +228,4 @@ def _report(seed: int, course: Course, beside: Beside) -> SteadyReport:
 
 
 if __name__ == "__main__":
-    run_script(command, "scripts/steadiness", interrupted_status=SECOND_INTERRUPT)
+    run_script(command, "scripts/steadiness", interrupted_status=STOPPED)
