@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from fleetwire import ledger_format
 from fleetwire.clock import now_ms
+from fleetwire.closing_on_error import closing_on_error
 from fleetwire.effects import TillEntry
 from fleetwire.errors import SettingsError, StorageError
 from fleetwire.identity import MAXIMUM_SEQUENCE
@@ -155,13 +156,12 @@ class Ledger:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            with closing_on_error(sqlite3.connect(path, isolation_level=None)) as self._connection:
+                for pragma in ledger_format.PRAGMAS:
+                    self._connection.execute(pragma)
+                self._check(seed, shard)
         except (OSError, sqlite3.Error) as error:
             raise _unusable(path, error) from error
-        with self._closing_on_error():
-            for pragma in ledger_format.PRAGMAS:
-                self._connection.execute(pragma)
-            self._check(seed, shard)
 
     def _check(self, seed: int, shard: int) -> None:
         connection = self._connection
@@ -187,17 +187,20 @@ class Ledger:
         """
         connection = self._connection
         numbers = range(1, len(ids) + 1)
-        with self._closing_on_error(), self._transaction():
-            connection.executemany(ledger_format.INSERT_SOURCE, zip(numbers, ids, strict=True))
-            stored = [name for (name,) in connection.execute("SELECT id FROM source ORDER BY number")]
-            if stored != list(ids):
-                raise SettingsError(
-                    f"ledger {self.path} has {len(stored)} terminals of another fleet: use another state folder"
+        try:
+            with closing_on_error(connection), self._transaction():
+                connection.executemany(ledger_format.INSERT_SOURCE, zip(numbers, ids, strict=True))
+                stored = [name for (name,) in connection.execute("SELECT id FROM source ORDER BY number")]
+                if stored != list(ids):
+                    raise SettingsError(
+                        f"ledger {self.path} has {len(stored)} terminals of another fleet: use another state folder"
+                    )
+                connection.executemany(_BOOT, ((number,) for number in numbers))
+                connection.execute(
+                    "UPDATE register SET online = 0, reason = 'lost', at_ms = ? WHERE online = 1", (now_ms(),)
                 )
-            connection.executemany(_BOOT, ((number,) for number in numbers))
-            connection.execute(
-                "UPDATE register SET online = 0, reason = 'lost', at_ms = ? WHERE online = 1", (now_ms(),)
-            )
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from error
         return self._remembered(len(ids))
 
     def boot_one(self, number: int) -> Remembered:
@@ -250,17 +253,6 @@ class Ledger:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute(ledger_format.INSERT_META, ("closed_at_ms", str(now_ms())))
         self._connection.close()
-
-    @contextlib.contextmanager
-    def _closing_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except SettingsError:
-            self._connection.close()
-            raise
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise _unusable(self.path, error) from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

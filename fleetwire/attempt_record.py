@@ -17,6 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from fleetwire.closing_on_error import closing_on_error
 from fleetwire.errors import StorageError
 
 DEATHS_ALLOWED: Final = 3
@@ -53,10 +54,10 @@ class AttemptRecord:
         self.refusal = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, isolation_level=None)
-            for statement in _SCHEMA:
-                self._database.execute(statement)
-            self.unclean = self._database.execute(_START).rowcount == 0
+            with closing_on_error(sqlite3.connect(path, isolation_level=None)) as self._database:
+                for statement in _SCHEMA:
+                    self._database.execute(statement)
+                self.unclean = self._database.execute(_START).rowcount == 0
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"open {path}: {error}") from error
 

@@ -24,6 +24,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from consumers.feed.lines import Change, Unusable, unusable
 from fleetwire.attempt_record import DEATHS_ALLOWED, AttemptRecord
 from fleetwire.clock import now_ms
+from fleetwire.closing_on_error import closing_on_error
 from fleetwire.errors import BadPayload, StorageError
 
 MAXIMUM_SKIPPED_ROWS: Final = 10_000
@@ -132,16 +133,16 @@ class FoldFile(Generic[Item]):
         """Since when the fold holds what it holds: its file was made, or it was emptied; 0: not known."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-            for setting in _SETTINGS:
-                self.connection.execute(setting)
-            self.connection.executescript(_SCHEMA + fold.schema)
-            self.checkpoint, self.checkpoint_at_ms = self._read_checkpoint()
-            self.begun_at_ms = self._read_begun()
-            for reason, times in self.connection.execute("SELECT reason, sum(times) FROM skipped GROUP BY reason"):
-                self.skipped[reason] = times
-            fold.load(self.connection)
-            self._attempts = AttemptRecord(path.with_suffix(".attempts.sqlite"))
+            with closing_on_error(sqlite3.connect(path, isolation_level=None, timeout=5.0)) as self.connection:
+                for setting in _SETTINGS:
+                    self.connection.execute(setting)
+                self.connection.executescript(_SCHEMA + fold.schema)
+                self.checkpoint, self.checkpoint_at_ms = self._read_checkpoint()
+                self.begun_at_ms = self._read_begun()
+                for reason, times in self.connection.execute("SELECT reason, sum(times) FROM skipped GROUP BY reason"):
+                    self.skipped[reason] = times
+                fold.load(self.connection)
+                self._attempts = AttemptRecord(path.with_suffix(".attempts.sqlite"))
             self._cautious = CAUTIOUS_CHANGES if self._attempts.unclean else 0
         except (sqlite3.Error, OSError) as error:
             advice = "make the folder writable, or remove the file to begin again"

@@ -32,6 +32,7 @@ from consumers.gateway.errors import Refusal
 from consumers.gateway.revision_tree import Head, follow
 from consumers.gateway.wakeups import Wakeups
 from fleetwire.clock import now_ms
+from fleetwire.closing_on_error import closing_on_error
 from fleetwire.errors import StorageError
 
 SCHEMA = """
@@ -104,11 +105,8 @@ class DocumentStore:
         """Opens or creates the file. Raises StorageError when that fails or another process owns it."""
         with _as_storage_error(f"open {path}"):
             connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
-        try:
+        with closing_on_error(connection):
             return cls(connection)
-        except StorageError:
-            connection.close()
-            raise
 
     def close(self) -> None:
         """Ends the feeds and closes the file; what was written stays written."""

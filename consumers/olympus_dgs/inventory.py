@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from fleetwire import bounded_json
+from fleetwire.closing_on_error import closing_on_error
 from fleetwire.documents import DEVICE_PREFIX, DeviceDocument
 from fleetwire.errors import StorageError
 
@@ -37,7 +39,7 @@ SELECT terminal, revision, body FROM device WHERE stored = 0 AND terminal > ? OR
 _STORED: Final = "UPDATE device SET revision = ?, stored = (body = ?) WHERE terminal = ?"
 _ADOPT: Final = "UPDATE device SET boot = ?, bd_seq = ?, body = ?, revision = ?, stored = 1 WHERE terminal = ?"
 
-_decode = msgspec.json.Decoder(DeviceDocument).decode
+_decode = bounded_json.Decoder(DeviceDocument).decode
 
 
 class ToStore(NamedTuple):
@@ -65,10 +67,10 @@ class Inventory:
         """Why the last transaction could not be kept; empty: it was."""
         with self._as_storage_error():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-            for setting in _SETTINGS:
-                self._connection.execute(setting)
-            self._connection.executescript(_SCHEMA)
+            with closing_on_error(sqlite3.connect(path, isolation_level=None, timeout=5.0)) as self._connection:
+                for setting in _SETTINGS:
+                    self._connection.execute(setting)
+                self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Release the file."""

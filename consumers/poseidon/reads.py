@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from fleetwire.closing_on_error import closing_on_error
 from fleetwire.effects import SETTLEMENT
 from fleetwire.identity import Key
 
@@ -93,8 +94,8 @@ class Reads:
     """Answers from the file; ``close`` it. Every answer is of one moment."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.execute("PRAGMA query_only = ON")
+        with closing_on_error(sqlite3.connect(path, isolation_level=None)) as self._connection:
+            self._connection.execute("PRAGMA query_only = ON")
 
     def close(self) -> None:
         """Release the file."""

@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from fleetwire import bounded_json
+from fleetwire.closing_on_error import closing_on_error
 from fleetwire.errors import StorageError
 from fleetwire.identity import Key
 from fleetwire.intervals import Interval, IntervalSet
@@ -22,7 +24,7 @@ _SETTINGS: Final = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = OFF")
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS applied (source TEXT PRIMARY KEY, intervals BLOB NOT NULL) WITHOUT ROWID"
 _PUT: Final = "INSERT OR REPLACE INTO applied (source, intervals) VALUES (?, ?)"
 
-_decode = msgspec.json.Decoder(list[Interval]).decode
+_decode = bounded_json.Decoder(list[Interval]).decode
 _encode = msgspec.json.encode
 
 
@@ -36,11 +38,11 @@ class AppliedLog:
         """Why the last commit failed; empty: it did not."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(folder / FILE_NAME, isolation_level=None)
-            for statement in (*_SETTINGS, _TABLE):
-                self._database.execute(statement)
-            for source, intervals in self._database.execute("SELECT source, intervals FROM applied"):
-                self.sets[source] = IntervalSet(_decode(intervals))
+            with closing_on_error(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as self._database:
+                for statement in (*_SETTINGS, _TABLE):
+                    self._database.execute(statement)
+                for source, intervals in self._database.execute("SELECT source, intervals FROM applied"):
+                    self.sets[source] = IntervalSet(_decode(intervals))
         except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
             raise StorageError(f"open {folder / FILE_NAME}: {error}") from error
 
