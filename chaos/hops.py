@@ -24,6 +24,7 @@ from chaos import registry
 from chaos.active_fault import LEASE_LIMIT_S, FaultSettings, FaultState
 from chaos.descriptors import LinkBudget, link_limit, raise_limit
 from chaos.hop import Hop, HopOptions
+from fleetwire import bounded_json
 from fleetwire.control import Handler, Params
 from fleetwire.errors import ControlError, SettingsError
 from fleetwire.plain_words import plain
@@ -165,7 +166,7 @@ class Hops:
 
 def _read_options(settings: StageSettings) -> HopsOptions:
     try:
-        options = msgspec.json.decode(settings.options, type=HopsOptions)
+        options = bounded_json.decode(settings.options, type=HopsOptions)
     except msgspec.DecodeError as error:
         raise SettingsError(f"STOREFLEET_OPTIONS of {settings.stage}: {plain(error)}") from error
     names = [hop.name for hop in options.hops]

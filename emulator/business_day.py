@@ -20,6 +20,7 @@ from msgspec import Struct
 from emulator.books import Books, BooksState, Span
 from emulator.draws import Draws, Weighted
 from emulator.fleet import Fleet, TerminalPlan
+from fleetwire import bounded_json
 from fleetwire.clock import utc_text
 
 Role = Literal["opener", "till", "kiosk", "kitchen"]
@@ -122,7 +123,7 @@ class Till:
     @classmethod
     def restore(cls, plan: TerminalPlan, business: Business, saved: bytes) -> Till:
         """The till as it was at :meth:`save`; raises msgspec.ValidationError for bytes that save did not write."""
-        state = msgspec.json.decode(saved, type=TillState)
+        state = bounded_json.decode(saved, type=TillState)
         till = cls(plan, business)
         till._day, till._clock_ms, till._phase = state.day, state.clock_ms, state.phase
         till._books = Books.restore(plan, state.books)

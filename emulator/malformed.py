@@ -14,6 +14,7 @@ import msgspec
 from emulator.business_day import Draft
 from emulator.dialects import encode
 from emulator.fleet import TerminalPlan
+from fleetwire import bounded_json
 from fleetwire.events import RetailTransaction
 
 
@@ -53,12 +54,12 @@ def _truncated(case: Case) -> Message:
 
 
 def _wrong_type(case: Case) -> Message:
-    document = msgspec.json.decode(case.message.payload)
+    document = bounded_json.decode(case.message.payload)
     return case.message._replace(payload=msgspec.json.encode(document | {list(document)[-1]: "not a body"}))
 
 
 def _missing_field(case: Case) -> Message:
-    document = msgspec.json.decode(case.message.payload)
+    document = bounded_json.decode(case.message.payload)
     document.popitem()
     return case.message._replace(payload=msgspec.json.encode(document))
 
@@ -86,7 +87,7 @@ def _wrong_totals(case: Case) -> Message:
 
 
 def _oversized(case: Case) -> Message:
-    document = msgspec.json.decode(case.message.payload)
+    document = bounded_json.decode(case.message.payload)
     document["padding"] = "x" * case.limit_bytes
     return case.message._replace(payload=msgspec.json.encode(document))
 

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from emulator.fleet import Fleet, Share
+from fleetwire import bounded_json
 from fleetwire.errors import SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.plain_words import plain
@@ -54,6 +55,6 @@ class EmulatorOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def read_options(text: str) -> EmulatorOptions:
     """Read the JSON object of STOREFLEET_OPTIONS."""
     try:
-        return msgspec.json.decode(text, type=EmulatorOptions)
+        return bounded_json.decode(text, type=EmulatorOptions)
     except msgspec.DecodeError as error:
         raise SettingsError(f"STOREFLEET_OPTIONS of the emulator: {plain(error)}") from error

@@ -23,7 +23,7 @@ from emulator.floor import Floor
 from emulator.ledger import Remembered, StoredEvent, WrittenEvent
 from emulator.life import LIVES, ONLINE, SELLING, Happening, Life
 from emulator.outbox import NEVER_S, Outbox
-from fleetwire import outcomes
+from fleetwire import bounded_json, outcomes
 from fleetwire.clock import TERMINAL_WILL_DELAY_S, now_ms, utc_text
 from fleetwire.envelope import JSON, Envelope
 from fleetwire.errors import BadPayload
@@ -36,7 +36,7 @@ CONFLICT_LIMIT: Final = 64
 _FAILURE_CODES: Final = 0x80
 
 _log = logging.getLogger(__name__)
-_read_properties = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_read_properties = bounded_json.Decoder(list[tuple[str, str]]).decode
 
 
 class Said(NamedTuple):

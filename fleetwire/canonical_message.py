@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from fleetwire import bounded_json
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent
 from fleetwire.identity import MAXIMUM_ID_CHARACTERS, MAXIMUM_SEQUENCE, Key, Terminal
@@ -21,8 +22,8 @@ from fleetwire.plain_words import plain
 from fleetwire.quoted import quoted
 from fleetwire.topics import Topics
 
-_decode_event = msgspec.json.Decoder(CanonicalEvent).decode
-_decode_data: Final = {name: msgspec.json.Decoder(shape).decode for name, shape in EVENT_TYPES.items()}
+_decode_event = bounded_json.Decoder(CanonicalEvent).decode
+_decode_data: Final = {name: bounded_json.Decoder(shape).decode for name, shape in EVENT_TYPES.items()}
 _CLAIMS: Final = frozenset(("source", "sequence", "id"))
 
 
@@ -40,7 +41,7 @@ class _Claim(Struct):
     key: Any = ""
 
 
-_decode_claim = msgspec.json.Decoder(_Claim).decode
+_decode_claim = bounded_json.Decoder(_Claim).decode
 
 
 def read_whole(topics: Topics, message: Message) -> Whole:
@@ -51,7 +52,7 @@ def read_whole(topics: Topics, message: Message) -> Whole:
         if decode_data is None:
             raise BadPayload("unknown_type", f"event type {quoted(event.type)}")
         data = decode_data(event.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError) as error:
         raise unreadable(message.payload, error) from error
     return Whole(_checked_key(topics, message, event), event, data)
 
@@ -92,7 +93,7 @@ def unreadable(payload: bytes, error: Exception) -> BadPayload:
 def _claim(payload: bytes) -> _Claim:
     try:
         return _decode_claim(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
         return _Claim()
 
 

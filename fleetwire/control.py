@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from fleetwire import bounded_json
 from fleetwire.dialling import Dialler
 from fleetwire.errors import ControlError, FleetError
 from fleetwire.host_port import host_port
@@ -55,7 +56,7 @@ class _Line(Struct, omit_defaults=True):
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_Line)
+_decoder = bounded_json.Decoder(_Line)
 
 
 class Channel:
@@ -92,7 +93,7 @@ class Channel:
         try:
             async for line in self._lines():
                 self._receive(line)
-        except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, msgspec.DecodeError) as error:
             _log.info("control connection ended: %s", error)
         finally:
             self._end()
@@ -110,7 +111,7 @@ class Channel:
         try:
             self._send({"jsonrpc": "2.0", "id": number, "method": method, "params": {} if params is None else params})
             async with asyncio.timeout(timeout_s):
-                return msgspec.json.decode(await future)
+                return bounded_json.decode(await future)
         except TimeoutError as error:
             raise ControlError(f"{method}: no answer within {timeout_s:g} s", definite=False) from error
         finally:
@@ -166,7 +167,7 @@ class Channel:
         if message.method is None:
             self._answered(message)
             return
-        params = msgspec.json.decode(message.params) if message.params is not UNSET else {}
+        params = bounded_json.decode(message.params) if message.params is not UNSET else {}
         if not isinstance(params, dict):
             raise ValueError("params of a control call must be an object")  # noqa: TRY004 - a value from the network
         task = asyncio.create_task(self._serve(message.method, params, message.id), name=f"control.{message.method}")

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
+from fleetwire import bounded_json
 from fleetwire.errors import GatewayError
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -136,13 +137,13 @@ class GatewayClient:
         before, since Sync Gateway does not know its databases while they load.
         """
         try:
-            opened_us = msgspec.json.decode(await self._request("GET", ""), type=_Opened).instance_start_time
+            opened_us = bounded_json.decode(await self._request("GET", ""), type=_Opened).instance_start_time
         except GatewayError as error:
             is_loading = error.status == _NOT_FOUND and self._has_said_when_it_opened
             if is_loading or error.status in (None, _REFUSED_UNSTORED):
                 raise
             return 0
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return 0
         self._has_said_when_it_opened |= opened_us != 0
         return opened_us
@@ -181,14 +182,14 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
 
 def _read(body: bytes, shape: type[Shape], what: str) -> Shape:
     try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return bounded_json.decode(body, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise GatewayError(f"{what}: the gateway's answer cannot be read: {error}", definite=False) from error
 
 
 def _reason(body: bytes) -> str:
     try:
-        refused = msgspec.json.decode(body, type=_Refused)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        refused = bounded_json.decode(body, type=_Refused)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return "without a reason"
     return f"{refused.error}: {refused.reason}"[:300]

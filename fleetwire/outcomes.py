@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from fleetwire import bounded_json
 from fleetwire.errors import BadPayload
 from fleetwire.intervals import IntervalSet
 from fleetwire.plain_words import plain
@@ -52,8 +53,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     unresolved: list[ToldInterval]
 
 
-_decode_outcome = msgspec.json.Decoder(Outcome).decode
-_decode_ask = msgspec.json.Decoder(Ask).decode
+_decode_outcome = bounded_json.Decoder(Outcome).decode
+_decode_ask = bounded_json.Decoder(Ask).decode
 encode = msgspec.json.encode
 
 
@@ -77,7 +78,7 @@ def _read(decode: Callable[[bytes], Message], payload: bytes) -> Message:
         return decode(payload)
     except msgspec.ValidationError as error:
         raise BadPayload("schema", plain(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadPayload("malformed_json", str(error)) from error
 
 

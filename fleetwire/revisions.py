@@ -56,7 +56,7 @@ def canonical_json(body: Mapping[str, object]) -> bytes:
 def read_exactly(text: bytes) -> object:
     """Decodes JSON so that `canonical_json` writes every number as this text has it (`1e2` stays `1e2`).
 
-    Raises ValueError for what is not JSON, RecursionError for nesting deeper than the interpreter allows.
+    Raises ValueError for what is not JSON; how deep it is nested is for the caller to check (fleetwire.bounded_json).
     """
     return json.loads(text, parse_float=_number, parse_int=_number, parse_constant=_refuse_constant)
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire import envelope_faults as faults
 from fleetwire.errors import BadPayload
 from fleetwire.json_members import members
@@ -21,8 +22,8 @@ from fleetwire.quoted import quoted
 DATA: Final = frozenset(("data", "data_base64"))
 _NO_TEXT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 """What a String of CloudEvents may not hold ("Type System"); a broker lets none of it through in a user property."""
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_text = msgspec.json.Decoder(str).decode
+_decode_members = bounded_json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_text = bounded_json.Decoder(str).decode
 
 Members = dict[str, msgspec.Raw]
 
@@ -57,8 +58,6 @@ def _parsed(payload: bytes) -> tuple[Members, str]:
         return _decode_members(payload), payload.decode()
     except msgspec.ValidationError as error:
         raise BadPayload("no_key", "structured CloudEvent: expected a JSON object of attributes and data") from error
-    except RecursionError as error:
-        raise BadPayload("malformed_json", "structured CloudEvent: JSON is nested too deeply") from error
     except UnicodeDecodeError as error:
         raise BadPayload("malformed_json", f"structured CloudEvent: byte {error.start} is no UTF-8") from error
     except msgspec.DecodeError as error:

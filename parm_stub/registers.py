@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.clock import SteadyClock
 from fleetwire.dead_letters import DeadLetter, DeadLetterOffice
 from fleetwire.errors import BadPayload
@@ -36,9 +37,9 @@ _REVISIONS_OF_A_START: Final = 2**32
 """More than one process ever gives to a store; a million starts stay below 2^53, where JSON's numbers end for many."""
 
 Shape = TypeVar("Shape")
-_state_decoder = msgspec.json.Decoder(TerminalState)
-_heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
-_status_decoder = msgspec.json.Decoder(StoreStatus)
+_state_decoder = bounded_json.Decoder(TerminalState)
+_heartbeat_decoder = bounded_json.Decoder(Heartbeat)
+_status_decoder = bounded_json.Decoder(StoreStatus)
 _encode = msgspec.json.encode
 
 
@@ -182,7 +183,7 @@ class Registers:
         self._client.acknowledge(message)
         return None
 
-    def _read(self, message: Message, decoder: msgspec.json.Decoder[Shape]) -> Shape | None:
+    def _read(self, message: Message, decoder: bounded_json.Decoder[Shape]) -> Shape | None:
         """Its content; None when there is none that can be used, and it is dealt with."""
         if not message.payload:  # a retained register that somebody cleared
             self._client.acknowledge(message)
@@ -191,7 +192,7 @@ class Registers:
             return decoder.decode(message.payload)
         except msgspec.ValidationError as error:
             self._bury(message, "schema", plain(error))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._bury(message, "malformed_json", str(error))
         return None
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from fleetwire import vital_tasks
+from fleetwire import bounded_json, vital_tasks
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.attempt_record import FILE_NAME, AttemptRecord
 from fleetwire.control import Handler
@@ -158,6 +158,6 @@ class Parm:
 def read_options(settings: StageSettings) -> Options:
     """The stage's options; raises SettingsError."""
     try:
-        return msgspec.json.decode(settings.options, type=Options)
+        return bounded_json.decode(settings.options, type=Options)
     except msgspec.MsgspecError as error:
         raise SettingsError(f"{PREFIX}OPTIONS={settings.options!r}: {error}") from error

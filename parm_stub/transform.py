@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.envelope import Envelope, Properties, read_event
 from fleetwire.errors import BadPayload
 from fleetwire.events import EVENT_TYPES, CanonicalEvent
@@ -27,7 +28,7 @@ from parm_stub.decoder import Reading
 from parm_stub.validator import CHECKS, check_dates
 
 DEFAULT_MAXIMUM_BYTES: Final = 65_536
-_decode = msgspec.json.Decoder().decode
+_decode = bounded_json.Decoder(Any, bounded_json.DOCUMENT_DEPTH).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,14 +53,6 @@ class Transformer:
         """The canonical event of a raw message, in binary or structured mode; raises BadPayload only."""
         if len(payload) > self._maximum_bytes:
             raise BadPayload("oversized", f"payload of {len(payload)} bytes, at most {self._maximum_bytes}")
-        try:
-            return self._transform(topic, properties, payload, content_type)
-        except RecursionError as error:
-            raise BadPayload("malformed_json", "JSON is nested too deeply") from error
-
-    def _transform(
-        self, topic: str, properties: Properties, payload: bytes, content_type: str | None
-    ) -> CanonicalEvent:
         terminal = self._sender(topic)
         _check_utf8(payload)
         envelope, data = read_event(properties, payload, content_type)

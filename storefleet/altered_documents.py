@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
+from fleetwire import bounded_json
 from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.errors import FleetError
 from fleetwire.identity import Key
@@ -15,8 +14,6 @@ from storefleet.verdict.ledger_file import read_ledger
 
 LIMIT: Final = 100
 SIZE_LIMIT_BYTES: Final = 65_536
-DEPTH_LEFT: Final = 200
-"""A body must leave so many levels of what can be decoded: it is written, and read again, inside of other values."""
 BODY: Final = ("type", "time", "business_day_date", "data", "source", "sequence", "key")
 _NOBODY: Final = SourceLedger()
 
@@ -36,9 +33,9 @@ class AlteredDocuments:
         if entries.hash_of(key.sequence) == digest or len(document) > SIZE_LIMIT_BYTES:
             return
         try:
-            msgspec.json.decode(b"[" * DEPTH_LEFT + document + b"]" * DEPTH_LEFT)
-            body = msgspec.json.decode(document)
-        except (ValueError, RecursionError):
+            bounded_json.check_depth(document, bounded_json.DOCUMENT_DEPTH)
+            body = bounded_json.decode(document)
+        except ValueError:
             return  # there is nothing that could be shown beside the ledger's
         if isinstance(body, dict):
             self.bodies[str(key)] = {name: value for name, value in body.items() if _is_shown(name, value)}

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from fleetwire import bounded_json
 from storefleet.served import FULL_ROWS, Places, Served, Total, registers_of
 
 SAMPLE: Final = 20
@@ -111,8 +112,8 @@ def whole_documents(path: str, documents: Sequence[Raw], rows: Sequence[Raw], re
 def row_of(document_id: str, document: Raw, prefix: str) -> Raw:
     """A gateway's document as the row of a list; under an id that is not its own it is no row."""
     try:
-        values = msgspec.json.decode(document)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        values = bounded_json.decode(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return document
     if not isinstance(values, dict) or document_id != prefix + _name(values):
         return Raw(_encode(f"{document_id}: no register of this name"))
@@ -148,8 +149,8 @@ class _Texts:
 
 def _text_and_name(row: bytes) -> tuple[str, str] | None:
     try:
-        values = msgspec.json.decode(row)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        values = bounded_json.decode(row)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if not isinstance(values, dict) or not (name := _name(values)):
         return None

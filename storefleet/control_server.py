@@ -261,7 +261,7 @@ class ControlServer:
                 other = f"{said.stage}-{said.instance}, incarnation {said.incarnation}"
                 raise ControlError(f"it is in the name of {other}")  # noqa: TRY301 - refused like all others
             self._on_snapshot(params)
-        except (ControlError, msgspec.MsgspecError, ArithmeticError, RecursionError) as error:
+        except (ControlError, msgspec.MsgspecError, ArithmeticError) as error:
             raise self._refused(name, f"a report is refused: {type(error).__name__}: {error}") from error
 
     def refuse_clients_snapshot(self) -> ControlError:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.errors import BadPayload
 from fleetwire.held_events import DIGEST_MASK
 from fleetwire.identity import Key
@@ -37,7 +38,7 @@ class _Database(msgspec.Struct):
     server_uuid: str = ""
 
 
-_decode_database = msgspec.json.Decoder(_Database).decode
+_decode_database = bounded_json.Decoder(_Database).decode
 
 
 class _Source:

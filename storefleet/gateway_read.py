@@ -20,6 +20,7 @@ import aiohttp
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
+from fleetwire import bounded_json
 from fleetwire.content import HASH_BYTES, content_hash
 from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.errors import BadPayload
@@ -35,7 +36,7 @@ PAGE_DOCUMENTS: Final = 500
 """So many are decoded without a pause of the lab's loop."""
 TIME_BYTES: Final = 8
 READ_TIMEOUT_S: Final = 60.0
-UNREADABLE: Final = (aiohttp.ClientError, OSError, ValueError, RecursionError)
+UNREADABLE: Final = (aiohttp.ClientError, OSError, ValueError)
 """What reading a gateway raises: one that does not answer, or whose answer is no page of a feed."""
 FEED_QUERY: Final = {
     "include_docs": "true",
@@ -43,7 +44,7 @@ FEED_QUERY: Final = {
     "filter": "sync_gateway/bychannel",
     "channels": TRANSACTION_CHANNEL,
 }
-_NOT_JSON: Final = (ValueError, RecursionError)
+_NOT_JSON: Final = ValueError
 """Half of it, no text, or nested too deep."""
 _NOT_WHOLE: Final = b"not whole"
 
@@ -86,9 +87,9 @@ class StoredTimes(Struct):
     packed: bytes
 
 
-_decode_page = msgspec.json.Decoder(_Page).decode
-_decode_document = msgspec.json.Decoder(_Document).decode
-_decode_body = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_page = bounded_json.Decoder(_Page).decode
+_decode_document = bounded_json.Decoder(_Document).decode
+_decode_body = bounded_json.Decoder(dict[str, Any]).decode
 
 
 async def read_gateway(
@@ -163,7 +164,7 @@ async def end_of_feed(client: aiohttp.ClientSession, url: str) -> int | None:
     timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S)
     try:
         async with client.get(f"{url}/", timeout=timeout, raise_for_status=True) as answer:
-            return msgspec.json.decode(await answer.read(), type=_Database).update_seq
+            return bounded_json.decode(await answer.read(), type=_Database).update_seq
     except UNREADABLE:
         return None
 
@@ -261,7 +262,7 @@ def document_hash(document_id: str, document: bytes) -> bytes:
     read = _read_document(document)
     if read is not None and _is_whole(document_id, read, document):
         try:
-            return content_hash(read.type, read.time, read.business_day_date, msgspec.json.decode(read.data))
+            return content_hash(read.type, read.time, read.business_day_date, bounded_json.decode(read.data))
         except _NOT_JSON:
             pass
     return blake2b(document, digest_size=HASH_BYTES, person=_NOT_WHOLE).digest()

@@ -7,7 +7,6 @@ and the credentials of its stages; it goes when the lab ends. A lab is found by 
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import secrets
@@ -15,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
+from fleetwire import bounded_json
 from fleetwire.errors import SettingsError
 from fleetwire.identity import is_word
 from fleetwire.nearest_word import nearest
@@ -144,6 +144,6 @@ def write_private(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file of ours; raises SettingsError naming it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return bounded_json.decode(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot read {path}: {error}") from error

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.canonical_message import claimed_source
 from fleetwire.clock import now_ms
 from fleetwire.content import content_hash
@@ -45,7 +46,7 @@ KINDS_COUNTED: Final = 200
 """So many pairs of stage and reason are told apart beyond the lines; the rest is counted together."""
 
 _log = logging.getLogger(__name__)
-_decode_event = msgspec.json.Decoder(CanonicalEvent).decode
+_decode_event = bounded_json.Decoder(CanonicalEvent).decode
 
 
 @dataclass(slots=True)
@@ -204,9 +205,9 @@ def content_of(payload: bytes) -> str:
     """Content hash of a canonical event, hexadecimal; empty for any other payload."""
     try:
         event = _decode_event(payload)
-        data = msgspec.json.decode(event.data)
+        data = bounded_json.decode(event.data)
         return content_hash(event.type, event.time, event.business_day_date, data).hex()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
         return ""
 
 

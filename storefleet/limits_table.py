@@ -8,7 +8,7 @@ from consumers.feed import fold_file, lines
 from consumers.sync_stage import stage as sync_stage
 from consumers.sync_stage import status_writer, suspects
 from consumers.views import view
-from fleetwire import control, dead_letters, gateway_client, message_key, outcomes, troubles, witness
+from fleetwire import bounded_json, control, dead_letters, gateway_client, message_key, outcomes, troubles, witness
 from parm_stub import applied, register_publisher, store_status
 from parm_stub import stage as parm
 from storefleet import (
@@ -40,6 +40,12 @@ class Limit(NamedTuple):
 LIMITS: Final = (
     Limit(
         "unresolved events of a terminal on the wire", outcomes.WINDOW, "the others wait in its outbox", "`unresolved`"
+    ),
+    Limit("arrays and objects inside each other, in any JSON", bounded_json.MAXIMUM_DEPTH, "it counts as no JSON"),
+    Limit(
+        "the same in the data of an event, and in one document",
+        bounded_json.DOCUMENT_DEPTH,
+        "a dead letter (`malformed_json`); the gateway answers 400",
     ),
     Limit("events in PARM's hands", parm.BACKLOG_LIMIT, "it stops reading", "`in_hand`, `paused`"),
     Limit(

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.clock import utc_text
 from fleetwire.packed_times import END_OF_TIME_MS
 from storefleet.process_journal import read_journal
@@ -38,7 +39,7 @@ def happenings_of(folder: Path) -> Told:
     if found := read_log(folder / LOG_FILE_NAME):
         return Told(_in_order(found), derived=False)
     try:
-        record = msgspec.json.decode(content, type=RunRecord)
+        record = bounded_json.decode(content, type=RunRecord)
     except msgspec.ValidationError:  # no lab has recorded it
         record = None
     found = [*_of_processes(folder), *(_of_record(record) if record is not None else ())]

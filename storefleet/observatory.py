@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from fleetwire import bounded_json
 from fleetwire.errors import BadPayload
 from fleetwire.identity import Terminal
 from fleetwire.intervals import IntervalSet
@@ -33,7 +34,7 @@ from storefleet.verdict.run_format import WitnessesHeader
 from storefleet.verdict.witnesses_header import header_line, is_header, read_header
 
 _log = logging.getLogger(__name__)
-_decode = msgspec.json.Decoder(Snapshot).decode
+_decode = bounded_json.Decoder(Snapshot).decode
 
 EVENT_VIEWS = {"poseidon": "orders", "views": "sales"}
 """Stage -> the view whose events its witness counts."""
@@ -143,7 +144,7 @@ class Observatory:
                     continue
                 try:
                     self._take(_checked(_decode(line)))
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                except (msgspec.DecodeError, UnicodeDecodeError):
                     _log.info("a line of %s is torn, or says what cannot be; it is skipped", self._path)
         if line and not line.endswith(b"\n"):
             self._append(b"\n")

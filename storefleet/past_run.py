@@ -6,7 +6,6 @@ What can go on is decided here, before anything starts; whatever cannot is a Set
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.errors import SettingsError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from fleetwire.plain_words import plain
@@ -92,7 +92,7 @@ def find_run(text: str, runs: Path) -> Path:
 def _record(folder: Path) -> RunRecord:
     _, content = read_plan(folder)
     try:
-        return msgspec.json.decode(content, type=RunRecord)
+        return bounded_json.decode(content, type=RunRecord)
     except msgspec.ValidationError as error:
         raise SettingsError(
             f"{folder} was not recorded by a lab, so no lab can go on with it ({plain(error)})"
@@ -102,7 +102,7 @@ def _record(folder: Path) -> RunRecord:
 def _ports(lab_file: Path) -> dict[str, int]:
     """Where everything listened; empty when the lab died before it knew."""
     try:
-        lab = json.loads(lab_file.read_text(encoding="utf-8"))
+        lab = bounded_json.decode(lab_file.read_text(encoding="utf-8"))
         addresses = {hop: str(address["listen"]) for hop, address in lab["hops"].items()}
         if lab["broker"]["kind"] == "local":
             addresses[BROKER] = str(lab["broker"]["address"])

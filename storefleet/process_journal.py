@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from fleetwire import bounded_json
 from fleetwire.clock import now_ms
 from fleetwire.errors import SettingsError
 
@@ -52,7 +53,7 @@ class JournalLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit: str = ""
 
 
-_decode = msgspec.json.Decoder(JournalLine).decode
+_decode = bounded_json.Decoder(JournalLine).decode
 
 
 class ProcessJournal:
@@ -124,7 +125,7 @@ def read_journal(folder: Path) -> list[JournalLine]:
             for _ in range(READ_LIMIT):
                 if not (text := file.readline(LINE_LIMIT_BYTES)):
                     break
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                     lines.append(_decode(text))
     except OSError:
         return []

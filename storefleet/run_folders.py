@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.errors import SettingsError
 from storefleet.verdict.run_format import PLAN_FILE_NAME
 
@@ -50,8 +51,8 @@ def _began_ms(folder: Path) -> int:
     """As recorded; where that cannot be read, as its name or its record's own file says."""
     plan = folder / PLAN_FILE_NAME
     try:
-        recorded = msgspec.json.decode(plan.read_bytes(), type=_Beginning).started_at_ms
-    except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        recorded = bounded_json.decode(plan.read_bytes(), type=_Beginning).started_at_ms
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         recorded = 0
     if recorded > 0:
         return recorded

@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 from msgspec import Raw, Struct
 
+from fleetwire import bounded_json
 from fleetwire.documents import DeviceDocument
 from fleetwire.errors import FleetError
 from fleetwire.events import StoreStatus
@@ -82,13 +83,13 @@ class _Order(Struct):
     returned_by: list[str]
 
 
-_decode_answer = msgspec.json.Decoder(_ViewAnswer).decode
-_decode_rows = msgspec.json.Decoder(list[Raw]).decode
-_decode_status = msgspec.json.Decoder(StoreStatus).decode
-_decode_device = msgspec.json.Decoder(DeviceDocument).decode
-_decode_till = msgspec.json.Decoder(_Till).decode
-_decode_sales = msgspec.json.Decoder(_SalesRow).decode
-_decode_order = msgspec.json.Decoder(_Order).decode
+_decode_answer = bounded_json.Decoder(_ViewAnswer).decode
+_decode_rows = bounded_json.Decoder(list[Raw]).decode
+_decode_status = bounded_json.Decoder(StoreStatus).decode
+_decode_device = bounded_json.Decoder(DeviceDocument).decode
+_decode_till = bounded_json.Decoder(_Till).decode
+_decode_sales = bounded_json.Decoder(_SalesRow).decode
+_decode_order = bounded_json.Decoder(_Order).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class Served:
         content = await self._get(f"/views/{path}", query)
         try:
             answer = _decode_answer(content)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise NotServed(f"{self._url}/views/{path}: {error}") from error
         if answer.state.error:
             raise NotServed(f"{self._url}/views/{path}: {answer.state.error[:300]}")
@@ -162,7 +163,7 @@ class Served:
     def _list(self, content: bytes) -> list[Raw]:
         try:
             return _decode_rows(content)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise NotServed(f"{self._url}: {error}") from error
 
     async def _get(self, path: str, query: dict[str, str], *, absent: Container[int] = ()) -> bytes:
@@ -214,7 +215,7 @@ async def _each(items: Sequence[Item], ask: Callable[[Item], Awaitable[bytes]]) 
 def _rows_or_nothing(decode: Callable[[], list[Raw]]) -> list[Raw]:
     try:
         return decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return []
 
 
@@ -225,7 +226,7 @@ def registers_of(rows: Iterable[Raw], read: Callable[[Raw], tuple[str, object]])
     for place, row in enumerate(rows):
         try:
             name, value = read(row)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             name, value = f"row {place}", bytes(row)[:300].decode(errors="replace")
         if name in result:
             twice.setdefault(name, ["listed more than once", result[name]]).append(value)
@@ -256,7 +257,7 @@ def totals_of(rows: Iterable[Raw]) -> list[Total]:
     for place, row in enumerate(rows):
         try:
             one = _decode_sales(row)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             result[f"row {place}", bytes(row)[:100].decode(errors="replace")] = (1, 0)
             continue
         name = one.store, one.business_day_date
@@ -277,7 +278,7 @@ def _served_order(key: Key, content: bytes) -> ServedOrder:
         return ServedOrder(None, [], [])
     try:
         order = _decode_order(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return ServedOrder(None, ["unreadable"], [])
     fields: tuple[Any, ...] = msgspec.structs.astuple(order)
     name, known, kind, day, number, end_time, training, net, tax, grand, *_ = fields

@@ -5,10 +5,10 @@ It imports nothing that reads a run, since commands that only ask are to answer 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
+from fleetwire import bounded_json
 from storefleet.verdict.packed_file import has_evidence
 from storefleet.verdict.run_format import PLAN_FILE_NAME, READS_FILE_NAME, VERDICT_FILE_NAME
 
@@ -23,7 +23,7 @@ def has_ended(folder: Path) -> bool:
 def unfinished_run(lab_folder: Path) -> Path | None:
     """The run that a dead lab has left without a verdict, if there is one to go on with."""
     try:
-        folder = Path(json.loads((lab_folder / LAB_FILE_NAME).read_text(encoding="utf-8"))["run_folder"])
+        folder = Path(bounded_json.decode((lab_folder / LAB_FILE_NAME).read_text(encoding="utf-8"))["run_folder"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return folder if (folder / PLAN_FILE_NAME).exists() and not has_ended(folder) else None

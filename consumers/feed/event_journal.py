@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from consumers.feed.lines import Change
+from fleetwire import bounded_json
 from fleetwire.clock import now_ms
 from fleetwire.content import HASH_BYTES, content_hash
 from fleetwire.control import Params
@@ -90,9 +91,9 @@ class _Document(Struct, gc=False):
     attempt: Raw = Raw(b"1")
 
 
-_decode_document = msgspec.json.Decoder(_Document).decode
-_attempt_decoder: msgspec.json.Decoder[int] = msgspec.json.Decoder(Annotated[int, Meta(ge=1, le=MAXIMUM_ATTEMPT)])
-_decode_data = msgspec.json.Decoder(dict[str, object]).decode
+_decode_document = bounded_json.Decoder(_Document).decode
+_attempt_decoder: bounded_json.Decoder[int] = bounded_json.Decoder(Annotated[int, Meta(ge=1, le=MAXIMUM_ATTEMPT)])
+_decode_data = bounded_json.Decoder(dict[str, object]).decode
 
 
 def read_event(change: Change) -> Event:
@@ -108,8 +109,8 @@ def read_event(change: Change) -> Event:
         raise BadPayload("schema", plain(error)) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadPayload("malformed_json", str(error)) from error
-    except (RecursionError, OverflowError) as error:
-        raise BadPayload("schema", f"nested too deep, or a number too large: {error}") from error
+    except OverflowError as error:
+        raise BadPayload("schema", f"a number is too large: {error}") from error
     if change.id != f"{document.source}.{document.sequence}":
         raise BadPayload("no_key", f"the document is of {document.source[:100]}.{document.sequence}, not of its id")
     return Event(
@@ -128,7 +129,7 @@ def _attempt(raw: Raw) -> int:
     """The number; 1 for anything else: it is no part of what was sold, and an event is not refused for it."""
     try:
         return _attempt_decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return 1
 
 

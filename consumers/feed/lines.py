@@ -6,11 +6,13 @@ Sequences are opaque texts (couchbase.md 2.2): kept and handed back as they came
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+
+from fleetwire import bounded_json
 
 MAXIMUM_LINE_BYTES: Final = 4 * 1024 * 1024
 MAXIMUM_TEXT: Final = 250
@@ -71,8 +73,8 @@ class _Line(Struct, gc=False):
     last_seq: int | str = ""
 
 
-_decode = msgspec.json.Decoder(_Line).decode
-_decode_word = msgspec.json.Decoder(int | str).decode
+_decode = bounded_json.Decoder(_Line).decode
+_decode_word: Final[Callable[[bytes], int | str]] = bounded_json.Decoder(int | str).decode
 _WORD: Final = rb'"(?:[^"\\]|\\.)*"'
 _BEGINNING: Final = re.compile(rb'\s*\{\s*"seq"\s*:\s*(\d+|%b)\s*,\s*"id"\s*:\s*(%b)' % (_WORD, _WORD))
 """How every gateway begins a line."""
@@ -138,7 +140,7 @@ def _read_whole(line: bytes) -> Entry:
         return _CAUGHT_UP
     try:
         entry = _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         reason = "schema" if isinstance(error, msgspec.ValidationError) else "malformed_json"
         return _unusable_line(line[:KEPT_BYTES], reason, str(error)[:DETAIL_CHARACTERS])
     sequence = str(entry.seq)

@@ -25,6 +25,7 @@ from consumers.gateway.document_text import (
 from consumers.gateway.errors import Refusal
 from consumers.gateway.feed_options import boolean, whole_number
 from consumers.gateway.requests import GatewayRequest, GatewayState, accepts, json_body
+from fleetwire import bounded_json
 from fleetwire.revisions import generation_of
 
 Answer = Response[bytes]
@@ -61,12 +62,12 @@ class Keys(msgspec.Struct):
     keys: list[str]
 
 
-_bulk_docs_decoder = msgspec.json.Decoder(BulkDocs)
-_bulk_get_decoder = msgspec.json.Decoder(BulkGet)
-_keys_decoder = msgspec.json.Decoder(Keys)
-_key_list_decoder = msgspec.json.Decoder(list[str])
-_revisions_decoder = msgspec.json.Decoder(dict[str, list[str]])
-_text_decoder = msgspec.json.Decoder(str)
+_bulk_docs_decoder = bounded_json.Decoder(BulkDocs)
+_bulk_get_decoder = bounded_json.Decoder(BulkGet)
+_keys_decoder = bounded_json.Decoder(Keys)
+_key_list_decoder = bounded_json.Decoder(list[str])
+_revisions_decoder = bounded_json.Decoder(dict[str, list[str]])
+_text_decoder = bounded_json.Decoder(str)
 
 
 @post("/_bulk_docs")
@@ -132,7 +133,7 @@ def read_bulk_docs(payload: bytes) -> BulkDocs:
     except msgspec.ValidationError as error:
         reason = "Document body must be JSON" if "$.docs[" in str(error) else "missing 'docs' property"
         raise Refusal(400, reason) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid_json(error) from error
 
 
@@ -302,11 +303,11 @@ def _text(json_text: str | None) -> str | None:
         raise Refusal(400, "startkey and endkey must be JSON strings") from error
 
 
-def _decode(decoder: msgspec.json.Decoder[Body], payload: bytes, reason: str) -> Body:
+def _decode(decoder: bounded_json.Decoder[Body], payload: bytes, reason: str) -> Body:
     text = checked_json(payload)
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
         raise Refusal(400, reason) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid_json(error) from error

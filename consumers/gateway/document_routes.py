@@ -34,10 +34,11 @@ from consumers.gateway.requests import (
     local_id,
     revision_asked,
 )
+from fleetwire import bounded_json
 
 Answer = Response[bytes]
 
-_revisions_decoder = msgspec.json.Decoder(list[str])
+_revisions_decoder = bounded_json.Decoder(list[str])
 
 
 @route("/{document_id:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD])

@@ -11,6 +11,7 @@ import msgspec
 
 from consumers.gateway.database import Edit, LocalEdit, StoredDocument
 from consumers.gateway.errors import Refusal
+from fleetwire import bounded_json
 from fleetwire.one_line import one_line
 from fleetwire.revisions import DELETED, canonical_json, generation_of, read_exactly
 
@@ -38,11 +39,11 @@ class Revisions(msgspec.Struct):
     ids: list[str]
 
 
-_properties_decoder = msgspec.json.Decoder(Properties)
-_text_decoder = msgspec.json.Decoder(str)
-_bool_decoder = msgspec.json.Decoder(bool)
-_revisions_decoder = msgspec.json.Decoder(Revisions)
-_any_decoder = msgspec.json.Decoder()
+_properties_decoder = bounded_json.Decoder(Properties)
+_text_decoder = bounded_json.Decoder(str)
+_bool_decoder = bounded_json.Decoder(bool)
+_revisions_decoder = bounded_json.Decoder(Revisions)
+_any_decoder = bounded_json.Decoder(Any)
 encode = msgspec.json.Encoder().encode
 
 
@@ -55,7 +56,7 @@ def checked_json(payload: bytes) -> bytes:
         raise Refusal(400, "Document body is empty")
     try:
         _any_decoder.decode(payload)
-    except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError) as error:
+    except (UnicodeDecodeError, msgspec.MsgspecError) as error:
         raise invalid_json(error) from error
     return one_line(payload)
 
@@ -67,7 +68,7 @@ def read_properties(payload: bytes) -> Properties:
         return _properties_decoder.decode(text)
     except msgspec.ValidationError as error:
         raise Refusal(400, "Document body must be JSON") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid_json(error) from error
 
 
@@ -189,7 +190,12 @@ def _join_body(properties: Properties) -> bytes:
             continue
         pieces.append(_member(name))
         pieces.append(value)
-    return b"".join(pieces)
+    body = b"".join(pieces)
+    try:
+        bounded_json.check_depth(body, bounded_json.DOCUMENT_DEPTH - 1)  # an object is still to stand around it
+    except msgspec.DecodeError as error:
+        raise invalid_json(error) from error
+    return body
 
 
 @functools.lru_cache(maxsize=4096)
@@ -215,7 +221,7 @@ def _canonical(body: bytes, properties: Properties) -> bytes:
         if DELETED in properties:
             value[DELETED] = properties[DELETED]
         return canonical_json(value)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise invalid_json(error) from error
 
 
@@ -226,7 +232,7 @@ def _channels(properties: Properties) -> tuple[str, ...]:
         return ()
     try:
         value: Any = _any_decoder.decode(raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise invalid_json(error) from error
     names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     channels = tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))

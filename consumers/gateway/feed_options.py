@@ -13,6 +13,7 @@ import msgspec
 from consumers.gateway.database import ChangeFilter
 from consumers.gateway.document_text import checked_json, invalid_json
 from consumers.gateway.errors import Refusal
+from fleetwire import bounded_json
 
 Feed = Literal["normal", "longpoll", "continuous"]
 
@@ -67,9 +68,9 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float | None = None
 
 
-_body_decoder = msgspec.json.Decoder(ChangesBody)
-_ids_decoder = msgspec.json.Decoder(list[str])
-_text_decoder = msgspec.json.Decoder(str)
+_body_decoder = bounded_json.Decoder(ChangesBody)
+_ids_decoder = bounded_json.Decoder(list[str])
+_text_decoder = bounded_json.Decoder(str)
 
 
 def read_body(payload: bytes) -> ChangesBody:
@@ -77,7 +78,7 @@ def read_body(payload: bytes) -> ChangesBody:
     text = checked_json(payload)
     try:
         return _body_decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise invalid_json(error) from error
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.documents import DeviceDocument
 from fleetwire.errors import BadPayload
 from fleetwire.events import TerminalState
@@ -17,8 +18,8 @@ MAXIMUM_PAYLOAD_BYTES: Final = 16_384
 _LARGEST: Final = 2**63 - 1
 """What the inventory's file can hold."""
 
-_decode = msgspec.json.Decoder(TerminalState).decode
-_decode_document = msgspec.json.Decoder(DeviceDocument).decode
+_decode = bounded_json.Decoder(TerminalState).decode
+_decode_document = bounded_json.Decoder(DeviceDocument).decode
 
 
 def read_device(topics: Topics, topic: str, payload: bytes) -> DeviceDocument:
@@ -49,7 +50,7 @@ def read_document(body: bytes) -> DeviceDocument:
     """A document of the gateway, which anybody may have written; raises BadPayload."""
     try:
         device = _decode_document(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadPayload("schema", plain(error)) from error
     if not (0 <= device.boot <= _LARGEST and 0 <= device.bd_seq <= _LARGEST):
         raise BadPayload("schema", f"boot and bd_seq are 0 to {_LARGEST}")
@@ -64,5 +65,5 @@ def _read_state(payload: bytes) -> TerminalState:
         raise BadPayload("not_utf8", str(error)) from error
     except msgspec.ValidationError as error:
         raise BadPayload("schema", plain(error)) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise BadPayload("malformed_json", str(error)) from error

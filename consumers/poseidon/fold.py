@@ -17,6 +17,7 @@ from msgspec import Struct
 from consumers.feed import event_journal
 from consumers.feed.event_journal import Event, EventJournal
 from consumers.feed.lines import Change
+from fleetwire import bounded_json
 from fleetwire.documents import TRANSACTION_CHANNEL
 from fleetwire.effects import effect_of
 from fleetwire.errors import BadPayload
@@ -67,7 +68,7 @@ class Fact(NamedTuple):
     data: Struct
 
 
-_decoders: Final = {name: msgspec.json.Decoder(shape) for name, shape in EVENT_TYPES.items()}
+_decoders: Final = {name: bounded_json.Decoder(shape) for name, shape in EVENT_TYPES.items()}
 
 
 class PoseidonFold:

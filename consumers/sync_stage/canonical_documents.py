@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
+from fleetwire import bounded_json
 from fleetwire.canonical_message import read_whole, unreadable
 from fleetwire.documents import TransactionDocument
 from fleetwire.errors import BadPayload
@@ -21,7 +22,7 @@ from fleetwire.quoted import quoted
 from fleetwire.revisions import canonical_json, revision_id_of_canonical
 from fleetwire.topics import Topics
 
-_decode_status = msgspec.json.Decoder(StoreStatus).decode
+_decode_status = bounded_json.Decoder(StoreStatus).decode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -46,7 +47,7 @@ def read_status(topics: Topics, message: Message) -> StoreStatus:
     """Read one store status; raises BadPayload."""
     try:
         status = _decode_status(message.payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise unreadable(message.payload, error) from error
     words = (status.brand, status.region, status.store)
     if not all(is_word(word) for word in words):

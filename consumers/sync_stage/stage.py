@@ -23,7 +23,7 @@ from consumers.sync_stage.canonical_documents import prepare, read_status
 from consumers.sync_stage.document_writer import DocumentWriter
 from consumers.sync_stage.status_writer import StatusWriter
 from consumers.sync_stage.suspects import Suspects, Task
-from fleetwire import vital_tasks
+from fleetwire import bounded_json, vital_tasks
 from fleetwire.answering import OutcomeAnswerer
 from fleetwire.attempt_record import DEATHS_ALLOWED, FILE_NAME, AttemptRecord, message_name
 from fleetwire.canonical_message import key_in_payload
@@ -262,6 +262,6 @@ def _key_of(message: Message) -> Key | None:
 def read_options(settings: StageSettings) -> Options:
     """The stage's options; raises SettingsError."""
     try:
-        return msgspec.json.decode(settings.options, type=Options)
+        return bounded_json.decode(settings.options, type=Options)
     except msgspec.MsgspecError as error:
         raise SettingsError(f"{PREFIX}OPTIONS={settings.options!r}: {error}") from error

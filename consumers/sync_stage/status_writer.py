@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from fleetwire import bounded_json
 from fleetwire.documents import STATUS_CHANNEL, STATUS_PREFIX
 from fleetwire.errors import GatewayError
 from fleetwire.events import StoreStatus
@@ -111,7 +112,7 @@ class StatusWriter:
             self._stored.pop(store_id, None)
             return
         try:
-            revision = msgspec.json.decode(found.body, type=StoreStatus).revision
+            revision = bounded_json.decode(found.body, type=StoreStatus).revision
         except (msgspec.MsgspecError, UnicodeDecodeError):
             revision = -1  # somebody else's document: ours replaces it
         self._keep(store_id, _Stored(found.rev, revision))

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from consumers.feed.lines import Change
 from consumers.views.view import MAXIMUM_ROWS, Selection
+from fleetwire import bounded_json
 from fleetwire.errors import BadPayload
 from fleetwire.plain_words import plain
 from fleetwire.revisions import generation_of
@@ -71,7 +72,7 @@ class RegisterView(ABC, Generic[Document]):
 
     def __init__(self, witness: Witness) -> None:
         self._witness = witness
-        self._decode = msgspec.json.Decoder(self.shape).decode
+        self._decode = bounded_json.Decoder(self.shape).decode
         self._written: list[tuple[str, bytes]] = []
 
     @abstractmethod
@@ -90,7 +91,7 @@ class RegisterView(ABC, Generic[Document]):
         """Tell the witness what is stored."""
         self._witness.begin_registers(self.name)
         for name, value in connection.execute("SELECT name, value FROM register"):
-            self._witness.register(self.name, name, msgspec.json.decode(value))
+            self._witness.register(self.name, name, bounded_json.decode(value))
 
     def read(self, change: Change) -> RegisterRow:
         """The register that a document holds; raises BadPayload. A deletion leaves a register as it was."""
@@ -99,7 +100,7 @@ class RegisterView(ABC, Generic[Document]):
         try:
             generation = generation_of(change.revision)
             document: Any = self._decode(change.document)
-        except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        except (ValueError, msgspec.MsgspecError) as error:
             raise BadPayload("schema", plain(error)) from error
         name, version = self.register_name(document), self.version(document)
         if change.id != self.prefix + name:
@@ -120,7 +121,7 @@ class RegisterView(ABC, Generic[Document]):
     def committed(self) -> None:
         """Tell the witness what is there now."""
         for name, value in self._written:
-            self._witness.register(self.name, name, msgspec.json.decode(value))
+            self._witness.register(self.name, name, bounded_json.decode(value))
         self._written = []
 
     def rebuild(self, connection: sqlite3.Connection) -> None:
@@ -147,4 +148,4 @@ class RegisterView(ABC, Generic[Document]):
             rows = connection.execute("SELECT name, value FROM register").fetchall()
         finally:
             connection.close()
-        return {"registers": {name: msgspec.json.decode(value) for name, value in rows}}
+        return {"registers": {name: bounded_json.decode(value) for name, value in rows}}

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.errors import FleetError
 from storefleet import broker as broker_module
 from storefleet.bench.interrupts import Interrupts
@@ -113,7 +114,7 @@ class Crew:
         if process.returncode:
             raise FleetError(f"worker {worker} ended with status {process.returncode}: {_last_line(error)}")
         try:
-            return msgspec.json.decode(output, type=dict[str, Any])
+            return bounded_json.decode(output, type=dict[str, Any])
         except msgspec.DecodeError as failure:
             raise FleetError(f"worker {worker} gave no result ({failure}): {_last_line(error)}") from failure
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from fleetwire import bounded_json
 from fleetwire.errors import FleetError
 from storefleet.command_output import fail, out, out_json, say_progress
 from storefleet.endings import STOPPED
@@ -112,8 +113,8 @@ class Course:
     def _enter(self, run: SteadyRun, folder: Path) -> None:
         """What the run folder says; it is removed when there is nothing to look at."""
         try:
-            verdict = msgspec.json.decode((folder / VERDICT_FILE_NAME).read_bytes(), type=Verdict)
-            plan = msgspec.json.decode((folder / PLAN_FILE_NAME).read_bytes(), type=Plan)
+            verdict = bounded_json.decode((folder / VERDICT_FILE_NAME).read_bytes(), type=Verdict)
+            plan = bounded_json.decode((folder / PLAN_FILE_NAME).read_bytes(), type=Plan)
         except (OSError, msgspec.DecodeError) as error:
             run.problem = run.problem or f"no verdict: {error}"
         else:

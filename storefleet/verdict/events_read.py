@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw, Struct, field
 
+from fleetwire import bounded_json
 from fleetwire.identity import Key
 from fleetwire.packed_times import END_OF_TIME_MS, unpacked_times
 from fleetwire.possible import require_ordered
@@ -42,23 +43,23 @@ class _View(Struct):
     skips: list[dict[str, str]] = field(default_factory=list)
 
 
-_decode_view = msgspec.json.Decoder(_View).decode
-_decode_read = msgspec.json.Decoder(ViewRead).decode
+_decode_view = bounded_json.Decoder(_View).decode
+_decode_read = bounded_json.Decoder(ViewRead).decode
 
 
 def events_read(path: Path, views: Collection[str], keys: Collection[Key]) -> dict[Key, list[Found]]:
     """By key, what these views say; nothing where there were no final reads, or they cannot be read."""
     result: dict[Key, list[Found]] = {}
     try:
-        file = msgspec.json.decode(read_evidence(path), type=_File)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        file = bounded_json.decode(read_evidence(path), type=_File)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return result
     if file.format != READS_FORMAT or file.version > RUN_VERSION:
         return result
     for name in views:
         try:
             found = list(_found(name, _decode_view(file.views[name]), keys)) if name in file.views else []
-        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        except ValueError:  # msgspec's errors are ValueErrors
             continue
         for key, one in found:
             result.setdefault(key, []).append(one)

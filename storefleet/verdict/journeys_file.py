@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from fleetwire import bounded_json
 from fleetwire.envelope import MAXIMUM_ATTEMPT
 from fleetwire.packed_times import END_OF_TIME_MS
 from fleetwire.possible import LARGEST_NUMBER
@@ -34,8 +35,8 @@ _log = logging.getLogger(__name__)
 Journeys = dict[str, dict[str, Step]]
 """Process -> key text -> what it did with the event."""
 
-_decode_level = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_step = msgspec.json.Decoder(Step).decode
+_decode_level = bounded_json.Decoder(dict[str, Raw]).decode
+_decode_step = bounded_json.Decoder(Step).decode
 
 
 def read_journeys(path: Path, keys: Collection[str]) -> Journeys:
@@ -45,7 +46,7 @@ def read_journeys(path: Path, keys: Collection[str]) -> Journeys:
             _log.warning("%s is larger than %d bytes, and is not read", path, SIZE_LIMIT_BYTES)
             return {}
         processes = _decode_level(read_evidence(path))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return {process: steps for process, raw in processes.items() if (steps := _steps(raw, keys))}
 
@@ -66,7 +67,7 @@ def instance_of(process: str) -> tuple[str, int] | None:
 def _steps(raw: Raw, keys: Collection[str]) -> dict[str, Step]:
     try:
         said = _decode_level(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
     steps = {key: _step(said[key]) for key in keys if key in said}
     return {key: step for key, step in steps.items() if step is not None}
@@ -75,7 +76,7 @@ def _steps(raw: Raw, keys: Collection[str]) -> dict[str, Step]:
 def _step(raw: Raw | bytes) -> Step | None:
     try:
         step = _decode_step(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     times = 0 < step.taken_ms < END_OF_TIME_MS and 0 <= step.handed_on_ms < END_OF_TIME_MS
     return step if times and 0 < step.attempt <= MAXIMUM_ATTEMPT else None

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from fleetwire import bounded_json
 from storefleet.verdict.result import FaultAccount
 
 _Part = TypeVar("_Part", bound=Struct)
@@ -77,8 +78,8 @@ class _Lab(Struct):
 
 def _read(content: bytes, part: type[_Part]) -> _Part:
     try:
-        return msgspec.json.decode(content, type=part)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return bounded_json.decode(content, type=part)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return part()
 
 

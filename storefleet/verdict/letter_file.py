@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
+from fleetwire import bounded_json
 from storefleet.verdict.packed_file import open_evidence
 
 LETTERS_FORMAT: Final = "storefleet-letters"
@@ -113,8 +114,8 @@ class _Other(Struct, kw_only=True):
     beyond: Counts = field(default_factory=dict)
 
 
-_decode_letter = msgspec.json.Decoder(Letter).decode
-_decode_other = msgspec.json.Decoder(_Other).decode
+_decode_letter = bounded_json.Decoder(Letter).decode
+_decode_other = bounded_json.Decoder(_Other).decode
 _LETTER_BEGINS: Final = b'{"at_ms":'
 
 
@@ -126,7 +127,7 @@ def read_letters(path: Path) -> Letters | None:
             if head.format != LETTERS_FORMAT or head.version > LETTERS_VERSION:
                 return None
             return _read_lines(iter(lambda: file.readline(LINE_LIMIT_BYTES), b""))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
@@ -140,7 +141,7 @@ def _read_lines(lines: Iterator[bytes]) -> Letters:
                 letters.heard.append(_decode_letter(text))
                 continue
             other = _decode_other(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError):
             letters.complete = False
             continue
         if other.gap_from_ms is not None:

@@ -28,6 +28,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from fleetwire import bounded_json
 from fleetwire.dead_letters import printable
 from fleetwire.errors import BadPayload
 from fleetwire.identity import Key
@@ -372,7 +373,7 @@ def _body(letter: Letter) -> dict[str, Any] | None:
     if not letter.content or len(letter.payload) < letter.size_bytes:
         return None
     try:
-        event = msgspec.json.decode(letter.payload, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        event = bounded_json.decode(letter.payload, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return {name: event[name] for name in BODY if name in event}

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from fleetwire import bounded_json
 from fleetwire.dead_letters import printable
 from fleetwire.packed_times import END_OF_TIME_MS
 
@@ -101,9 +102,9 @@ class _Head(Struct):
     version: int
 
 
-_decode_head = msgspec.json.Decoder(_Head).decode
-_decode = msgspec.json.Decoder(Happening).decode
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_decode_head = bounded_json.Decoder(_Head).decode
+_decode = bounded_json.Decoder(Happening).decode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 def read_log(path: Path) -> list[Happening]:

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from fleetwire import bounded_json
 from fleetwire.errors import BadPayload
 from fleetwire.identity import MAXIMUM_SEQUENCE, Key
 from fleetwire.packed_times import END_OF_TIME_MS
@@ -37,20 +38,20 @@ def read_views(path: Path, content: bytes, notes: list[tuple[str, str]]) -> Read
     """Every view that can be used; for each other one a note."""
     reads = Reads()
     try:
-        file = msgspec.json.decode(content, type=_Views)
+        file = bounded_json.decode(content, type=_Views)
         if file.format != READS_FORMAT:
             raise Impossible(f"its format is {file.format[:80]!r}, not {READS_FORMAT!r}")
         if len(file.views) > VIEW_LIMIT:
             raise Impossible(f"it names {len(file.views):,} views")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         notes.append(("read_broken", f"{path.name}: {plain(error)}"))
         return reads
     reads.told_until_row, reads.witnessed_bytes = file.told_until_row, file.witnessed_bytes
     for view, raw in file.views.items():
         try:
-            read = msgspec.json.decode(raw, type=FinalRead)
+            read = bounded_json.decode(raw, type=FinalRead)
             _require_possible(read)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadPayload) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, BadPayload) as error:
             notes.append(("read_broken", f"{view[:80]}: {plain(error)}"))
         else:
             reads.views[view] = read

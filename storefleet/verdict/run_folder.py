@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.errors import SettingsError, StorageError
 from fleetwire.identity import Key
 from fleetwire.intervals import IntervalSet
@@ -137,8 +138,8 @@ def read_plan(folder: Path) -> tuple[Plan, bytes]:
 def _plan(folder: Path, content: bytes) -> Plan:
     """Raises BrokenPlan."""
     try:
-        return msgspec.json.decode(content, type=Plan)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return bounded_json.decode(content, type=Plan)
+    except msgspec.DecodeError as error:
         raise BrokenPlan(
             f"{folder / PLAN_FILE_NAME} cannot be read: {plain(error)}; use an undamaged run folder"
         ) from error
@@ -348,8 +349,8 @@ def _bytes(folder: Path) -> bytes:
 def _require_ours(path: Path, content: bytes, file_format: str, newest: int = RUN_VERSION) -> None:
     """Raises SettingsError for what is no file of this format, or one of a newer version, whatever else it says."""
     try:
-        head = msgspec.json.decode(content, type=_Head)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        head = bounded_json.decode(content, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {plain(error)}; use an undamaged run folder") from error
     if head.version > newest:
         raise SettingsError(
@@ -392,8 +393,8 @@ def _reads(path: Path, notes: list[Note]) -> Reads:
 
 def _is_newer(content: bytes) -> bool:
     try:
-        return msgspec.json.decode(content, type=_Head).version > RUN_VERSION
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return bounded_json.decode(content, type=_Head).version > RUN_VERSION
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.verdict.history import Ledger
 from storefleet.verdict.ledger_file import read_ledger
@@ -35,7 +36,7 @@ Marks = dict[str, FileMark]
 
 def sealed(folder: Path, plan: bytes) -> bytes:
     """The content of ``plan.json`` with the seal of all that lies in the folder now."""
-    values = msgspec.json.decode(plan)
+    values = bounded_json.decode(plan)
     try:
         ledger = read_ledger(folder / LEDGER_FILE_NAME)
     except Exception:  # noqa: BLE001 - a run always ends with a verdict, and the judge says what the matter is
@@ -46,7 +47,7 @@ def sealed(folder: Path, plan: bytes) -> bytes:
 
 def sealed_as_slimmed(plan: bytes, slimmed: Slimmed) -> bytes:
     """The content of a sealed ``plan.json`` with a seal that names what was dropped and packed since."""
-    values = {**msgspec.json.decode(plan), "version": SLIMMED_VERSION}
+    values = {**bounded_json.decode(plan), "version": SLIMMED_VERSION}
     seal = msgspec.convert(values["seal"], Seal)
     seal.slimmed, seal.plan = slimmed, plan_marks(values)
     return msgspec.json.encode({**values, "seal": msgspec.to_builtins(seal)})
@@ -99,7 +100,7 @@ def _seal(plan: Plan, content: bytes, marks: Marks, ledger: Ledger) -> Seal:
     return Seal(
         run=plan.name,
         started_at_ms=plan.started_at_ms,
-        plan=plan_marks(msgspec.json.decode(content)),
+        plan=plan_marks(bounded_json.decode(content)),
         files=marks,
         ledger_created_at_ms=ledger.created_at_ms,
         tables=ledger.tables,

@@ -17,8 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
+from fleetwire import bounded_json
 from fleetwire.errors import FleetError, StorageError
 from fleetwire.ledger_format import LEDGER_FILE_NAME
 from storefleet.verdict.journeys_file import JOURNEYS_FILE_NAME
@@ -55,7 +54,7 @@ def slim(folder: Path, foreign: Collection[str] = ()) -> Slimmed | None:
     """
     try:
         plan = (folder / PLAN_FILE_NAME).read_bytes()
-        seal = msgspec.json.decode(plan, type=Plan).seal
+        seal = bounded_json.decode(plan, type=Plan).seal
         if seal is None or seal.slimmed is not None:
             return None
         slimmed = _prepare(folder, seal, foreign)

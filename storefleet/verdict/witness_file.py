@@ -30,6 +30,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.intervals import Interval, IntervalSet
 from fleetwire.possible import possible
 from storefleet.verdict.history import FOREVER_MS, History, Ledger, Reading, Sets, SourceLedger, StageRecord
@@ -75,9 +76,9 @@ class _Sets(_Taken, gc=False):
 
 
 Line = TypeVar("Line", bound=_Head)
-_heads = msgspec.json.Decoder(_Head)
-_takens = msgspec.json.Decoder(_Taken)
-_sets = msgspec.json.Decoder(_Sets)
+_heads = bounded_json.Decoder(_Head)
+_takens = bounded_json.Decoder(_Taken)
+_sets = bounded_json.Decoder(_Sets)
 
 
 @dataclass(slots=True)
@@ -176,16 +177,16 @@ class _Lines:
                 yield offset, line
             offset += len(line)
 
-    def read(self, offset: int, decoder: msgspec.json.Decoder[Line]) -> Line | None:
+    def read(self, offset: int, decoder: bounded_json.Decoder[Line]) -> Line | None:
         """The line at an offset; None when it is broken."""
         self._file.seek(offset)
         return self.decode(offset, self._file.readline(LINE_LIMIT_BYTES), decoder)
 
-    def decode(self, offset: int, line: bytes, decoder: msgspec.json.Decoder[Line]) -> Line | None:
+    def decode(self, offset: int, line: bytes, decoder: bounded_json.Decoder[Line]) -> Line | None:
         """The line's content; None when it is broken."""
         try:
             return possible(decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError):
             self.broken.add(offset)
             return None
 

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, NamedTuple
 import msgspec
 from msgspec import Raw, Struct, field
 
+from fleetwire import bounded_json
 from fleetwire.errors import SettingsError
 from fleetwire.identity import Key
 from fleetwire.intervals import Interval
@@ -73,10 +74,10 @@ class _Sets(_Head):
     first_taken_on_retry: dict[str, list[Interval]] = field(default_factory=dict)
 
 
-_heads = msgspec.json.Decoder(_Head)
-_names = msgspec.json.Decoder(_Names)
-_sets = msgspec.json.Decoder(_Sets)
-_intervals = msgspec.json.Decoder(list[Interval])
+_heads = bounded_json.Decoder(_Head)
+_names = bounded_json.Decoder(_Names)
+_sets = bounded_json.Decoder(_Sets)
+_intervals = bounded_json.Decoder(list[Interval])
 
 
 def witnessed_events(
@@ -140,7 +141,7 @@ class _Listeners:
             told = _told(report, self._keys)
             if listener.has_news(told):
                 possible(_sets.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return
         listener.hear(report, told)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from fleetwire import bounded_json
 from fleetwire.errors import SettingsError
 from storefleet.verdict.packed_file import open_evidence
 from storefleet.verdict.run_format import RUN_VERSION, WITNESSES_FORMAT, WitnessesHeader
@@ -28,8 +29,8 @@ def header_line(header: WitnessesHeader) -> bytes:
 def is_header(line: bytes) -> bool:
     """Whether the first line of a file is its header."""
     try:
-        return msgspec.json.decode(line, type=_Head).format == WITNESSES_FORMAT
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return bounded_json.decode(line, type=_Head).format == WITNESSES_FORMAT
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
 
 
@@ -39,13 +40,13 @@ def read_header(path: Path) -> WitnessesHeader | None:
         line = file.readline(HEADER_LIMIT_BYTES)
     if not is_header(line):
         return None
-    version = msgspec.json.decode(line, type=_Head).version
+    version = bounded_json.decode(line, type=_Head).version
     if version > RUN_VERSION:
         raise SettingsError(
             f"{path} has format version {version}; this storefleet reads up to {RUN_VERSION}:"
             " use the storefleet that wrote it, or a newer one"
         )
     try:
-        return msgspec.json.decode(line, type=WitnessesHeader)
+        return bounded_json.decode(line, type=WitnessesHeader)
     except msgspec.ValidationError:
         return WitnessesHeader()

@@ -3,6 +3,8 @@
 import pytest
 
 from consumers.gateway.requests import MAXIMUM_REQUEST_BYTES
+from fleetwire import bounded_json
+from fleetwire.bounded_json import DOCUMENT_DEPTH, MAXIMUM_DEPTH
 from tests.gateway.running import RunningGateway
 
 HOSTILE_TEXTS = [
@@ -52,13 +54,23 @@ async def test_hostile_json_is_400_everywhere(gateway: RunningGateway, method: s
     assert (await gateway.client.get("/_ping")).status_code == 200
 
 
-@pytest.mark.parametrize("depth", [900, 960, 990])
-async def test_nesting_close_to_the_limit_never_fails_inside(gateway: RunningGateway, depth: int) -> None:
-    """A body that is nested as deep as can just be read is stored or refused, never an internal error."""
-    text = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
-    for path in ("/fleet/d", "/fleet/e?new_edits=false&rev=1-a"):
-        answer = await gateway.client.put(path, content=text, headers=JSON)
-        assert answer.status_code in (201, 400)
+@pytest.mark.parametrize(("depth", "status"), [(DOCUMENT_DEPTH, 201), (DOCUMENT_DEPTH + 1, 400), (20_000, 400)])
+async def test_nesting_is_limited_at_one_depth(gateway: RunningGateway, depth: int, status: int) -> None:
+    """However a document comes, it is stored up to the limit, and then every answer that holds it can be read."""
+    array = b"[" * (depth - 1) + b"]" * (depth - 1)
+    existing = b'"_revisions":{"start":1,"ids":["a"]},'
+    for path, also in (("/fleet/d", b""), ("/fleet/e?new_edits=false&rev=1-a", existing), ("/fleet/_local/f", b"")):
+        answer = await gateway.client.put(path, content=b"{" + also + b'"a":' + array + b"}", headers=JSON)
+        assert answer.status_code == status, answer.text
+    content = b'{"docs":[{"_id":"g","a":' + array + b'},{"_id":"h"}]}'
+    bulk = await gateway.client.post("/fleet/_bulk_docs", content=content, headers=JSON)
+    if depth > MAXIMUM_DEPTH:
+        assert bulk.status_code == 400
+        return
+    assert [row.get("status", 201) for row in bulk.json()] == [status, 201]
+    for path in ("/fleet/_changes?include_docs=true", "/fleet/_all_docs?include_docs=true"):
+        page = bounded_json.decode((await gateway.client.get(path)).content)
+        assert len(page.get("results", page.get("rows"))) == (4 if status == 201 else 1)
 
 
 async def test_requests_beyond_the_limit_are_413(gateway: RunningGateway) -> None:

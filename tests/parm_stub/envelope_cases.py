@@ -457,7 +457,7 @@ ROWS: Final[dict[str, Row]] = {
     "data nested without end": Row(
         data=f'"data":{DEEP}',
         reason="malformed_json",
-        words="structured CloudEvent: JSON is nested too deeply",
+        words="structured CloudEvent: JSON is nested more than 200 deep",
         modes=IN_PAYLOAD,
     ),
     "an array of events": Row(
