@@ -35,11 +35,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages / "of-the-tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n{REPOSITORY}\n", encoding="utf-8")
     (environment / "bin/storefleet").write_text(ENTRY.format(python=environment / "bin/python"), encoding="utf-8")
     (environment / "bin/storefleet").chmod(0o755)
-    wanted = subprocess.run(
-        "cat pyproject.toml constraints.txt | cksum", shell=True, cwd=folder, check=True, capture_output=True, text=True
-    )
-    (environment / "storefleet-stamp").write_text(wanted.stdout.strip(), encoding="utf-8")
+    stamp(folder)
     return folder
+
+
+def stamp(folder: Path) -> None:
+    """Say that the environment was set up for exactly this project, in this folder."""
+    wanted = (
+        "printf '%s %s' $(cat pyproject.toml constraints.txt | cksum | tr ' ' -) \"$(pwd -P)\" >.venv/storefleet-stamp"
+    )
+    subprocess.run(wanted, shell=True, cwd=folder, check=True)
 
 
 def run(clone: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -100,17 +105,20 @@ def test_the_steadiness_takes_its_options(clone: Path) -> None:
 
 def test_the_first_words_come_at_once(clone: Path, tmp_path: Path) -> None:
     """There is something to read before the first Python is tried, however long that takes."""
-    said, said_before, python = (tmp_path / name for name in ("said", "said-before", "python"))
-    python.write_text(f'#!/bin/sh\ncp "{said}" "{said_before}"\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    for name in ("scripts", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).symlink_to(clone / name)
+    shutil.copytree(clone / "scripts", tmp_path / "scripts-of-its-own")
+    (tmp_path / "scripts").unlink()
+    (tmp_path / "scripts-of-its-own").rename(tmp_path / "scripts")
+    said, said_before, python = (tmp_path / name for name in ("said", "said-before", ".venv/bin/python"))
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f'#!/bin/sh\n[ -e "{said_before}" ] || cp "{said}" "{said_before}"\nexec "{sys.executable}" "$@"\n'
+    )
     python.chmod(0o755)
+    stamp(tmp_path)
     with said.open("w", encoding="utf-8") as output:
-        subprocess.run(
-            [str(clone / "scripts/test"), "--yes", "--version"],
-            env={**os.environ, "STOREFLEET_PYTHON": str(python)},
-            stdout=output,
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
+        subprocess.run([str(tmp_path / "scripts/test"), "--yes", "--version"], stdout=output, check=True)
     assert said_before.read_text(encoding="utf-8") == "storefleet: checking what is there\n"
 
 
