@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Self
 
 import uvicorn
-from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 
+from consumers.json_application import JsonApplication
 from fleetwire.errors import SettingsError
 from fleetwire.host_port import family_of, host_port
 
@@ -38,7 +38,7 @@ class HttpEndpoint:
         self.url = ""
         self._title = title
         self._address = address
-        self._application = Litestar(
+        self._application = JsonApplication(
             route_handlers=routes,
             request_max_body_size=MAXIMUM_REQUEST_BYTES,
             openapi_config=OpenAPIConfig(title=title, version="1"),

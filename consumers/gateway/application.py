@@ -32,6 +32,7 @@ from consumers.gateway.requests import (
     GatewayState,
     check_keyspace,
 )
+from consumers.json_application import JsonApplication
 from fleetwire.errors import StorageError
 
 PROTOCOL_VERSION = "3.3"
@@ -56,7 +57,7 @@ def create_application(
             "unavailable_said_s": -LOG_EVERY_S,
         }
     )
-    return Litestar(
+    return JsonApplication(
         route_handlers=[welcome, ping, _keyspace_router()],
         state=state,
         request_max_body_size=MAXIMUM_REQUEST_BYTES,
